@@ -1,0 +1,1 @@
+"""The exercise sheet and the studies, each a short click command: `python -m experiments`."""

@@ -1,0 +1,108 @@
+"""The exercise's VAE in PyTorch, written as its students have it: the peer that jvae is measured against.
+
+The same networks, initialisation, optimizer, batches and ELBO as `jvae train`. The loop is the exercise's: a DataLoader
+that fetches and thresholds one image at a time, one optimizer step a batch. Needs the extra `pytorch`.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.distributions as td
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class GaussianPrior(nn.Module):
+    """p(z) = N(z | 0, I)."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(latent_dim), requires_grad=False)
+        self.scale = nn.Parameter(torch.ones(latent_dim), requires_grad=False)
+
+    def forward(self) -> td.Distribution:
+        """The prior: event shape [m]."""
+        return td.Independent(td.Normal(self.loc, self.scale), 1)
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x), from a network x -> (loc, log-scale)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> td.Distribution:
+        """The posterior: batch shape [b], event shape [m]."""
+        loc, log_scale = torch.chunk(self.net(x), 2, dim=-1)
+        return td.Independent(td.Normal(loc, torch.exp(log_scale)), 1)
+
+
+class BernoulliDecoder(nn.Module):
+    """p(x|z), from a network z -> logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z: torch.Tensor) -> td.Distribution:
+        """The output distribution: batch shape [b], event shape [h, w]."""
+        return td.Independent(td.Bernoulli(logits=self.net(z)), 2)
+
+
+class VAE(nn.Module):
+    """The exercise's model, with its ELBO as mean over the batch."""
+
+    def __init__(self, prior: GaussianPrior, decoder: BernoulliDecoder, encoder: GaussianEncoder) -> None:
+        super().__init__()
+        self.prior, self.decoder, self.encoder = prior, decoder, encoder
+
+    def elbo(self, x: torch.Tensor) -> torch.Tensor:
+        """Mean over the batch of the one-draw ELBO with the closed-form KL, in nats."""
+        q = self.encoder(x)
+        z = q.rsample()
+        return torch.mean(self.decoder(z).log_prob(x) - td.kl_divergence(q, self.prior()), dim=0)
+
+
+def build_vae(latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)) -> VAE:
+    """The exercise's fully connected VAE, with PyTorch's default initialisation."""
+    pixels = image_shape[0] * image_shape[1]
+
+    def mlp(fan_in: int, fan_out: int) -> list[nn.Module]:
+        widths = (fan_in, hidden_dim, hidden_dim)
+        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+        return [*layers, nn.Linear(hidden_dim, fan_out)]
+
+    encoder = GaussianEncoder(nn.Sequential(nn.Flatten(), *mlp(pixels, 2 * latent_dim)))
+    decoder = BernoulliDecoder(nn.Sequential(*mlp(latent_dim, pixels), nn.Unflatten(-1, image_shape)))
+    return VAE(GaussianPrior(latent_dim), decoder, encoder)
+
+
+class BinarisedImages(Dataset):
+    """uint8 images [n, h, w], scaled and thresholded one at a time, as the exercise's transform does.
+
+    Without the detour over a PIL image that torchvision's MNIST makes, which would slow this peer down.
+    """
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = torch.from_numpy(images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        """The i-th image, 0 or 1: [h, w]."""
+        return (self.images[i].float().div(255) > 0.5).float()
+
+
+def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
+    """One epoch of the exercise's loop, and the last batch's loss, which the exercise shows at every step."""
+    model.train()
+    for x in loader:
+        optimizer.zero_grad()
+        loss = -model.elbo(x)
+        loss.backward()
+        optimizer.step()
+        shown = loss.item()
+    return shown

@@ -1,0 +1,103 @@
+"""Bounds on the log-evidence: pure functions of the log-densities of K draws, in nats per datum, larger is better.
+
+`LogDensities` is the one currency between models and everything else: a model draws z ~ q(z|x) and returns the
+log-densities it met there. `draw` repeats that K times, and a bound turns the K rows into one number per datum.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+
+class LogDensities(NamedTuple):
+    """Log-densities, in nats, of one draw z ~ q(z|x) for each of b data (or of k draws each, with a leading axis)."""
+
+    log_px_z: Float[Array, "*k b"]
+    """log p(x|z), summed over the pixels."""
+    log_pz: Float[Array, "*k b"]
+    """log p(z)."""
+    log_qz_x: Float[Array, "*k b"]
+    """log q(z|x)."""
+    kl: Float[Array, "*k b"]
+    """KL(q(z|x) || p(z)): the closed form where there is one, else its one-draw estimate log_qz_x - log_pz."""
+
+
+def draw(
+    log_densities: Callable[[Key[Array, ""], Float[Array, "b ..."]], LogDensities],
+    key: Key[Array, ""],
+    x: Float[Array, "b ..."],
+    num_samples: int = 1,
+    chunk: int | None = None,
+) -> LogDensities:
+    """K = num_samples independent draws for every datum: LogDensities of shape [k, b].
+
+    A `vmap` over K keys, in which whatever does not depend on the key (the encoder) runs once.
+
+    Args:
+        log_densities: the model at fixed parameters, `(key, x) -> LogDensities`.
+        key: split into one key a draw.
+        x: the batch.
+        num_samples: K, at least 1.
+        chunk: how many draws are made at a time, so that memory stays bounded; all at once by default.
+
+    Raises:
+        ValueError: num_samples is below 1.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples is {num_samples}: must be at least 1")
+    keys = jax.random.split(key, num_samples)
+    if chunk is None or chunk >= num_samples:
+        return jax.vmap(lambda k: log_densities(k, x))(keys)
+    return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=chunk)
+
+
+def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, " b"]:
+    """Evidence lower bound per datum, in nats: the mean over draws of log p(x|z) - beta * KL(q(z|x) || p(z)).
+
+    Args:
+        d: log-densities of shape [k, b].
+        beta: weight of the KL term; a lower bound of log p(x) for beta >= 1 (beta = 1 is the ELBO proper).
+
+    Source:
+        Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and 7; beta: Higgins et al. 2017, beta-VAE, eq. 4.
+    """
+    return jnp.mean(elbo_terms(d, beta), axis=0)
+
+
+def elbo_terms(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
+    """The quantity, in nats, whose mean over draws is the ELBO: log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw."""
+    return d.log_px_z - beta * d.kl
+
+
+def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
+    """The ELBO per datum, in nats, with no closed form: the mean over draws of log p(x|z) + log p(z) - log q(z|x).
+
+    Source:
+        Kingma & Welling 2014, eq. 6. The same expectation as `elbo`, usually with more variance.
+    """
+    return jnp.mean(log_weights(d), axis=0)
+
+
+def log_weights(d: LogDensities) -> Float[Array, "k b"]:
+    """Log importance weights log p(x, z) - log q(z|x), in nats, of every draw."""
+    return d.log_px_z + d.log_pz - d.log_qz_x
+
+
+def iwae(d: LogDensities) -> Float[Array, " b"]:
+    """Importance-weighted bound per datum, in nats: log of the mean over K draws of p(x, z) / q(z|x).
+
+    Never above log p(x) in expectation, and rising with K. K = 1 is the one-draw ELBO.
+
+    Source:
+        Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8.
+    """
+    w = log_weights(d)
+    return jax.nn.logsumexp(w, axis=0) - jnp.log(w.shape[0])
+
+
+def mean_over_draws(d: PyTree[Float[Array, "k b"]]) -> PyTree[Float[Array, " b"]]:
+    """The mean of every field over the draws."""
+    return jax.tree.map(lambda v: jnp.mean(v, axis=0), d)

@@ -1,0 +1,204 @@
+"""The model file: one self-describing file that no later command needs a training flag beside.
+
+A valid `.npz`: a zip of `.npy` arrays and a member `model.json` with the configuration, the history, the data's
+fingerprint and the versions. Every array has the zip's CRC, and the archive's comment is the sha256 of all bytes
+before it, so that no flipped bit goes unseen. No pickle is written or read.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import platform
+import tempfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jvae.config import Config, build_model, build_optimizer
+from jvae.errors import ModelFileError
+from jvae.training import TrainState, init_state
+
+FORMAT = "jvae model file"
+FORMAT_VERSION = 1
+DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
+MEMBER = "model.json"
+PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
+
+
+class ModelFile(NamedTuple):
+    """All that is known of a trained model."""
+
+    config: Config
+    state: TrainState
+    history: list[dict[str, float]]
+    """One record an epoch: bound, reconstruction and kl in nats per image, seconds."""
+    image_shape: tuple[int, ...]
+    fingerprint: str
+    """Of the data set it was trained on."""
+    versions: dict[str, str]
+
+
+def current_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that decide a result."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def save_model(path: Path, model: ModelFile) -> None:
+    """Write the file so that a reader, or a crash, ever meets the old file or the new one whole.
+
+    Raises:
+        ModelFileError: the file cannot be written; what stood at the path is left as it was.
+    """
+    arrays = named_arrays(model.state)
+    description = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "config": model.config.to_dict(),
+        "history": model.history,
+        "image_shape": list(model.image_shape),
+        "fingerprint": model.fingerprint,
+        "versions": model.versions,
+    }
+    data = pack(arrays, description)
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def load_model(path: Path) -> ModelFile:
+    """Read and check a model file.
+
+    Raises:
+        ModelFileError: in one line, the file's name and what is wrong with it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        arrays, description = unpack(data)
+        config = Config.from_dict(description["config"])
+        image_shape = tuple(description["image_shape"])
+        state = restore(state_shapes(config, image_shape), arrays)
+        return ModelFile(
+            config, state, description["history"], image_shape, description["fingerprint"], description["versions"]
+        )
+    except KeyError as error:
+        raise ModelFileError(f"{path}: {MEMBER} has no field {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def state_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of the state that a configuration builds, with nothing computed."""
+    model, optimizer = build_model(config, image_shape), build_optimizer(config)
+    return jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
+
+
+def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """The leaves of a tree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    return {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """A leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return name.replace("params/params/", "params/")
+
+
+def restore(shapes: PyTree[jax.ShapeDtypeStruct], arrays: dict[str, np.ndarray]) -> PyTree[np.ndarray]:
+    """The tree of the given shapes with its leaves taken from named arrays.
+
+    Raises:
+        ValueError: an array is missing, unexpected, or of another shape or dtype.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    wanted = {leaf_name(path): leaf for path, leaf in leaves}
+    problems = [f"{name} is missing" for name in wanted.keys() - arrays.keys()]
+    problems += [f"{name} is not expected" for name in arrays.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {array.dtype}{list(array.shape)}, not {wanted[name].dtype}{list(wanted[name].shape)}"
+        for name, array in arrays.items()
+        if name in wanted and (array.shape, array.dtype) != (wanted[name].shape, wanted[name].dtype)
+    ]
+    if problems:
+        raise ValueError("does not fit its configuration: " + "; ".join(sorted(problems)))
+    return jax.tree.unflatten(treedef, [arrays[name] for name in wanted])
+
+
+def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
+    """The file's bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = b"0" * DIGEST_LENGTH  # a place of the right length
+        archive.writestr(MEMBER, json.dumps(description, indent=1))
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    body = buffer.getbuffer()[:-DIGEST_LENGTH]
+    return b"".join((body, hashlib.sha256(body).hexdigest().encode()))
+
+
+def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the description in a file's bytes.
+
+    Raises:
+        ValueError: the bytes are no model file, are damaged, or are of a later format.
+    """
+    if not data.startswith(b"PK\x03\x04"):
+        raise ValueError("is not a jvae model file")
+    body, digest = memoryview(data)[:-DIGEST_LENGTH], data[-DIGEST_LENGTH:]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("is damaged or not a jvae model file: its sha256 does not match its content")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        description = json.loads(archive.read(MEMBER))
+        if description.get("format") != FORMAT:
+            raise ValueError("is not a jvae model file")
+        if description["format_version"] > FORMAT_VERSION:
+            raise ValueError(
+                f"has format version {description['format_version']}, this jvae reads up to {FORMAT_VERSION}"
+            )
+        arrays = {}
+        for name in archive.namelist():
+            if name.endswith(".npy"):
+                with archive.open(name) as member:
+                    arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays, description
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write to a temporary file beside the path, flush it to the disk, and rename it into place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~current_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # not every file system lets a directory be synced
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def current_umask() -> int:
+    """The process's file mode mask: mkstemp's files are private, a model file is as any other."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,291 @@
+"""The command line: parse -> Config -> library -> print.
+
+Only click and `jvae.config` are imported up front, so that help and a wrong command line take a moment; each command
+imports what it needs.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli_options import (
+    Commands,
+    config_options,
+    data_options,
+    device_option,
+    flag,
+    json_option,
+    model_options,
+    num_samples_option,
+    usage_error,
+)
+from jvae.config import Config
+
+if TYPE_CHECKING:
+    import jax
+    from matplotlib.figure import Figure
+
+    from jvae.checkpoint import ModelFile
+    from jvae.datasets import Dataset
+
+PICTURE_FORMATS = (".png", ".pdf", ".svg")
+
+
+def check_output(path: Path, formats: Sequence[str] = ()) -> None:
+    """Refuse, before any work, a path that cannot be written or whose ending names no known format."""
+    if formats and path.suffix.lower() not in formats:
+        raise click.UsageError(f"{path}: the ending must be one of {', '.join(formats)}")
+    if path.is_dir():
+        raise click.UsageError(f"{path}: is a directory")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
+
+
+def use_device(name: str) -> "jax.Device":
+    """Choose the backend, before anything is computed."""
+    from jvae.parallel import select_device
+
+    return select_device(name)
+
+
+def report(line: str) -> None:
+    """Say what is going on, on stderr: stdout is for results."""
+    click.echo(line, err=True)
+
+
+def open_model(path: Path, repeated: dict[str, Any]) -> "ModelFile":
+    """Load a model file, and refuse options that contradict it."""
+    from jvae.checkpoint import load_model
+
+    model = load_model(path)
+    for name, value in repeated.items():
+        known = getattr(model.config, name)
+        if value is not None and value != known:
+            raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+    return model
+
+
+def open_dataset(name: str, data_dir: Path | None) -> "Dataset":
+    """Load a data set, and report where it came from."""
+    from jvae.datasets import load_dataset
+
+    return load_dataset(name, data_dir=data_dir, report=report)
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Save a picture, whole or not at all, and say so."""
+    from io import BytesIO
+
+    from jvae.report import write_file
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
+    write_file(path, buffer.getvalue())
+    click.echo(f"wrote {path}")
+
+
+@click.group(
+    cls=Commands, context_settings={"auto_envvar_prefix": "JVAE", "show_default": True, "max_content_width": 110}
+)
+@click.version_option(package_name="jvae")
+def main() -> None:
+    """Train, compare and understand variational autoencoders in JAX."""
+
+
+@main.command()
+@config_options
+@data_options
+@device_option
+@num_samples_option
+@click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
+@json_option
+def train(
+    data_dir: Path | None, device: str, num_samples: int, model_path: Path, json_path: Path | None, **values: Any
+) -> None:
+    """Train a VAE, save it after every epoch, and evaluate it on the test set."""
+    try:
+        config = Config(**values)
+    except ValueError as error:
+        raise usage_error(error) from error
+    for path in (model_path, json_path):
+        if path is not None:
+            check_output(path)
+    backend = use_device(device)
+    dataset = open_dataset(config.dataset, data_dir)
+    from jvae import run
+    from jvae.checkpoint import save_model
+    from jvae.report import describe, evaluation_values, write_json
+
+    try:
+        epochs = run.train(config, dataset)
+    except ValueError as error:
+        raise usage_error(error) from error
+    report(f"training on {backend.platform} ({backend.device_kind})")
+    terminal = sys.stderr.isatty()
+    with click.progressbar(
+        length=config.epochs, label="training", file=sys.stderr, hidden=not terminal, item_show_func=epoch_line
+    ) as bar:
+        for model in epochs:
+            save_model(model_path, model)
+            bar.update(1, model.history[-1])
+            if not terminal:
+                report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
+    click.echo(f"wrote {model_path}")
+    evaluation = run.evaluate_model(model, dataset, num_samples)
+    click.echo(describe(evaluation))
+    if json_path is not None:
+        write_json(json_path, {**evaluation_values(evaluation, model), "history": model.history})
+
+
+def epoch_line(record: dict[str, float] | None) -> str | None:
+    """An epoch's record for a person."""
+    if record is None:
+        return None
+    return (
+        f"bound {record['bound']:9.3f}  reconstruction {record['reconstruction']:9.3f}  kl {record['kl']:7.3f}"
+        f"  {record['seconds']:6.2f} s"
+    )
+
+
+@main.command()
+@model_options
+@data_options
+@num_samples_option
+@json_option
+def evaluate(
+    model_path: Path,
+    device: str,
+    seed: int,
+    data_dir: Path | None,
+    num_samples: int,
+    json_path: Path | None,
+    **repeated: Any,
+) -> None:
+    """The ELBO of the test set, its two parts and their errors."""
+    if json_path is not None:
+        check_output(json_path)
+    use_device(device)
+    model = open_model(model_path, repeated)
+    from jvae.report import describe, evaluation_values, write_json
+    from jvae.run import evaluate_model
+
+    evaluation = evaluate_model(model, open_dataset(model.config.dataset, data_dir), num_samples, seed)
+    click.echo(describe(evaluation))
+    if json_path is not None:
+        write_json(json_path, evaluation_values(evaluation, model))
+
+
+@main.command()
+@model_options
+@click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
+@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
+@click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
+def sample(
+    model_path: Path, device: str, seed: int, output: Path, mean: bool, num_images: int, **repeated: Any
+) -> None:
+    """Images drawn from the model: z ~ p(z), x ~ p(x|z)."""
+    check_output(output, PICTURE_FORMATS)
+    use_device(device)
+    model = open_model(model_path, repeated)
+    from jvae import pictures
+
+    write_figure(pictures.samples(model, seed, num_images, mean), output)
+
+
+@main.group()
+def plot() -> None:
+    """Pictures of a trained model."""
+
+
+def plot_command(name: str, text: str) -> None:
+    """Add `jvae plot NAME`, which writes what `jvae.pictures.NAME` draws of the model's test set."""
+
+    @plot.command(name, help=text)
+    @model_options
+    @data_options
+    @click.option("--output", type=click.Path(path_type=Path), default=f"{name}.png", help="picture to write")
+    def command(model_path: Path, device: str, seed: int, data_dir: Path | None, output: Path, **repeated: Any) -> None:
+        check_output(output, PICTURE_FORMATS)
+        use_device(device)
+        model = open_model(model_path, repeated)
+        from jvae import pictures
+        from jvae.run import check_fingerprint
+
+        dataset = open_dataset(model.config.dataset, data_dir)
+        check_fingerprint(model, dataset)
+        write_figure(getattr(pictures, name)(model, dataset, seed), output)
+
+
+plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.")
+plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
+plot_command("manifold", "The decoder's means over a grid of the latent space.")
+
+
+@plot.command()
+@model_options
+@click.option("--output", type=click.Path(path_type=Path), default="history.png", help="picture to write")
+def history(model_path: Path, device: str, seed: int, output: Path, **repeated: Any) -> None:
+    """The bound and its parts over the epochs of training."""
+    check_output(output, PICTURE_FORMATS)
+    model = open_model(model_path, repeated)
+    from jvae import pictures
+
+    write_figure(pictures.history(model), output)
+
+
+@main.group(invoke_without_command=True)
+@data_options
+@click.pass_context
+def datasets(context: click.Context, data_dir: Path | None) -> None:
+    """List the data sets: what there is, and where each would come from."""
+    if context.invoked_subcommand is not None:
+        return
+    from jvae.datasets import list_datasets
+
+    for entry in list_datasets(data_dir):
+        shape = "x".join(map(str, entry.shape))
+        click.echo(f"{entry.name:<15}{entry.num_train:>7,} + {entry.num_test:>6,} images {shape:<9} {entry.source}")
+    click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
+
+
+@datasets.command()
+@click.argument("names", nargs=-1, required=True)
+@data_options
+def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
+    """Bring data sets into the cache, and check them."""
+    for name in names:
+        check_dataset_name(name)
+    for name in names:
+        dataset = open_dataset(name, data_dir)
+        click.echo(
+            f"{name}: {len(dataset.train_images):,} + {len(dataset.test_images):,} images, {dataset.fingerprint}"
+        )
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name that is no data set's."""
+    try:
+        Config(dataset=name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@main.command()
+def info() -> None:
+    """Versions, devices and paths."""
+    import platform
+
+    import jax
+
+    from jvae.checkpoint import current_versions
+    from jvae.datasets import cache_folder
+
+    for name, version in current_versions().items():
+        click.echo(f"{name:<10}{version}")
+    click.echo(f"platform  {platform.platform()}")
+    for device in jax.devices():
+        click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
+    click.echo(f"data      {cache_folder('mnist').parent}")

@@ -1,0 +1,107 @@
+"""The command line's options, made from `Config`, and the way its errors are said."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.config import ConfigField, config_fields
+from jvae.errors import JvaeError
+
+
+class Commands(click.Group):
+    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line, and exit."""
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except JvaeError as error:
+            code = fail(str(error), 1)
+        except click.ClickException as error:
+            code = fail(error.format_message(), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            code = fail("interrupted", 130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str, code: int) -> int:
+    """Say what is wrong, and return the exit code."""
+    click.echo(f"jvae: error: {message}", err=True)
+    return code
+
+
+def flag(name: str) -> str:
+    """A Config field's name as an option."""
+    return "--" + name.replace("_", "-")
+
+
+def usage_error(error: ValueError) -> click.UsageError:
+    """A Config's complaint, which begins with a field's name, in terms of the command line."""
+    name, _, rest = str(error).partition(" ")
+    names = {field.name for field in config_fields()} | {"num_samples"}
+    return click.UsageError(f"{flag(name)} {rest}" if name in names else str(error))
+
+
+def option_of(field: ConfigField, **attributes: Any) -> Callable:
+    """The click option of a Config field."""
+    kind = click.Choice(field.choices) if field.choices else field.type
+    return click.option(flag(field.name), field.name, type=kind, help=field.help, **attributes)
+
+
+def config_options(command: Callable) -> Callable:
+    """Every Config field as an option, with its default."""
+    for field in reversed(config_fields()):
+        command = option_of(field, default=field.default)(command)
+    return command
+
+
+def repeated_options(command: Callable) -> Callable:
+    """Every Config field but the seed as a hidden option: accepted where it repeats what the model file says."""
+    for field in reversed(config_fields()):
+        if field.name != "seed":
+            command = option_of(field, default=None, hidden=True)(command)
+    return command
+
+
+def data_options(command: Callable) -> Callable:
+    """Where data come from."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="directory with the data set's IDX files (gzipped or not) or, for tfds:NAME, tensorflow-datasets' own",
+    )(command)
+
+
+def model_options(command: Callable) -> Callable:
+    """The model file, the device, and the seed of what is drawn from the model."""
+    for decorate in (
+        repeated_options,
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="decides the random draws"),
+        device_option,
+        click.option(
+            "--model",
+            "model_path",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            default="model.npz",
+            help="model file that `jvae train` wrote",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "gpu", "tpu")),
+    default="auto",
+    help="where to compute; auto takes the best there is",
+)
+num_samples_option = click.option(
+    "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
+)
+json_option = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="write the result to this file as JSON"
+)

@@ -1,0 +1,22 @@
+"""Encoders, x -> q(z|x): modules that return the approximate posterior as a distribution."""
+
+import distrax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x) = N(z | loc(x), diag(scale(x)^2)).
+
+    Attributes:
+        net: a network x[b, ...] -> [b, 2m]; its first m outputs are the loc, its last m the log-scale.
+    """
+
+    net: nn.Module
+
+    def __call__(self, x: Float[Array, "b ..."]) -> distrax.Independent:
+        """The posterior: batch shape [b], event shape [m]."""
+        loc, log_scale = jnp.split(self.net(x), 2, axis=-1)
+        # Independent(Normal), not MultivariateNormalDiag: the latter leaks tracers out of jit and breaks under vmap
+        return distrax.Independent(distrax.Normal(loc, jnp.exp(log_scale)), reinterpreted_batch_ndims=1)

@@ -1,0 +1,25 @@
+"""The one family of errors whose message is written for the user.
+
+A `JvaeError` says in one line what outside the program - a file, the network, a device, a training run - is not
+as it must be. The command line prints it and exits with 1. A wrong *argument* is a plain `ValueError` instead.
+"""
+
+
+class JvaeError(Exception):
+    """Base of the errors below."""
+
+
+class DataError(JvaeError):
+    """A data set cannot be found or its files are not what they claim to be."""
+
+
+class ModelFileError(JvaeError):
+    """A model file cannot be read, is damaged, or does not fit the configuration it carries."""
+
+
+class DeviceError(JvaeError):
+    """The requested device is not there."""
+
+
+class NonFiniteError(JvaeError):
+    """Training met a value that is not a finite number."""

@@ -1,0 +1,160 @@
+"""Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+CLASS_COLOURS = "tab10"
+INK = "#222222"
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, drawn tight."""
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def class_colours(classes: Int[np.ndarray, " k"] | UInt8[np.ndarray, " k"]) -> list:
+    """One colour a class: ten distinct ones, or an even walk through the rainbow where there are more."""
+    from matplotlib import colormaps
+
+    if len(classes) <= 10:
+        return [colormaps[CLASS_COLOURS](i) for i in range(len(classes))]
+    return list(colormaps["turbo"](np.linspace(0.05, 0.95, len(classes))))
+
+
+def plot_posterior(
+    coordinates: Float[np.ndarray, "n d"], labels: np.ndarray, axis_labels: tuple[str, ...], title: str
+) -> Figure:
+    """Samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
+    fig = figure(7.2, 6)
+    ax = fig.subplots()
+    classes = np.unique(labels)
+    colours = class_colours(classes)
+    if coordinates.shape[1] == 1:
+        parts = [coordinates[labels == c, 0] for c in classes]
+        ax.hist(parts, bins=80, stacked=True, color=colours, label=[str(c) for c in classes])
+        ax.set_ylabel("samples")
+    else:
+        # in random order, so that no class is drawn over all the others
+        order = np.random.default_rng(0).permutation(len(labels))
+        index = np.searchsorted(classes, labels)
+        points = coordinates[order]
+        size = float(np.clip(30_000 / len(labels), 3, 20))
+        ax.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[index[order]], alpha=0.7, linewidths=0)
+        for c, colour in zip(classes, colours, strict=True):
+            ax.scatter([], [], s=40, color=colour, label=str(c))
+        ax.set_ylabel(axis_labels[1])
+        ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xlabel(axis_labels[0])
+    ax.set_title(title)
+    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    soften(ax)
+    return fig
+
+
+def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
+    """Images with values in [0, 1] as a grid, row by row; square by default."""
+    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    sheet = montage(images, columns)
+    scale = 7 / max(sheet.shape[:2])
+    fig = figure(sheet.shape[1] * scale + 0.2, sheet.shape[0] * scale + (0.5 if title else 0.2))
+    ax = fig.subplots()
+    show_image(ax, sheet)
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title, fontsize=11)
+    return fig
+
+
+def plot_reconstructions(
+    originals: Float[np.ndarray, "n h w c"], means: Float[np.ndarray, "n h w c"], title: str
+) -> Figure:
+    """Each image, and beneath it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
+    columns = min(10, len(originals))
+    rows = -(-len(originals) // columns)
+    fig = figure(8, 1.75 * rows + 0.6)
+    axes = np.atleast_1d(fig.subplots(rows, 1))
+    for i, ax in enumerate(axes):
+        part = slice(i * columns, (i + 1) * columns)
+        pair = np.concatenate([pad_to(originals[part], columns), pad_to(means[part], columns)])
+        sheet = montage(pair, columns)
+        show_image(ax, sheet)
+        ax.set_xticks([])
+        ax.set_yticks([sheet.shape[0] * 0.25, sheet.shape[0] * 0.75], ["data", "mean"])
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def plot_manifold(
+    images: Float[np.ndarray, "k h w c"],
+    ticks: list[Float[np.ndarray, " side"]],
+    axis_labels: tuple[str, ...],
+    title: str,
+) -> Figure:
+    """The decoder's means over an even grid of latents: a strip for one axis, a square for two."""
+    columns = len(ticks[0])
+    sheet = montage(images, columns, gap=0)
+    rows = len(images) // columns
+    fig = figure(8, 8 * rows / columns + 1.0)
+    ax = fig.subplots()
+    show_image(ax, sheet)
+    cell = np.array(images.shape[1:3])
+    shown = np.linspace(0, columns - 1, 5).round().astype(int)
+    ax.set_xticks((shown + 0.5) * cell[1] - 0.5, [f"{ticks[0][i]:.2g}" for i in shown])
+    ax.set_xlabel(axis_labels[0])
+    if rows > 1:
+        ax.set_yticks((rows - shown - 0.5) * cell[0] - 0.5, [f"{ticks[1][i]:.2g}" for i in shown])
+        ax.set_ylabel(axis_labels[1])
+    else:
+        ax.set_yticks([])
+    ax.set_title(title, fontsize=11)
+    return fig
+
+
+def plot_history(history: list[dict[str, float]], title: str) -> Figure:
+    """The bound and its two parts, in nats per image, epoch by epoch."""
+    fig = figure(9, 3.4)
+    epochs = [record["epoch"] for record in history]
+    names = {"bound": "bound", "reconstruction": "reconstruction  log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
+    for ax, (name, label), colour in zip(fig.subplots(1, 3), names.items(), ("C0", "C2", "C3"), strict=True):
+        ax.plot(epochs, [record[name] for record in history], color=colour, marker="o", markersize=3)
+        ax.set_title(label, fontsize=10)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        soften(ax)
+    fig.axes[0].set_ylabel("nats per image")
+    fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) -> Float[np.ndarray, "H W c"]:
+    """Images side by side on a grey sheet, row by row."""
+    n, h, w, c = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 0.5 if gap else 0.0, np.float32)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (h + gap), gap + (i % columns) * (w + gap)
+        sheet[top : top + h, left : left + w] = image
+    return sheet
+
+
+def pad_to(images: Float[np.ndarray, "n h w c"], count: int) -> Float[np.ndarray, "count h w c"]:
+    """The images, followed by as many empty ones as make up the count."""
+    return np.pad(images, [(0, count - len(images)), *[(0, 0)] * 3])
+
+
+def show_image(ax: Axes, image: Float[np.ndarray, "H W c"]) -> None:
+    """Draw one image with values in [0, 1]: grey for one channel, RGB for three, the channels' mean otherwise."""
+    if image.shape[-1] != 3:
+        image = image.mean(axis=-1)
+    ax.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def soften(ax: Axes) -> None:
+    """Light grid, no box."""
+    ax.grid(alpha=0.25)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,55 @@
+"""Results as lines for a person and as JSON for a program."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jvae.checkpoint import ModelFile, write_atomically
+from jvae.errors import JvaeError
+from jvae.evaluation import Evaluation
+
+
+def describe(evaluation: Evaluation) -> str:
+    """An evaluation as lines for a person."""
+    k, n = evaluation.num_samples, evaluation.num_images
+    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, nats per image (± standard error over images)"]
+    for name in ("elbo", "reconstruction", "kl"):
+        e = getattr(evaluation, name)
+        drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+        lines.append(f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}")
+    return "\n".join(lines)
+
+
+def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any]:
+    """An evaluation as JSON values, with what it is an evaluation of."""
+    parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
+    counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
+    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
+    return {"unit": "nats per image", **parts, **counts, **about}
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write results as JSON; numbers that do not exist (NaN) become null."""
+    write_file(path, (json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """The same JSON value with null for NaN and the infinities."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,169 @@
+"""Training as pure functions: a step, an epoch that scans over it, and the loop over epochs.
+
+A run is a function of its key alone: the step's noise comes from `fold_in(key, step)` and the epoch's shuffle from
+`fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run goes on exactly where it stopped.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
+
+from jvae.bounds import LogDensities, draw, mean_over_draws
+
+Transform = Callable[[Key[Array, ""], UInt8[Array, "b h w c"]], Float[Array, "b h w c"]]
+LogDensitiesFn = Callable[[PyTree, Key[Array, ""], Float[Array, "b ..."]], LogDensities]
+Bound = Callable[[LogDensities], Float[Array, " b"]]
+
+
+class TrainState(NamedTuple):
+    """All that changes in training."""
+
+    params: PyTree
+    opt_state: PyTree
+    step: Int[Array, ""]
+
+
+class Batch(NamedTuple):
+    """A batch of constant size: the last one of an epoch is padded with images of weight 0."""
+
+    images: UInt8[Array, "b h w c"]
+    weights: Float[Array, " b"]
+
+
+class Metrics(NamedTuple):
+    """Means over the images of a step or of an epoch, in nats per image."""
+
+    bound: Float[Array, "..."]
+    """What was maximised."""
+    reconstruction: Float[Array, "..."]
+    """log p(x|z)."""
+    kl: Float[Array, "..."]
+    """KL(q(z|x) || p(z))."""
+
+
+class EpochResult(NamedTuple):
+    """What the host reads, once an epoch."""
+
+    mean: Metrics
+    """Over the epoch's images."""
+    finite: Bool[Array, " steps"]
+    """Whether each step's bound was a finite number; the last entry also says so of the parameters it left."""
+
+
+TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
+Epoch = Callable[[TrainState, Key[Array, ""], UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
+
+
+def init_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, key: Key[Array, ""], image_shape: tuple[int, ...]
+) -> TrainState:
+    """Fresh parameters, drawn with the key, and optimizer state, at step 0."""
+
+    @jax.jit
+    def init(key: Key[Array, ""]) -> TrainState:
+        init_key, draw_key = jax.random.split(key)
+        params = model.init(init_key, draw_key, jnp.zeros((1, *image_shape)))
+        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    return init(key)
+
+
+def make_train_step(
+    log_densities: LogDensitiesFn,
+    bound: Bound,
+    optimizer: optax.GradientTransformation,
+    transform: Transform,
+    num_samples: int = 1,
+) -> TrainStep:
+    """A pure function `(state, run_key, batch) -> (state, metrics)`: one step up the mean bound of the batch.
+
+    Args:
+        log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
+        bound: LogDensities[k, b] -> the bound per datum, in nats; maximised.
+        optimizer: an optax optimizer, which minimises the loss, -mean(bound).
+        transform: `(key, images) -> x`.
+        num_samples: K, the draws a datum.
+    """
+
+    def loss(params: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Float[Array, ""], Metrics]:
+        transform_key, draw_key = jax.random.split(key)
+        x = transform(transform_key, batch.images)
+        d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples)
+        each = mean_over_draws(d)
+        metrics = Metrics(bound(d), each.log_px_z, each.kl)
+        mean = jax.tree.map(lambda v: jnp.vdot(batch.weights, v) / jnp.sum(batch.weights), metrics)
+        return -mean.bound, mean
+
+    def train_step(state: TrainState, key: Key[Array, ""], batch: Batch) -> tuple[TrainState, Metrics]:
+        step_key = jax.random.fold_in(key, state.step)
+        grads, metrics = jax.grad(loss, has_aux=True)(state.params, step_key, batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+
+    return train_step
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """The number of batches that hold every image once, the last one perhaps smaller."""
+    return -(-num_images // batch_size)
+
+
+def shuffled_batches(
+    key: Key[Array, ""], num_images: int, batch_size: int
+) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
+    """A random order of the images as rows of indices, and the rows' weights: 1, and 0 for the last row's padding."""
+    steps = steps_per_epoch(num_images, batch_size)
+    order = jax.random.permutation(key, num_images)
+    indices = jnp.pad(order, (0, steps * batch_size - num_images))
+    weights = (jnp.arange(steps * batch_size) < num_images).astype(jnp.float32)
+    return indices.reshape(steps, batch_size), weights.reshape(steps, batch_size)
+
+
+def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
+    """A pure function `(state, run_key, images) -> (state, result)`: a `scan` of the step over shuffled batches.
+
+    Every image counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
+
+    Raises:
+        ValueError: batch_size exceeds num_images.
+    """
+    if batch_size > num_images:
+        raise ValueError(f"batch_size is {batch_size}: must be at most the number of training images, {num_images}")
+
+    def epoch(
+        state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
+    ) -> tuple[TrainState, EpochResult]:
+        shuffle_key, step_key = jax.random.split(key)
+        number = state.step // steps_per_epoch(num_images, batch_size)
+        rows = shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
+
+        def body(state: TrainState, row: tuple[Array, Array]) -> tuple[TrainState, tuple[Metrics, Array]]:
+            indices, weights = row
+            state, metrics = train_step(state, step_key, Batch(images[indices], weights))
+            return state, (metrics, jnp.sum(weights))
+
+        state, (metrics, sizes) = jax.lax.scan(body, state, rows)
+        mean = jax.tree.map(lambda v: jnp.vdot(sizes, v) / num_images, metrics)
+        params_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]))
+        finite = jnp.isfinite(metrics.bound)
+        return state, EpochResult(mean, finite.at[-1].set(finite[-1] & params_finite))
+
+    return epoch
+
+
+def fit(
+    epoch: Epoch, state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"], epochs: int
+) -> Iterator[tuple[TrainState, EpochResult]]:
+    """Run the epochs, compiled once, and yield `(state, result)` after each.
+
+    The state that was yielded is donated to the next epoch: read or save it before asking for the next.
+    """
+    compiled = jax.jit(epoch, donate_argnums=0)
+    for _ in range(epochs):
+        state, result = compiled(state, key, images)
+        yield state, result

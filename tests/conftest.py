@@ -1,0 +1,61 @@
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+from jaxtyping import install_import_hook
+
+# every annotated shape and type of the package is checked while the tests run, but for Config, which checks itself
+MODULES = sorted(path.stem for path in (Path(__file__).parent.parent / "jvae").glob("*.py"))
+install_import_hook([f"jvae.{name}" for name in MODULES if name not in ("__init__", "config")], "beartype.beartype")
+
+import jax
+import numpy as np
+import pytest
+
+from jvae.config import Config
+from jvae.datasets import Dataset, load_dataset
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def tiny(digits: Dataset) -> Dataset:
+    """A hundred digits to train on and thirty to test on."""
+    return digits._replace(
+        train_images=digits.train_images[:100],
+        train_labels=digits.train_labels[:100],
+        test_images=digits.test_images[:30],
+        test_labels=digits.test_labels[:30],
+    )
+
+
+@pytest.fixture
+def small() -> Config:
+    """A configuration that trains in a moment."""
+    return Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16)
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)
+
+
+def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0) -> None:
+    """The mean of independent estimates [k, ...] lies within so many computed standard errors of the exact value."""
+    estimates = np.asarray(estimates, np.float64)
+    mean = estimates.mean(axis=0)
+    standard_error = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
+    off = np.abs(mean - exact) / (standard_error + 1e-12)
+    assert np.max(off) < errors, f"{np.max(off):.2f} standard errors off"

@@ -1,0 +1,173 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jvae import run
+from jvae.bounds import LogDensities, elbo
+from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
+from jvae.errors import NonFiniteError
+from jvae.training import (
+    Batch,
+    TrainState,
+    fit,
+    init_state,
+    make_epoch,
+    make_train_step,
+    shuffled_batches,
+    steps_per_epoch,
+)
+
+
+def parts(config: Config):
+    """The model's state and train step."""
+    model, optimizer = build_model(config, (8, 8, 1)), build_optimizer(config)
+    step = make_train_step(model.apply, build_bound(config), optimizer, build_transform(config))
+    return init_state(model, optimizer, jax.random.key(config.seed), (8, 8, 1)), step
+
+
+def assert_trees_close(a, b, rtol=1e-5, atol=1e-6):
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=rtol, atol=atol), a, b)
+
+
+@pytest.mark.parametrize(("num_images", "batch_size"), [(100, 32), (96, 32), (5, 5), (5, 3), (1, 1)])
+def test_every_image_counts_once_an_epoch(num_images, batch_size, key):
+    indices, weights = shuffled_batches(key, num_images, batch_size)
+    assert indices.shape == weights.shape == (steps_per_epoch(num_images, batch_size), batch_size)
+    assert sorted(np.asarray(indices)[np.asarray(weights) == 1]) == list(range(num_images))
+    assert set(np.unique(weights)) <= {0, 1}
+
+
+def test_padding_does_not_touch_the_step(small, tiny, key):
+    """A batch of 20 images padded with other images of weight 0 steps as the 20 alone, drawn with the same noise."""
+    state, _ = parts(small)
+
+    def densities(params, key, x):  # a model whose noise does not depend on the batch's size
+        value = jnp.sum(x, axis=(1, 2, 3)) * params + jax.random.normal(key, ())
+        return LogDensities(value, value, value, jnp.square(params) * value)
+
+    step = make_train_step(densities, elbo, optax.sgd(0.1), build_transform(small))
+    state = TrainState(jnp.float32(0.3), optax.sgd(0.1).init(0.3), jnp.int32(0))
+    images = jnp.asarray(tiny.train_images)
+    alone = step(state, key, Batch(images[:20], jnp.ones(20)))
+    padded = step(state, key, Batch(images[:32], (jnp.arange(32) < 20).astype(jnp.float32)))
+    assert_trees_close(alone, padded)
+    unmasked = step(state, key, Batch(images[:32], jnp.ones(32)))
+    assert not np.isclose(alone[0].params, unmasked[0].params)
+
+
+def test_scan_equals_a_loop_over_steps(small, tiny, key):
+    state, step = parts(small)
+    images = jnp.asarray(tiny.train_images)
+    scanned, result = jax.jit(make_epoch(step, len(images), small.batch_size))(state, key, images)
+
+    shuffle_key, step_key = jax.random.split(key)
+    indices, weights = shuffled_batches(jax.random.fold_in(shuffle_key, 0), len(images), small.batch_size)
+    bounds = []
+    for row, weight in zip(indices, weights, strict=True):
+        state, metrics = jax.jit(step)(state, step_key, Batch(images[row], weight))
+        bounds += [float(metrics.bound)] * int(weight.sum())
+    assert_trees_close(scanned, state)
+    assert len(bounds) == len(images)
+    np.testing.assert_allclose(result.mean.bound, np.mean(bounds), rtol=1e-5)
+
+
+def test_jit_equals_eager(small, tiny, key):
+    state, step = parts(small)
+    batch = Batch(jnp.asarray(tiny.train_images[:32]), jnp.ones(32))
+    assert_trees_close(jax.jit(step)(state, key, batch), step(state, key, batch), rtol=1e-4)
+
+
+def test_a_run_is_a_function_of_its_key(small, tiny):
+    def bounds(seed):
+        config = Config(**{**small.to_dict(), "seed": seed})
+        return [record["bound"] for model in run.train(config, tiny) for record in model.history[-1:]]
+
+    assert bounds(1) == bounds(1)
+    assert bounds(1) != bounds(2)
+
+
+def test_epochs_shuffle_anew_and_continue_from_the_step(small, tiny, key):
+    """Two epochs in one go, and one epoch resumed from a copy of the first one's state, give the same bits."""
+    state, step = parts(small)
+    epoch = make_epoch(step, len(tiny.train_images), small.batch_size)
+    images = jnp.asarray(tiny.train_images)
+    saved = [jax.device_get(s) for s, _ in fit(epoch, state, key, images, 2)]
+    resumed, _ = next(fit(epoch, jax.tree.map(jnp.asarray, saved[0]), key, images, 1))
+    jax.tree.map(np.testing.assert_array_equal, saved[1], jax.device_get(resumed))
+    orders = [shuffled_batches(jax.random.fold_in(key, i), 100, 32)[0] for i in range(2)]
+    assert not np.array_equal(*orders)
+
+
+def test_one_compilation_serves_all_epochs(small, tiny, key):
+    traces = itertools.count()
+    state, step = parts(small)
+
+    def counted(*args):
+        next(traces)
+        return step(*args)
+
+    epoch = make_epoch(counted, len(tiny.train_images), small.batch_size)
+    for _ in fit(epoch, state, key, jnp.asarray(tiny.train_images), 4):
+        pass
+    assert next(traces) == 1
+
+
+def test_the_state_is_donated(small, tiny, key):
+    state, step = parts(small)
+    first = jax.tree.leaves(state.params)[0]
+    next(fit(make_epoch(step, len(tiny.train_images), 32), state, key, jnp.asarray(tiny.train_images), 1))
+    assert first.is_deleted()
+
+
+def test_training_raises_the_bound(small, tiny):
+    *_, last = run.train(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
+    assert last.history[-1]["bound"] > last.history[0]["bound"] + 5
+    assert [record["epoch"] for record in last.history] == list(range(1, 21))
+
+
+def test_one_gradient_step_is_adams(small, tiny, key):
+    """The step against Adam's formulas of the first step: minus the learning rate times the sign of the gradient."""
+    state, step = parts(small)
+    batch = Batch(jnp.asarray(tiny.train_images[:32]), jnp.ones(32))
+    after, _ = step(state, key, batch)
+    model = build_model(small, (8, 8, 1))
+    _, draw_key = jax.random.split(jax.random.fold_in(key, 0))
+    x = (batch.images >= 128).astype(jnp.float32)
+
+    def loss(params):
+        d = model.apply(params, jax.random.split(draw_key, 1)[0], x)
+        return jnp.mean(d.kl - d.log_px_z)
+
+    grads = jax.grad(loss)(state.params)
+    moved = jax.tree.map(lambda a, b: a - b, after.params, state.params)
+    expected = jax.tree.map(lambda g: -small.learning_rate * g / (jnp.abs(g) + 1e-8), grads)
+    assert_trees_close(moved, expected, rtol=2e-2, atol=2e-6)
+
+
+def test_a_batch_larger_than_the_data_is_refused_at_once(small, tiny):
+    with pytest.raises(ValueError, match=r"batch_size is 101: must be at most .* 100"):
+        run.train(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
+
+
+def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
+    with pytest.raises(NonFiniteError, match=r"epoch 1, step \d of 4"):
+        list(run.train(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
+
+
+def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):
+    """The very last update breaks the parameters: no bound of the epoch shows it."""
+
+    def densities(params, key, x):
+        value = jnp.sum(x, axis=(1, 2, 3))
+        return LogDensities(value, value, value, value * jnp.sqrt(params - 1) * 0)  # an infinite slope at 1
+
+    step = make_train_step(densities, elbo, optax.sgd(1.0), lambda key, images: images.astype(jnp.float32))
+    state = TrainState(jnp.float32(1.0), optax.sgd(1.0).init(1.0), jnp.int32(0))
+    images = jnp.ones((4, 2, 2, 1), jnp.uint8)
+    _, result = make_epoch(step, 4, 4)(state, key, images)
+    assert np.isfinite(result.mean.bound)
+    assert result.finite.tolist() == [False]
