@@ -49,6 +49,8 @@ def draw(
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}: must be at least 1")
     keys = jax.random.split(key, num_samples)
+    if num_samples == 1:  # a vmap over one key would leave an axis of length 1 inside, and XLA copies around it
+        return jax.tree.map(lambda v: v[None], log_densities(keys[0], x))
     if chunk is None or chunk >= num_samples:
         return jax.vmap(lambda k: log_densities(k, x))(keys)
     return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=chunk)

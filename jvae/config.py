@@ -25,7 +25,7 @@ class Range(NamedTuple):
     high: float = math.inf
     above: bool = False
 
-    def admits(self, number: int | float) -> bool:
+    def admits(self, number: Any) -> bool:
         """Whether a number, which must be finite, keeps the rule."""
         enough = number > self.low if self.above else number >= self.low
         return math.isfinite(number) and enough and number <= self.high
@@ -57,14 +57,14 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in config_fields():
-            value: Any = getattr(self, field.name)
+            value, rule = getattr(self, field.name), field.range
             if field.choices:
                 if value not in field.choices:
                     raise ValueError(f"{field.name} is {value!r}: must be one of {', '.join(field.choices)}")
             elif not isinstance(value, (int, float) if field.type is float else field.type) or isinstance(value, bool):
                 raise ValueError(f"{field.name} is {value!r}: must be {field.type.__name__}")
-            elif field.range and not field.range.admits(value):
-                raise ValueError(f"{field.name} is {value}: must be {field.range}")
+            elif rule is not None and not rule.admits(value):
+                raise ValueError(f"{field.name} is {value}: must be {rule}")
         if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
             raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
 

@@ -104,8 +104,9 @@ def decode_idx(
 
     values = np.empty(size, np.uint8)
     view, count = values.data, 0
-    while count < size and (read := stream.readinto(view[count : count + CHUNK])):
-        count += read
+    while count < size and (chunk := stream.read(min(CHUNK, size - count))):
+        view[count : count + len(chunk)] = chunk
+        count += len(chunk)
     if count < size:
         raise DataError(f"{name}: is truncated: it ends after {count:,} of {size:,} bytes of values")
     if stream.read(1):  # at a gzip stream's end this also checks its checksum

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 from matplotlib.figure import Figure
 
 from jvae import plots
@@ -23,7 +23,8 @@ def title(config: Config) -> str:
 def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
     """Images drawn from the model, or the means of the output distribution at draws from the prior."""
     vae = build_model(model.config, model.image_shape)
-    x = vae.apply(model.state.params, jax.random.key(seed), num_images, mean, method="sample")
+    draw = jax.jit(lambda params, key: vae.apply(params, key, num_images, mean, method="sample"))
+    x = draw(model.state.params, jax.random.key(seed))
     kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
     return plots.plot_images(np.asarray(x), title=f"{kind}: {title(model.config)}")
 
@@ -48,7 +49,8 @@ def manifold(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
     projection = principal_projection(z)
     points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE)
     vae = build_model(model.config, model.image_shape)
-    means = vae.apply(model.state.params, jnp.asarray(projection.lift(points)), method="decode").mean()
+    decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
+    means = decode(model.state.params, jnp.asarray(projection.lift(points)))
     heading = f"decoder means: {title(model.config)}"
     return plots.plot_manifold(np.asarray(means), ticks, projection.labels, heading)
 
@@ -57,16 +59,17 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
     """The first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
 
-    def reconstruct(key: Key[Array, ""], images: Array) -> tuple[Array, Array]:
+    @jax.jit
+    def reconstruct(params: PyTree, key: Key[Array, ""], images: Array) -> tuple[Array, Array]:
         transform_key, z_key = jax.random.split(key)
         x = transform(transform_key, images)
-        z = vae.apply(model.state.params, x, method="posterior").sample(seed=z_key)
-        return x, vae.apply(model.state.params, z, method="decode").mean()
+        z = vae.apply(params, x, method="posterior").sample(seed=z_key)
+        return x, vae.apply(params, z, method="decode").mean()
 
     labels = dataset.test_labels
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels[:1000])])
     chosen = np.lexsort((labels[:1000], rank))[:num_images]
-    x, means = reconstruct(jax.random.key(seed), jnp.asarray(dataset.test_images[chosen]))
+    x, means = reconstruct(model.state.params, jax.random.key(seed), jnp.asarray(dataset.test_images[chosen]))
     return plots.plot_reconstructions(np.asarray(x), np.asarray(means), f"reconstructions: {title(model.config)}")
 
 

@@ -98,15 +98,15 @@ def plot_manifold(
     columns = len(ticks[0])
     sheet = montage(images, columns, gap=0)
     rows = len(images) // columns
-    fig = figure(8, 8 * rows / columns + 1.0)
+    fig = figure(8, 7.4 * rows / columns + 0.9)
     ax = fig.subplots()
     show_image(ax, sheet)
     cell = np.array(images.shape[1:3])
     shown = np.linspace(0, columns - 1, 5).round().astype(int)
-    ax.set_xticks((shown + 0.5) * cell[1] - 0.5, [f"{ticks[0][i]:.2g}" for i in shown])
+    ax.set_xticks((shown + 0.5) * cell[1] - 0.5, [f"{ticks[0][i]:.1f}" for i in shown])
     ax.set_xlabel(axis_labels[0])
     if rows > 1:
-        ax.set_yticks((rows - shown - 0.5) * cell[0] - 0.5, [f"{ticks[1][i]:.2g}" for i in shown])
+        ax.set_yticks((rows - shown - 0.5) * cell[0] - 0.5, [f"{ticks[1][i]:.1f}" for i in shown])
         ax.set_ylabel(axis_labels[1])
     else:
         ax.set_yticks([])

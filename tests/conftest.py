@@ -15,7 +15,9 @@ from jaxtyping import install_import_hook
 
 # every annotated shape and type of the package is checked while the tests run, but for Config, which checks itself
 MODULES = sorted(path.stem for path in (Path(__file__).parent.parent / "jvae").glob("*.py"))
-install_import_hook([f"jvae.{name}" for name in MODULES if name not in ("__init__", "config")], "beartype.beartype")
+install_import_hook(
+    [f"jvae.{name}" for name in MODULES if name not in ("__init__", "config")], "typechecking.typechecked"
+)
 
 import jax
 import numpy as np

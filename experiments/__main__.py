@@ -1,0 +1,19 @@
+"""`python -m experiments NAME`: the group of the experiments' commands."""
+
+import click
+
+from experiments.baseline import baseline
+from experiments.throughput import throughput
+from jvae.cli_options import Commands
+
+
+@click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 110})
+def experiments() -> None:
+    """The exercise sheet and the studies: each command states its question and prints its figures."""
+
+
+for command in (baseline, throughput):
+    experiments.add_command(command)
+
+if __name__ == "__main__":
+    experiments(prog_name="python -m experiments")

@@ -1,0 +1,31 @@
+"""On the real images."""
+
+import numpy as np
+import pytest
+
+from jvae import run
+from jvae.config import Config
+from jvae.datasets import load_dataset
+
+pytestmark = pytest.mark.mnist
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load_dataset("mnist")
+
+
+def test_two_epochs_of_the_exercise_reach_the_expected_elbo(mnist):
+    """PyTorch's loop stands near -107 after two epochs; an ELBO far above that would be a wrong density."""
+    *_, model = run.train(Config(latent_dim=10, epochs=2, batch_size=128), mnist)
+    result = run.evaluate_model(model, mnist)
+    assert -112 < result.elbo.value < -103
+    assert result.num_images == 10_000
+    assert result.elbo.monte_carlo_error < 0.05
+    assert result.elbo.value == pytest.approx(result.reconstruction.value - result.kl.value, rel=1e-5)
+
+
+def test_binarised_mnist_is_the_exercises(mnist):
+    """`0.5 < pixel / 255` in float32, as torchvision scales, is `pixel >= 128`."""
+    images = mnist.test_images
+    np.testing.assert_array_equal(np.float32(0.5) < images.astype(np.float32) / np.float32(255), images >= 128)

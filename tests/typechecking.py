@@ -1,0 +1,5 @@
+"""The type checker of the tests: beartype, to which an int is a float as PEP 484 says."""
+
+from beartype import BeartypeConf, beartype
+
+typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))
