@@ -11,7 +11,7 @@ import stat
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,14 @@ CODES = {np.dtype(type_).newbyteorder("="): code for code, type_ in TYPES.items(
 MAX_AXES = 4
 MAX_BYTES = 2**30
 CHUNK = 2**20
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A stream of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, none at the end."""
 
 
 def idx_header(array: np.ndarray) -> bytes:
@@ -83,7 +91,7 @@ def read_idx_sha256(path: Path, shape: tuple[int, ...] | None = None) -> tuple[n
 
 
 def decode_idx(
-    stream: IO[bytes] | gzip.GzipFile, name: str, shape: tuple[int, ...] | None = None
+    stream: Readable, name: str, shape: tuple[int, ...] | None = None
 ) -> tuple[np.ndarray, str]:
     """Reads one IDX array and its sha256 from a stream that ends with it. Never reads more than its length + 1 byte.
 
@@ -130,7 +138,7 @@ def _parse_magic(head: bytes, name: str) -> tuple[np.dtype, int]:
     return np.dtype(TYPES[code]), axes
 
 
-def _read_up_to(stream: IO[bytes] | gzip.GzipFile, size: int) -> bytes:
+def _read_up_to(stream: Readable, size: int) -> bytes:
     """`size` bytes, fewer only at the end of the stream."""
     content = b""
     while len(content) < size and (more := stream.read(size - len(content))):
