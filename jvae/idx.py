@@ -90,9 +90,7 @@ def read_idx_sha256(path: Path, shape: tuple[int, ...] | None = None) -> tuple[n
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def decode_idx(
-    stream: Readable, name: str, shape: tuple[int, ...] | None = None
-) -> tuple[np.ndarray, str]:
+def decode_idx(stream: Readable, name: str, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
     """Reads one IDX array and its sha256 from a stream that ends with it. Never reads more than its length + 1 byte.
 
     Raises:
