@@ -1,0 +1,139 @@
+"""The continuous Bernoulli against float64 arithmetic, quadrature, PyTorch and TensorFlow Probability."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from tensorflow_probability.substrates import jax as tfp
+
+from jvae.distributions import INVERSE_SERIES, SERIES, ContinuousBernoulli, log_normaliser
+
+ETAS = [0.0, 1e-8, 1e-4, 0.03, 0.0999, 0.1001, 0.4999, 0.5001, 1.0, 3.0, 10.0, 20.0, 50.0, 100.0]
+ETAS = np.float32([-eta for eta in ETAS[:0:-1]] + ETAS)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(400)
+GRID, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
+
+
+def exact_log_normaliser(eta):
+    """log((e^eta - 1)/eta) in float64, by its series where that is better."""
+    eta = np.asarray(eta, np.float64)
+    wide = np.where(np.abs(eta) < 1e-2, 1.0, eta)
+    closed = np.maximum(wide, 0) + np.log(-np.expm1(-np.abs(wide))) - np.log(np.abs(wide))
+    return np.where(np.abs(eta) < 1e-2, eta / 2 + eta**2 / 24 - eta**4 / 2880, closed)
+
+
+def test_log_normaliser_matches_float64():
+    etas = np.linspace(-100, 100, 40_001, dtype=np.float32)
+    np.testing.assert_allclose(log_normaliser(jnp.asarray(etas)), exact_log_normaliser(etas), atol=4e-6, rtol=1e-7)
+    near = np.linspace(-2, 2, 40_001, dtype=np.float32)
+    np.testing.assert_allclose(log_normaliser(jnp.asarray(near)), exact_log_normaliser(near), atol=3e-7)
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_log_prob_matches_float64_also_at_the_ends(eta):
+    x = np.float32([0, 1e-6, 0.01, 0.3, 0.5, 0.9, 0.999, 1 - 2**-24, 1])
+    exact = np.float64(eta) * x - exact_log_normaliser(eta)
+    np.testing.assert_allclose(
+        ContinuousBernoulli(jnp.full(9, eta)).log_prob(jnp.asarray(x)), exact, atol=2e-6, rtol=3e-7
+    )
+
+
+@pytest.mark.parametrize("eta", ETAS)
+def test_moments_entropy_and_mass_match_quadrature(eta):
+    p = ContinuousBernoulli(jnp.asarray(eta))
+    density = np.exp(np.float64(eta) * GRID - exact_log_normaliser(eta))
+    log_prob = np.asarray(ContinuousBernoulli(jnp.full(GRID.size, eta)).log_prob(jnp.float32(GRID)), np.float64)
+    mean = np.sum(WEIGHTS * density * GRID)
+    assert abs(np.sum(WEIGHTS * np.exp(log_prob)) - 1) < 2e-5
+    np.testing.assert_allclose(p.mean(), mean, rtol=2e-6)
+    np.testing.assert_allclose(p.variance(), np.sum(WEIGHTS * density * (GRID - mean) ** 2), rtol=2e-5)
+    np.testing.assert_allclose(p.stddev() ** 2, p.variance(), rtol=1e-6)
+    exact_entropy = -np.sum(WEIGHTS * density * (np.float64(eta) * GRID - exact_log_normaliser(eta)))
+    np.testing.assert_allclose(p.entropy(), exact_entropy, atol=1e-5)
+    assert p.mode() == (eta > 0)
+
+
+@pytest.mark.parametrize("eta", ETAS)
+@pytest.mark.parametrize("x", [0.0, 0.25, 1.0])
+def test_gradient_in_the_logits_is_x_minus_the_mean(eta, x):
+    gradient = jax.grad(lambda e: ContinuousBernoulli(e).log_prob(jnp.float32(x)))(jnp.asarray(eta))
+    density = np.exp(np.float64(eta) * GRID - exact_log_normaliser(eta))
+    np.testing.assert_allclose(gradient, x - np.sum(WEIGHTS * density * GRID), atol=1e-6)
+    assert gradient != 0
+
+
+def test_nothing_outside_the_unit_interval():
+    p = ContinuousBernoulli(jnp.float32(2.0))
+    assert p.log_prob(jnp.float32(-0.01)) == p.log_prob(jnp.float32(1.01)) == -jnp.inf
+
+
+def test_log_prob_agrees_with_tensorflow_probability_where_that_is_accurate():
+    eta, x = jnp.meshgrid(jnp.linspace(-8, 8, 41), jnp.linspace(0, 1, 11))
+    ours, theirs = ContinuousBernoulli(eta), tfp.distributions.ContinuousBernoulli(logits=eta)
+    np.testing.assert_allclose(ours.log_prob(x), theirs.log_prob(x), atol=3e-4)
+    np.testing.assert_allclose(ours.mean(), theirs.mean(), atol=1e-4)
+    np.testing.assert_allclose(ours.stddev(), theirs.stddev(), atol=1e-3)
+
+
+def test_log_prob_agrees_with_pytorch_where_that_is_accurate():
+    torch = pytest.importorskip("torch")
+    eta, x = np.meshgrid(np.linspace(-8, 8, 41), np.linspace(0, 1, 11))
+    theirs = torch.distributions.ContinuousBernoulli(logits=torch.tensor(eta))
+    ours = ContinuousBernoulli(jnp.float32(eta))
+    np.testing.assert_allclose(ours.log_prob(jnp.float32(x)), theirs.log_prob(torch.tensor(x)), atol=1e-5)
+    np.testing.assert_allclose(ours.mean(), theirs.mean, atol=1e-5)
+    np.testing.assert_allclose(ours.entropy(), theirs.entropy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [-100.0, -3.0, -0.05, 0.0, 0.05, 3.0, 100.0])
+def test_samples_follow_the_density(eta):
+    """Kolmogorov-Smirnov at a level of one in a million."""
+    n = 20_000
+    x = np.asarray(ContinuousBernoulli(jnp.float32(eta)).sample(seed=jax.random.key(1), sample_shape=n), np.float64)
+    cdf = (lambda v: v) if eta == 0 else (lambda v: np.expm1(eta * v) / np.expm1(eta))
+    assert x.min() >= 0
+    assert x.max() <= 1
+    assert stats.kstest(x, cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("eta", [*ETAS[[0, 3, -4, -1]], INVERSE_SERIES, -INVERSE_SERIES, SERIES, 1e-3, 0.0])
+def test_samples_carry_the_gradient_of_the_inverse_distribution_function(eta):
+    """dx/d eta = -(dF/d eta)/f, by central differences in float64."""
+    u = np.float32([1e-4, 0.1, 0.5, 0.9, 0.9999])
+    gradient = jax.vmap(jax.grad(lambda e, u: ContinuousBernoulli(e).inverse_cdf(u)), (None, 0))(jnp.float32(eta), u)
+
+    def inverse(e):
+        v = np.float64(u)
+        if abs(e) < 1e-12:
+            return v
+        return (np.log(v) + np.log1p((1 - v) / v * np.exp(-e))) / e + 1 if e > 0 else np.log1p(v * np.expm1(e)) / e
+
+    h = 1e-4
+    exact = (inverse(float(eta) + h) - inverse(float(eta) - h)) / (2 * h)
+    np.testing.assert_allclose(gradient, exact, atol=3e-6, rtol=5e-4)  # 1 - u has few digits left where u is small
+
+
+def test_kl_divergence_by_quadrature_and_through_independent():
+    eta, other = jnp.float32([-30.0, -0.2, 0.0, 4.0]), jnp.float32([10.0, 0.3, 1.0, 4.0])
+    log_p = [np.float64(e) * GRID - exact_log_normaliser(e) for e in eta]
+    log_q = [np.float64(e) * GRID - exact_log_normaliser(e) for e in other]
+    exact = [np.sum(WEIGHTS * np.exp(a) * (a - b)) for a, b in zip(log_p, log_q, strict=True)]
+    kl = ContinuousBernoulli(eta).kl_divergence(ContinuousBernoulli(other))
+    np.testing.assert_allclose(kl, exact, atol=1e-5)
+    whole = distrax.Independent(ContinuousBernoulli(eta), 1).kl_divergence(
+        distrax.Independent(ContinuousBernoulli(other), 1)
+    )
+    np.testing.assert_allclose(whole, np.sum(exact), atol=1e-4)
+
+
+def test_jit_vmap_and_indexing_agree_with_the_plain_calls():
+    eta, x = jnp.linspace(-5.0, 5.0, 7), jnp.linspace(0.0, 1.0, 7)
+    plain = ContinuousBernoulli(eta).log_prob(x)
+    np.testing.assert_allclose(jax.jit(lambda e, x: ContinuousBernoulli(e).log_prob(x))(eta, x), plain, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(lambda e, x: ContinuousBernoulli(e).log_prob(x))(eta, x), plain, rtol=1e-6)
+    np.testing.assert_allclose(ContinuousBernoulli(eta)[2:4].log_prob(x[2:4]), plain[2:4], rtol=1e-6)
+    returned = jax.jit(ContinuousBernoulli)(eta)
+    np.testing.assert_array_equal(returned.logits, eta)
+    assert ContinuousBernoulli(eta).sample(seed=jax.random.key(0), sample_shape=(2, 3)).shape == (2, 3, 7)
