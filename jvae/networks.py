@@ -3,30 +3,19 @@
 import math
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
+
+from jvae.convolutions import Conv, ConvTranspose
+from jvae.initializers import uniform_fan_in
+
+CHANNELS = (32, 64)
+HIDDEN = 256
 
 
-def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
-    """An initialiser that draws uniformly from +-1/sqrt(fan_in), for weights and biases alike.
-
-    Source:
-        The default of PyTorch's `nn.Linear` (He et al. 2015's uniform rule with a = sqrt(5)).
-    """
-    limit = 1 / math.sqrt(fan_in)
-
-    def init(key: Key[Array, ""], shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return init
-
-
-def linear(features: int, fan_in: int, name: str) -> nn.Dense:
+def linear(features: int, fan_in: int, name: str, init: nn.initializers.Initializer | None = None) -> nn.Dense:
     """The affine layer x @ kernel + bias, from fan_in to `features`, started as PyTorch starts `nn.Linear`."""
-    init = uniform_fan_in(fan_in)
+    init = init or uniform_fan_in(fan_in)
     return nn.Dense(features, kernel_init=init, bias_init=init, name=name)
 
 
@@ -36,10 +25,12 @@ class MLP(nn.Module):
     Attributes:
         hidden: the widths of the hidden layers.
         out_shape: the shape of one output datum.
+        zero_output: start the last layer at zero, so that the network starts as the zero function.
     """
 
     hidden: Sequence[int]
     out_shape: Sequence[int]
+    zero_output: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *in_shape"]) -> Float[Array, "b *out_shape"]:
@@ -47,5 +38,50 @@ class MLP(nn.Module):
         h = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
             h = nn.relu(linear(width, h.shape[-1], f"linear_{i}")(h))
-        h = linear(math.prod(self.out_shape), h.shape[-1], f"linear_{len(self.hidden)}")(h)
+        init = nn.initializers.zeros if self.zero_output else uniform_fan_in(h.shape[-1])
+        h = linear(math.prod(self.out_shape), h.shape[-1], f"linear_{len(self.hidden)}", init)(h)
         return h.reshape(x.shape[0], *self.out_shape)
+
+
+class ConvEncoderNet(nn.Module):
+    """A convolutional network, image -> numbers: two convolutions that halve the image, and two linear layers.
+
+    Attributes:
+        out_shape: the shape of one output datum.
+    """
+
+    out_shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b *out_shape"]:
+        """Map a batch of images of at least 4x4 pixels to a batch of outputs."""
+        h = x.transpose(3, 1, 2, 0)
+        for i, channels in enumerate(CHANNELS):
+            h = nn.relu(Conv(channels, name=f"conv_{i}")(h))
+        h = h.reshape(-1, x.shape[0]).T
+        h = nn.relu(linear(HIDDEN, h.shape[-1], "linear_0")(h))
+        h = linear(math.prod(self.out_shape), HIDDEN, "linear_1")(h)
+        return h.reshape(x.shape[0], *self.out_shape)
+
+
+class ConvDecoderNet(nn.Module):
+    """A convolutional network, z -> image: two linear layers, and two transposed convolutions that double the image.
+
+    It starts from ceil(h/4) x ceil(w/4) pixels, and the image's own h x w are cut from what comes out.
+
+    Attributes:
+        out_shape: the image's shape (h, w, c).
+    """
+
+    out_shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
+        """Map a batch of latents to a batch of images."""
+        height, width, channels = self.out_shape
+        start = (CHANNELS[-1], math.ceil(height / 4), math.ceil(width / 4))
+        h = nn.relu(linear(HIDDEN, z.shape[-1], "linear_0")(z))
+        h = nn.relu(linear(math.prod(start), HIDDEN, "linear_1")(h)).T.reshape(*start, z.shape[0])
+        h = nn.relu(ConvTranspose(CHANNELS[0], name="conv_transpose_0")(h))
+        h = ConvTranspose(channels, name="conv_transpose_1")(h)
+        return h[:, :height, :width].transpose(3, 1, 2, 0)
