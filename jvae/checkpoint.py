@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -115,7 +116,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
     return name.replace("params/params/", "params/")
 
 
-def restore(shapes: PyTree[jax.ShapeDtypeStruct], arrays: dict[str, np.ndarray]) -> PyTree[np.ndarray]:
+def restore(shapes: PyTree[jax.ShapeDtypeStruct], arrays: dict[str, np.ndarray]) -> PyTree[jax.Array]:
     """The tree of the given shapes with its leaves taken from named arrays.
 
     Raises:
@@ -132,7 +133,7 @@ def restore(shapes: PyTree[jax.ShapeDtypeStruct], arrays: dict[str, np.ndarray])
     ]
     if problems:
         raise ValueError("does not fit its configuration: " + "; ".join(sorted(problems)))
-    return jax.tree.unflatten(treedef, [arrays[name] for name in wanted])
+    return jax.tree.unflatten(treedef, [jnp.asarray(arrays[name]) for name in wanted])
 
 
 def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:

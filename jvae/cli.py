@@ -135,7 +135,7 @@ def train(
                 report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
     click.echo(f"wrote {model_path}")
     evaluation = run.evaluate_model(model, dataset, num_samples)
-    click.echo(describe(evaluation))
+    click.echo(describe(evaluation, model))
     if json_path is not None:
         write_json(json_path, {**evaluation_values(evaluation, model), "history": model.history})
 
@@ -164,35 +164,44 @@ def evaluate(
     json_path: Path | None,
     **repeated: Any,
 ) -> None:
-    """The ELBO of the test set, its two parts and their errors."""
+    """The ELBO of the test set, its two parts and their errors, and what the latent space does."""
     if json_path is not None:
         check_output(json_path)
     use_device(device)
     model = open_model(model_path, repeated)
-    from jvae.report import describe, evaluation_values, write_json
-    from jvae.run import evaluate_model
+    from jvae.report import describe, describe_diagnostics, evaluation_values, write_json
+    from jvae.run import diagnose_model, evaluate_model
 
-    evaluation = evaluate_model(model, open_dataset(model.config.dataset, data_dir), num_samples, seed)
-    click.echo(describe(evaluation))
+    dataset = open_dataset(model.config.dataset, data_dir)
+    evaluation = evaluate_model(model, dataset, num_samples, seed)
+    diagnostics = diagnose_model(model, dataset, seed)
+    click.echo(describe(evaluation, model))
+    click.echo(describe_diagnostics(diagnostics, model.config))
     if json_path is not None:
-        write_json(json_path, evaluation_values(evaluation, model))
+        write_json(json_path, {**evaluation_values(evaluation, model), "diagnostics": diagnostics._asdict()})
 
 
 @main.command()
 @model_options
 @click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
 @click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
+@click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
 @click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
 def sample(
-    model_path: Path, device: str, seed: int, output: Path, mean: bool, num_images: int, **repeated: Any
+    model_path: Path, device: str, seed: int, output: Path, mean: bool, compare: bool, num_images: int, **repeated: Any
 ) -> None:
     """Images drawn from the model: z ~ p(z), x ~ p(x|z)."""
     check_output(output, PICTURE_FORMATS)
+    if mean and compare:
+        raise click.UsageError("--mean and --compare: at most one of them")
     use_device(device)
     model = open_model(model_path, repeated)
     from jvae import pictures
 
-    write_figure(pictures.samples(model, seed, num_images, mean), output)
+    if compare:
+        write_figure(pictures.samples_beside_means(model, seed, num_images), output)
+    else:
+        write_figure(pictures.samples(model, seed, num_images, mean), output)
 
 
 @main.group()
@@ -200,8 +209,9 @@ def plot() -> None:
     """Pictures of a trained model."""
 
 
-def plot_command(name: str, text: str) -> None:
-    """Add `jvae plot NAME`, which writes what `jvae.pictures.NAME` draws of the model's test set."""
+def plot_command(function: str, text: str, needs_data: bool = True) -> None:
+    """Add `jvae plot NAME`, which writes what a function of `jvae.pictures` draws of the model, and of its test set."""
+    name = function.replace("_", "-")
 
     @plot.command(name, help=text)
     @model_options
@@ -214,26 +224,25 @@ def plot_command(name: str, text: str) -> None:
         from jvae import pictures
         from jvae.run import check_fingerprint
 
-        dataset = open_dataset(model.config.dataset, data_dir)
-        check_fingerprint(model, dataset)
-        write_figure(getattr(pictures, name)(model, dataset, seed), output)
+        draw = getattr(pictures, function)
+        if needs_data:
+            dataset = open_dataset(model.config.dataset, data_dir)
+            check_fingerprint(model, dataset)
+            figure = draw(model, dataset, seed)
+        else:
+            figure = draw(model)
+        write_figure(figure, output)
 
 
 plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.")
 plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
 plot_command("manifold", "The decoder's means over a grid of the latent space.")
-
-
-@plot.command()
-@model_options
-@click.option("--output", type=click.Path(path_type=Path), default="history.png", help="picture to write")
-def history(model_path: Path, device: str, seed: int, output: Path, **repeated: Any) -> None:
-    """The bound and its parts over the epochs of training."""
-    check_output(output, PICTURE_FORMATS)
-    model = open_model(model_path, repeated)
-    from jvae import pictures
-
-    write_figure(pictures.history(model), output)
+plot_command("prior", "The prior's density beneath the test set's aggregate posterior; components marked.")
+plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
+plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
+plot_command("history", "The bound and its parts over the epochs of training.", needs_data=False)
+plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=False)
+plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
 
 
 @main.group(invoke_without_command=True)

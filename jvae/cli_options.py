@@ -47,8 +47,12 @@ def usage_error(error: ValueError) -> click.UsageError:
 
 def option_of(field: ConfigField, **attributes: Any) -> Callable:
     """The click option of a Config field."""
+    only = [f"{flag(rule.name)} {' or '.join(rule.values)}" for rule in field.needs]
+    attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
+    if field.type is bool:
+        return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
     kind = click.Choice(field.choices) if field.choices else field.type
-    return click.option(flag(field.name), field.name, type=kind, help=field.help, **attributes)
+    return click.option(flag(field.name), field.name, type=kind, **attributes)
 
 
 def config_options(command: Callable) -> Callable:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args,
 
 if TYPE_CHECKING:
     import optax
+    from flax import linen as nn
 
     from jvae.training import Bound, Transform
     from jvae.vae import VAE
@@ -35,6 +36,16 @@ class Range(NamedTuple):
         return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
 
 
+class OnlyWith(NamedTuple):
+    """The rule of a field that means something only where another has one of these values."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {' or '.join(self.values)}"
+
+
 @dataclass(frozen=True)
 class Config:
     """All that defines a run. Its fields are `jvae train`'s options and the JSON inside every model file.
@@ -47,26 +58,54 @@ class Config:
     latent_dim: Annotated[int, "dimension of the latent variable z", Range(1, 4096)] = 32
     epochs: Annotated[int, "passes over the training images", Range(1, 10**6)] = 10
     batch_size: Annotated[int, "images per training step", Range(1, 10**6)] = 32
-    prior: Annotated[Literal["gaussian"], "p(z)"] = "gaussian"
-    decoder: Annotated[Literal["bernoulli"], "output distribution p(x|z)"] = "bernoulli"
-    network: Annotated[Literal["mlp"], "architecture of encoder and decoder"] = "mlp"
-    hidden_dim: Annotated[int, "width of the networks' two hidden layers", Range(1, 65536)] = 512
+    prior: Annotated[Literal["gaussian", "mog", "vamp", "flow"], "p(z)"] = "gaussian"
+    num_components: Annotated[
+        int, "components of the mixture, or pseudo-inputs", Range(1, 10_000), OnlyWith("prior", ("mog", "vamp"))
+    ] = 50
+    pseudo_inputs: Annotated[
+        Literal["noise", "data"], "start of the pseudo-inputs: near black, or images", OnlyWith("prior", ("vamp",))
+    ] = "noise"
+    coupling: Annotated[
+        Literal["affine", "spline"], "coupling layers: RealNVP or splines", OnlyWith("prior", ("flow",))
+    ] = "affine"
+    decoder: Annotated[
+        Literal["bernoulli", "gaussian", "continuous-bernoulli"],
+        "output distribution p(x|z); pixels are binary for bernoulli, in [0, 1] for the others",
+    ] = "bernoulli"
+    variance: Annotated[
+        Literal["fixed", "scalar", "pixel"],
+        "variance of the output: fixed, one learned, one learned a pixel",
+        OnlyWith("decoder", ("gaussian",)),
+    ] = "fixed"
+    output_scale: Annotated[
+        float,
+        "standard deviation of the output where it is fixed",
+        Range(0, above=True),
+        OnlyWith("decoder", ("gaussian",)),
+        OnlyWith("variance", ("fixed",)),
+    ] = 0.3
+    dequantise: Annotated[
+        bool,
+        "add uniform noise to pixels, (x + u) / 256, so that they have a density",
+        OnlyWith("decoder", ("gaussian", "continuous-bernoulli")),
+    ] = True
+    network: Annotated[Literal["mlp", "cnn"], "architecture of encoder and decoder"] = "mlp"
+    hidden_dim: Annotated[int, "width of the two hidden layers", Range(1, 65536), OnlyWith("network", ("mlp",))] = 512
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
         for field in config_fields():
-            value, rule = getattr(self, field.name), field.range
-            if field.choices:
-                if value not in field.choices:
-                    raise ValueError(f"{field.name} is {value!r}: must be one of {', '.join(field.choices)}")
-            elif not isinstance(value, (int, float) if field.type is float else field.type) or isinstance(value, bool):
-                raise ValueError(f"{field.name} is {value!r}: must be {field.type.__name__}")
-            elif rule is not None and not rule.admits(value):
-                raise ValueError(f"{field.name} is {value}: must be {rule}")
+            field.check(getattr(self, field.name))
         if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
             raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
+        for field in config_fields():
+            value = getattr(self, field.name)
+            for rule in field.needs:
+                other = getattr(self, rule.name)
+                if value != field.default and other not in rule.values:
+                    raise ValueError(f"{field.name} is {value}: means something only with {rule}, not {other}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -94,6 +133,17 @@ class ConfigField(NamedTuple):
     help: str
     choices: tuple[str, ...]
     range: Range | None
+    needs: tuple[OnlyWith, ...]
+
+    def check(self, value: Any) -> None:
+        """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
+        wanted = (int, float) if self.type is float else self.type
+        if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
+            raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
+        if self.range is not None and not self.range.admits(value):
+            raise ValueError(f"{self.name} is {value}: must be {self.range}")
 
 
 def config_fields() -> list[ConfigField]:
@@ -103,31 +153,82 @@ def config_fields() -> list[ConfigField]:
     for field in dataclasses.fields(Config):
         kind, text, *rules = get_args(hints[field.name])
         choices = get_args(kind) if get_origin(kind) is Literal else ()
-        fields.append(
-            ConfigField(field.name, str if choices else kind, field.default, text, choices, rules[0] if rules else None)
-        )
+        ranges = [rule for rule in rules if isinstance(rule, Range)]
+        needs = tuple(rule for rule in rules if isinstance(rule, OnlyWith))
+        kind = str if choices else kind
+        fields.append(ConfigField(field.name, kind, field.default, text, choices, next(iter(ranges), None), needs))
     return fields
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
-    """The model for images of shape (h, w, c)."""
-    from jvae.decoders import BernoulliDecoder
+    """The model for images of shape (h, w, c).
+
+    Raises:
+        ValueError: the network cannot take images of this shape.
+    """
     from jvae.encoders import GaussianEncoder
-    from jvae.networks import MLP
-    from jvae.priors import GaussianPrior
     from jvae.vae import VAE
 
-    hidden = (config.hidden_dim,) * 2
-    encoder = GaussianEncoder(MLP(hidden, (2 * config.latent_dim,)))
-    decoder = BernoulliDecoder(MLP(hidden, image_shape))
-    return VAE(GaussianPrior(config.latent_dim), decoder, encoder)
+    encoder_net, decoder_net = build_networks(config, image_shape)
+    return VAE(build_prior(config, image_shape), build_decoder(config, decoder_net), GaussianEncoder(encoder_net))
+
+
+def build_prior(config: Config, image_shape: tuple[int, ...]) -> "nn.Module":
+    """p(z)."""
+    from jvae import priors
+
+    match config.prior:
+        case "gaussian":
+            return priors.GaussianPrior(config.latent_dim)
+        case "mog":
+            return priors.MoGPrior(config.latent_dim, config.num_components)
+        case "vamp":
+            return priors.VampPrior(image_shape, config.num_components)
+        case "flow":
+            return priors.FlowPrior(config.latent_dim, config.coupling)
+
+
+def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
+    """p(x|z)."""
+    from jvae import decoders
+
+    match config.decoder:
+        case "bernoulli":
+            return decoders.BernoulliDecoder(net)
+        case "gaussian":
+            return decoders.GaussianDecoder(net, config.variance, config.output_scale)
+        case "continuous-bernoulli":
+            return decoders.ContinuousBernoulliDecoder(net)
+
+
+def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
+    """The encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
+    from jvae import networks
+
+    outputs = (2 * config.latent_dim,)
+    if config.network == "mlp":
+        hidden = (config.hidden_dim,) * 2
+        return networks.MLP(hidden, outputs), networks.MLP(hidden, image_shape)
+    if min(image_shape[:2]) < 8:
+        raise ValueError(f"network is cnn: images must be at least 8x8, not {image_shape[0]}x{image_shape[1]}")
+    return networks.ConvEncoderNet(out_shape=outputs), networks.ConvDecoderNet(out_shape=image_shape)
 
 
 def build_transform(config: Config) -> "Transform":
     """What turns uint8 images into the data that the decoder models."""
-    from jvae.transforms import binarise
+    from jvae import transforms
 
-    return binarise
+    if config.decoder == "bernoulli":
+        return transforms.binarise
+    return transforms.dequantise if config.dequantise else transforms.rescale
+
+
+def unit(config: Config) -> str:
+    """What the numbers of a bound of this configuration are."""
+    if config.decoder == "bernoulli":
+        return "nats per image, log-probability of binary pixels"
+    pixels = "dequantised pixels" if config.dequantise else "pixels, not dequantised"
+    return f"nats per image, log-density of {pixels} in [0, 1]"
 
 
 def build_bound(config: Config) -> "Bound":

@@ -1,9 +1,17 @@
 """Decoders, z -> p(x|z): modules that return the output distribution."""
 
+from typing import Literal
+
 import distrax
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+from jvae.distributions import ContinuousBernoulli
+
+LOG_SCALE_FLOOR = -6.0
+START_LOG_SCALE = -1.0  # a scale of 0.37: about the spread of a pixel in [0, 1]
 
 
 class BernoulliDecoder(nn.Module):
@@ -17,6 +25,63 @@ class BernoulliDecoder(nn.Module):
 
     def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
         """The output distribution: batch shape [b], event shape [h, w, c]."""
-        logits = self.net(z)
-        pixels = distrax.Bernoulli(logits=logits, dtype=jnp.float32)
-        return distrax.Independent(pixels, reinterpreted_batch_ndims=logits.ndim - 1)
+        return image_distribution(distrax.Bernoulli(logits=self.net(z), dtype=jnp.float32))
+
+
+class ContinuousBernoulliDecoder(nn.Module):
+    """p(x|z) = prod_i CB(x_i | logits_i(z)), a density on [0, 1].
+
+    Attributes:
+        net: a network z[b, m] -> logits[b, h, w, c].
+
+    Source:
+        Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli: fixing a pervasive error in variational autoencoders.
+    """
+
+    net: nn.Module
+
+    def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
+        """The output distribution: batch shape [b], event shape [h, w, c]."""
+        return image_distribution(ContinuousBernoulli(logits=self.net(z)))
+
+
+class GaussianDecoder(nn.Module):
+    """p(x|z) = prod_i N(x_i | loc_i(z), scale_i^2), with a scale that does not depend on z.
+
+    A pixel that never changes has no maximum-likelihood scale above zero, so a learned log-scale is held softly above
+    LOG_SCALE_FLOOR.
+
+    Attributes:
+        net: a network z[b, m] -> loc[b, h, w, c].
+        variance: `fixed`, `scalar` (one learned scale) or `pixel` (one learned scale a pixel).
+        fixed_scale: the scale where it is fixed.
+
+    Source:
+        Rybkin, Daniilidis & Levine 2021, Simple and effective VAE training with calibrated decoders (sigma-VAE).
+    """
+
+    net: nn.Module
+    variance: Literal["fixed", "scalar", "pixel"]
+    fixed_scale: float = 0.3
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
+        """The output distribution: batch shape [b], event shape [h, w, c]."""
+        loc = self.net(z)
+        if self.variance == "fixed":
+            scale = jnp.full(loc.shape[1:], self.fixed_scale)
+        else:
+            shape = loc.shape[1:] if self.variance == "pixel" else ()
+            free = self.param("log_scale", nn.initializers.constant(START_LOG_SCALE), shape)
+            scale = bounded_scale(free)
+        return image_distribution(distrax.Normal(loc, jnp.broadcast_to(scale, loc.shape)))
+
+
+def bounded_scale(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The scale of a log-scale that is held softly above exp(LOG_SCALE_FLOOR)."""
+    return jnp.exp(LOG_SCALE_FLOOR + jax.nn.softplus(log_scale - LOG_SCALE_FLOOR))
+
+
+def image_distribution(pixels: distrax.Distribution) -> distrax.Independent:
+    """Independent pixels [b, h, w, c] as one distribution an image: batch shape [b]."""
+    return distrax.Independent(pixels, reinterpreted_batch_ndims=len(pixels.batch_shape) - 1)

@@ -3,11 +3,13 @@
 from functools import partial
 from typing import NamedTuple
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
+from jvae.priors import GaussianPrior
 from jvae.training import Transform
 from jvae.vae import VAE
 
@@ -40,6 +42,68 @@ def principal_projection(z: Float[np.ndarray, "n m"]) -> Projection:
     shares = pca.explained_variance_ratio_
     labels = tuple(f"principal component {i + 1} ({share:.1%} of the variance)" for i, share in enumerate(shares))
     return Projection(pca.mean_, pca.components_, labels)
+
+
+class Mixture(NamedTuple):
+    """A mixture of k diagonal Gaussians."""
+
+    weights: Float[np.ndarray, " k"]
+    loc: Float[np.ndarray, "k m"]
+    scale: Float[np.ndarray, "k m"]
+
+
+def prior_mixture(model: VAE, params: PyTree) -> Mixture | None:
+    """The prior as a mixture of diagonal Gaussians - a Gaussian has one component - or None if it is none."""
+
+    def parameters(vae: VAE) -> tuple[Array, Array, Array] | None:
+        p = vae.latent_prior()
+        if isinstance(vae.prior, GaussianPrior):
+            return jnp.ones(1), p.mean()[None], p.stddev()[None]
+        if isinstance(p, distrax.MixtureSameFamily):
+            components = p.components_distribution
+            return p.mixture_distribution.probs, components.mean(), components.stddev()
+        return None
+
+    found = model.apply(params, method=parameters)
+    return None if found is None else Mixture(*map(np.asarray, found))
+
+
+def projected_prior_density(
+    model: VAE, params: PyTree, key: Key[Array, ""], projection: Projection, coordinates: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, " n"]:
+    """The density of the prior's *projection* at coordinates of the plane: the density of (z - center) @ axes.T.
+
+    Exact in all the latent dimensions there are (m <= 2), and for mixtures of Gaussians, whose projection is a mixture
+    of Gaussians with means A (m_k - c) and covariances A diag(s_k^2) A'. Else, for a flow, a kernel density estimate
+    from 20,000 draws. Never a slice, which is another function: the density of the plane's own points.
+    """
+    mixture = prior_mixture(model, params)
+    if mixture is not None:
+        from scipy.stats import multivariate_normal
+
+        a = projection.axes
+        means = projection.project(mixture.loc)
+        parts = [
+            weight * multivariate_normal(mean, (a * scale**2) @ a.T).pdf(coordinates)
+            for weight, mean, scale in zip(mixture.weights, means, mixture.scale, strict=True)
+        ]
+        return np.sum(parts, axis=0)
+    if len(projection.axes) == len(projection.center):
+        log_prob = jax.jit(
+            lambda params, z: model.apply(params, z, method=lambda vae, z: vae.latent_prior().log_prob(z))
+        )
+        return np.exp(np.asarray(log_prob(params, jnp.asarray(projection.lift(coordinates)))))
+    from scipy.stats import gaussian_kde
+
+    return gaussian_kde(projection.project(prior_sample(model, params, key, 20_000)).T)(coordinates.T)
+
+
+def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int) -> Float[np.ndarray, "n m"]:
+    """Draws z ~ p(z)."""
+    draw = jax.jit(
+        lambda params: model.apply(params, method=lambda vae: vae.latent_prior().sample(seed=key, sample_shape=(n,)))
+    )
+    return np.asarray(draw(params))
 
 
 def aggregate_posterior(

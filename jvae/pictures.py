@@ -10,14 +10,25 @@ from jvae import plots
 from jvae.checkpoint import ModelFile
 from jvae.config import Config, build_model, build_transform
 from jvae.datasets import Dataset
-from jvae.latents import aggregate_posterior, latent_grid, principal_projection
+from jvae.decoders import bounded_scale
+from jvae.errors import JvaeError
+from jvae.latents import (
+    aggregate_posterior,
+    latent_grid,
+    principal_projection,
+    prior_mixture,
+    prior_sample,
+    projected_prior_density,
+)
 
 MANIFOLD_SIDE = 20
 
 
 def title(config: Config) -> str:
     """What the model is, in a line."""
-    return f"{config.dataset}, {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
+    learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
+    output = f"{config.decoder} output{learned}"
+    return f"{config.dataset}, {config.prior} prior, {output}, {config.network}, M = {config.latent_dim}"
 
 
 def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
@@ -27,6 +38,19 @@ def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
     x = draw(model.state.params, jax.random.key(seed))
     kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
     return plots.plot_images(np.asarray(x), title=f"{kind}: {title(model.config)}")
+
+
+def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure:
+    """Samples x ~ p(x|z), and in the same places the means of p(x|z) at the same draws z ~ p(z)."""
+    vae = build_model(model.config, model.image_shape)
+
+    @jax.jit
+    def draw(params: PyTree, key: Key[Array, ""]) -> tuple[Array, Array]:
+        x, mean = (vae.apply(params, key, num_images, mean, method="sample") for mean in (False, True))
+        return x, mean
+
+    left, right = map(np.asarray, draw(model.state.params, jax.random.key(seed)))
+    return plots.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model.config))
 
 
 def latents_of_test_set(model: ModelFile, dataset: Dataset, seed: int) -> Float[np.ndarray, "n m"]:
@@ -71,6 +95,116 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
     chosen = np.lexsort((labels[:1000], rank))[:num_images]
     x, means = reconstruct(model.state.params, jax.random.key(seed), jnp.asarray(dataset.test_images[chosen]))
     return plots.plot_reconstructions(np.asarray(x), np.asarray(means), f"reconstructions: {title(model.config)}")
+
+
+def prior(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
+    """The prior's density, projected as the aggregate posterior over it is, with its components marked."""
+    vae = build_model(model.config, model.image_shape)
+    params = model.state.params
+    z = latents_of_test_set(model, dataset, seed)
+    projection = principal_projection(z)
+    coordinates = projection.project(z)
+    key = jax.random.key(seed)
+    drawn = projection.project(prior_sample(vae, params, key, 2000))
+    low, high = np.quantile(np.concatenate([coordinates, drawn]), [0.001, 0.999], axis=0)
+    margin = 0.08 * (high - low)
+    ticks = [np.linspace(a, b, 160) for a, b in zip(low - margin, high + margin, strict=True)]
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
+    density = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype))
+    mixture = prior_mixture(vae, params) if model.config.prior in ("mog", "vamp") else None
+    marks = None if mixture is None else projection.project(mixture.loc)
+    how = "density estimate" if mixture is None and model.config.prior == "flow" and z.shape[1] > 2 else "density"
+    return plots.plot_prior(
+        density.reshape([len(t) for t in ticks[::-1]]),
+        ticks,
+        coordinates,
+        dataset.test_labels,
+        marks,
+        {"mog": "component", "vamp": "pseudo-input"}.get(model.config.prior, ""),
+        projection.labels,
+        f"prior ({how}) and aggregate posterior: {title(model.config)}",
+    )
+
+
+def pseudo_inputs(model: ModelFile) -> Figure:
+    """The pseudo-inputs of a VampPrior.
+
+    Raises:
+        JvaeError: the model has another prior.
+    """
+    if model.config.prior != "vamp":
+        raise JvaeError(f"the model has a {model.config.prior} prior: only a vamp prior has pseudo-inputs")
+    vae = build_model(model.config, model.image_shape)
+    images = vae.apply(model.state.params, method=lambda vae: vae.prior.pseudo_inputs())
+    return plots.plot_images(np.asarray(images), title=f"pseudo-inputs: {title(model.config)}")
+
+
+def scale(model: ModelFile) -> Figure:
+    """The learned standard deviation of every pixel.
+
+    Raises:
+        JvaeError: the model learns no standard deviation a pixel.
+    """
+    if model.config.variance != "pixel":
+        raise JvaeError(
+            "the model learns no standard deviation a pixel: train with --decoder gaussian --variance pixel"
+        )
+    free = model.state.params["params"]["decoder"]["log_scale"]
+    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale: {title(model.config)}")
+
+
+def interpolation(model: ModelFile, dataset: Dataset, seed: int, rows: int = 8, columns: int = 11) -> Figure:
+    """Decoder means along straight lines between the posterior means of test images of different classes."""
+    vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
+    labels, rng = dataset.test_labels, np.random.default_rng(seed)
+    first = rng.choice(len(labels), rows)
+    second = np.array([rng.choice(np.flatnonzero(labels != labels[i])) for i in first])
+
+    @jax.jit
+    def decode_lines(params: PyTree, images: Array) -> Array:
+        z = vae.apply(params, transform(jax.random.key(seed), images), method="posterior").mean()
+        t = jnp.linspace(0, 1, columns)[None, :, None]
+        line = (1 - t) * z[:rows, None] + t * z[rows:, None]
+        return vae.apply(params, line.reshape(rows * columns, -1), method="decode").mean()
+
+    means = decode_lines(model.state.params, jnp.asarray(dataset.test_images[np.concatenate([first, second])]))
+    return plots.plot_rows(
+        np.asarray(means).reshape(rows, columns, *model.image_shape),
+        [f"{labels[i]} to {labels[j]}" for i, j in zip(first, second, strict=True)],
+        "decoder means from one image's latent mean to another's",
+        f"interpolation: {title(model.config)}",
+    )
+
+
+def traversals(model: ModelFile, dataset: Dataset, seed: int, rows: int = 10, columns: int = 11) -> Figure:
+    """Decoder means as one latent dimension at a time runs over the aggregate posterior's central 98 %.
+
+    The other dimensions stay at one test image's posterior mean; the dimensions are those with the most variance.
+    """
+    vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
+    z = latents_of_test_set(model, dataset, seed)
+    chosen = np.random.default_rng(seed).integers(len(z))
+
+    @jax.jit
+    def posterior_mean(params: PyTree, images: Array) -> Array:
+        return vae.apply(params, transform(jax.random.key(seed), images), method="posterior").mean()
+
+    means = np.concatenate(
+        [posterior_mean(model.state.params, jnp.asarray(part)) for part in np.array_split(dataset.test_images, 8)]
+    )
+    dimensions = np.argsort(-means.var(axis=0))[:rows]
+    low, high = np.quantile(z, [0.01, 0.99], axis=0)
+    points = np.repeat(means[chosen][None, None], len(dimensions), 0).repeat(columns, 1)
+    for row, d in enumerate(dimensions):
+        points[row, :, d] = np.linspace(low[d], high[d], columns)
+    decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
+    images = decode(model.state.params, jnp.asarray(points.reshape(-1, z.shape[1])))
+    return plots.plot_rows(
+        np.asarray(images).reshape(len(dimensions), columns, *model.image_shape),
+        [f"$z_{{{d + 1}}}$" for d in dimensions],
+        "decoder means as one dimension crosses the aggregate posterior's central 98 %",
+        f"traversals from a test image of class {dataset.test_labels[chosen]}: {title(model.config)}",
+    )
 
 
 def history(model: ModelFile) -> Figure:

@@ -1,5 +1,7 @@
 """Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
@@ -51,6 +53,70 @@ def plot_posterior(
     ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     soften(ax)
     return fig
+
+
+def plot_prior(
+    density: Float[np.ndarray, "rows columns"] | Float[np.ndarray, " columns"],
+    ticks: list[np.ndarray],
+    coordinates: Float[np.ndarray, "n d"],
+    labels: np.ndarray,
+    marks: Float[np.ndarray, "k d"] | None,
+    mark_name: str,
+    axis_labels: tuple[str, ...],
+    title: str,
+) -> Figure:
+    """A prior's density beneath samples of the aggregate posterior, with its components marked.
+
+    Args:
+        density: over the grid of the ticks; rows follow the second axis, rising.
+        ticks: the grid's coordinates along each axis.
+        coordinates: the samples, d = 1 or 2.
+        labels: their classes.
+        marks: the components' centres, if there are any.
+        mark_name: what they are.
+        axis_labels: of the d axes.
+        title: of the picture.
+    """
+    fig = figure(7.6, 6)
+    ax = fig.subplots()
+    classes = np.unique(labels)
+    colours = class_colours(classes)
+    if len(ticks) == 1:
+        parts = [coordinates[labels == c, 0] for c in classes]
+        ax.hist(parts, bins=80, stacked=True, density=True, color=colours, label=[str(c) for c in classes])
+        ax.plot(ticks[0], density, color=INK, linewidth=2, label="p(z)")
+        if marks is not None:
+            ax.plot(marks[:, 0], np.zeros(len(marks)), "x", color=INK, markersize=7, clip_on=False, label=mark_name)
+        ax.set_ylabel("density")
+    else:
+        levels = mass_levels(density, (0.99, 0.95, 0.8, 0.6, 0.4, 0.2))
+        ax.contourf(*ticks, density, levels=[*levels, density.max() * 1.001], cmap="Greys", alpha=0.75)
+        ax.contour(*ticks, density, levels=levels, colors=INK, linewidths=0.5, alpha=0.6)
+        order = np.random.default_rng(0).permutation(len(labels))
+        index = np.searchsorted(classes, labels)
+        points = coordinates[order]
+        ax.scatter(points[:, 0], points[:, 1], s=2, c=np.array(colours)[index[order]], alpha=0.5, linewidths=0)
+        for c, colour in zip(classes, colours, strict=True):
+            ax.scatter([], [], s=40, color=colour, label=str(c))
+        if marks is not None:
+            style: dict[str, Any] = {"marker": "X", "s": 45, "color": "white", "edgecolors": INK, "linewidths": 0.9}
+            ax.scatter(marks[:, 0], marks[:, 1], label=mark_name, zorder=3, **style)
+        ax.set_xlim(ticks[0][0], ticks[0][-1])
+        ax.set_ylim(ticks[1][0], ticks[1][-1])
+        ax.set_ylabel(axis_labels[1])
+    ax.set_xlabel(axis_labels[0])
+    ax.set_title(title, fontsize=11)
+    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    soften(ax)
+    return fig
+
+
+def mass_levels(density: Float[np.ndarray, "rows columns"], shares: tuple[float, ...]) -> list[float]:
+    """The density levels above which lie the given shares of the mass on the grid, lowest level first."""
+    falling = np.sort(density.ravel())[::-1]
+    mass = np.cumsum(falling) / falling.sum()
+    levels = [float(falling[np.searchsorted(mass, share)]) for share in shares]
+    return sorted(set(levels))
 
 
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
@@ -126,6 +192,50 @@ def plot_history(history: list[dict[str, float]], title: str) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
         soften(ax)
     fig.axes[0].set_ylabel("nats per image")
+    fig.suptitle(title, fontsize=11)
+    return fig
+
+
+def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
+    """The output's standard deviation, pixel by pixel."""
+    fig = figure(5.4, 4.6)
+    ax = fig.subplots()
+    drawn = ax.imshow(scale.mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
+    fig.colorbar(drawn, ax=ax, label="standard deviation of a pixel in [0, 1]")
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=9)
+    return fig
+
+
+def plot_rows(
+    images: Float[np.ndarray, "rows columns h w c"], row_labels: list[str], axis_label: str, title: str
+) -> Figure:
+    """Rows of images, each row with its label at the left; the axis label says what changes along a row."""
+    rows, columns, h, w, c = images.shape
+    sheet = montage(images.reshape(rows * columns, h, w, c), columns)
+    scale = 7.5 / sheet.shape[1]
+    fig = figure(8.4, sheet.shape[0] * scale + 0.8)
+    ax = fig.subplots()
+    show_image(ax, sheet)
+    ax.set_yticks((np.arange(rows) + 0.5) * (h + 1), row_labels, fontsize=9)
+    ax.set_xticks([])
+    ax.set_xlabel(axis_label)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title, fontsize=11)
+    return fig
+
+
+def plot_side_by_side(
+    left: Float[np.ndarray, "n h w c"], right: Float[np.ndarray, "n h w c"], names: tuple[str, str], title: str
+) -> Figure:
+    """Two grids of images, of which those in the same place belong together."""
+    columns = int(np.ceil(np.sqrt(len(left))))
+    fig = figure(11, 6.1)
+    for ax, images, name in zip(fig.subplots(1, 2), (left, right), names, strict=True):
+        show_image(ax, montage(images, columns))
+        ax.set_axis_off()
+        ax.set_title(name, fontsize=11)
     fig.suptitle(title, fontsize=11)
     return fig
 

@@ -1,16 +1,31 @@
 """Priors, -> p(z): modules that return the distribution of the latent variables.
 
-Every prior is called with the model's own encoder, `prior(encoder)`: a prior may be made from it or ignore it.
+Every prior is called with the model's own encoder, `prior(encoder)`: a VampPrior is made from it, the rest ignore it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import distrax
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from jvae.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.Distribution]
+LOG_SCALE_LIMIT = 5.0  # learned log-scales stay within +-5: exp(5) is already far wider than any useful latent
+
+
+def diagonal_gaussian(loc: Float[Array, "*k m"], scale: Float[Array, "*k m"]) -> distrax.Independent:
+    """N(loc, diag(scale^2)): batch shape [*k], event shape [m]."""
+    return distrax.Independent(distrax.Normal(loc, scale), reinterpreted_batch_ndims=1)
+
+
+def bounded(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The log-scale held within +-LOG_SCALE_LIMIT by a tanh, which leaves it alone near 0."""
+    return LOG_SCALE_LIMIT * jnp.tanh(log_scale / LOG_SCALE_LIMIT)
 
 
 class GaussianPrior(nn.Module):
@@ -24,5 +39,121 @@ class GaussianPrior(nn.Module):
 
     def __call__(self, posterior: Posterior | None = None) -> distrax.Independent:
         """The prior: batch shape [], event shape [m]."""
-        zeros = jnp.zeros(self.latent_dim)
-        return distrax.Independent(distrax.Normal(zeros, jnp.ones_like(zeros)), reinterpreted_batch_ndims=1)
+        return diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
+
+
+class MoGPrior(nn.Module):
+    """p(z) = sum_k pi_k N(z | m_k, diag(s_k^2)), with learned weights, means and scales.
+
+    The product over dimensions stands inside each component, and the sum over components outside.
+
+    Attributes:
+        latent_dim: m, the dimension of z.
+        num_components: K.
+    """
+
+    latent_dim: int
+    num_components: int
+
+    @nn.compact
+    def __call__(self, posterior: Posterior | None = None) -> distrax.MixtureSameFamily:
+        """The prior: batch shape [], event shape [m]."""
+        shape = (self.num_components, self.latent_dim)
+        logits = self.param("logits", nn.initializers.zeros, (self.num_components,))
+        loc = self.param("loc", nn.initializers.normal(1.0), shape)  # distinct, or no gradient would tell them apart
+        log_scale = self.param("log_scale", nn.initializers.zeros, shape)
+        return distrax.MixtureSameFamily(
+            distrax.Categorical(logits=logits), diagonal_gaussian(loc, jnp.exp(bounded(log_scale)))
+        )
+
+
+def near_black(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k h w c"]:
+    """Draws from N(0.05, 0.01^2)."""
+    return 0.05 + 0.01 * jax.random.normal(key, shape)
+
+
+class VampPrior(nn.Module):
+    """p(z) = 1/K sum_k q(z | u_k): the model's own posterior at K learned pseudo-inputs in [0, 1].
+
+    Attributes:
+        image_shape: the shape of a pseudo-input.
+        num_components: K.
+
+    Source:
+        Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
+    """
+
+    image_shape: Sequence[int]
+    num_components: int
+
+    def setup(self) -> None:
+        """The pseudo-inputs, before they are clipped: nearly black, as the paper starts them."""
+        self.free = self.param("pseudo_inputs", near_black, (self.num_components, *self.image_shape))
+
+    def __call__(self, posterior: Posterior) -> distrax.MixtureSameFamily:
+        """The prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
+        uniform = distrax.Categorical(logits=jnp.zeros(self.num_components))
+        return distrax.MixtureSameFamily(uniform, posterior(self.pseudo_inputs()))
+
+    def pseudo_inputs(self) -> Float[Array, "k h w c"]:
+        """u_1 ... u_K."""
+        return jnp.clip(self.free, 0.0, 1.0)
+
+
+class FlowPrior(nn.Module):
+    """p(z) of z = f(e), e ~ N(0, I), for a chain f of coupling layers with alternating masks; starts as N(0, I).
+
+    Attributes:
+        latent_dim: m, the dimension of z. With m = 1 there is nothing to couple: each layer is one learned map.
+        coupling: `affine` (RealNVP) or `spline` (monotone rational-quadratic splines on [-6, 6]).
+        num_layers: how many coupling layers.
+        hidden: the widths of every layer's conditioner.
+
+    Source:
+        Dinh et al. 2017, Density estimation using Real NVP; Durkan et al. 2019, Neural Spline Flows.
+    """
+
+    latent_dim: int
+    coupling: Literal["affine", "spline"] = "affine"
+    num_layers: int = 6
+    hidden: Sequence[int] = (64, 64)
+    num_bins: int = 8
+    spline_limit: float = 6.0
+
+    def setup(self) -> None:
+        """One conditioner a layer, whose last layer starts at zero."""
+        per_dimension = 2 if self.coupling == "affine" else 3 * self.num_bins + 1
+        out_shape = (self.latent_dim, per_dimension)
+        self.conditioners = [MLP(self.hidden, out_shape, zero_output=True) for _ in range(self.num_layers)]
+
+    def __call__(self, posterior: Posterior | None = None) -> distrax.Transformed:
+        """The prior: batch shape [], event shape [m]. Only inside `apply` do its conditioners have weights."""
+        base = diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
+        return distrax.Transformed(base, distrax.Chain([self.layer(i) for i in range(self.num_layers)]))
+
+    def layer(self, i: int) -> distrax.MaskedCoupling:
+        """A coupling layer: the dimensions of one parity pass, and decide the map of the others."""
+        passes = jnp.arange(self.latent_dim) % 2 != i % 2 if self.latent_dim > 1 else jnp.array([False])
+        conditioner = self.conditioners[i]
+
+        def parameters(z: Float[Array, "*b m"]) -> Float[Array, "*b m p"]:
+            flat = conditioner(z.reshape(-1, self.latent_dim))
+            return flat.reshape(*z.shape, flat.shape[-1])
+
+        return distrax.MaskedCoupling(passes, parameters, self.affine if self.coupling == "affine" else self.spline)
+
+    def affine(self, parameters: Float[Array, "*b 2"]) -> distrax.ScalarAffine:
+        """The map x -> shift + exp(log_scale) x, with |log_scale| below 2."""
+        shift, log_scale = parameters[..., 0], parameters[..., 1]
+        return distrax.ScalarAffine(shift=shift, log_scale=2 * jnp.tanh(log_scale / 2))
+
+    def spline(self, parameters: Float[Array, "*b p"]) -> distrax.RationalQuadraticSpline:
+        """A monotone spline that is the identity outside +-spline_limit."""
+        limit = self.spline_limit
+        return distrax.RationalQuadraticSpline(parameters, -limit, limit, boundary_slopes="identity")
+
+
+def responsibilities(prior: distrax.MixtureSameFamily, z: Float[Array, "b m"]) -> Float[Array, "b k"]:
+    """The probability p(k|z) of every component of a mixture at every latent."""
+    log_weights = jax.nn.log_softmax(prior.mixture_distribution.logits)
+    return jax.nn.softmax(log_weights + prior.components_distribution.log_prob(z[:, None, :]), axis=-1)

@@ -6,18 +6,47 @@ from pathlib import Path
 from typing import Any
 
 from jvae.checkpoint import ModelFile, write_atomically
+from jvae.config import Config, unit
+from jvae.diagnostics import Diagnostics
 from jvae.errors import JvaeError
 from jvae.evaluation import Evaluation
 
 
-def describe(evaluation: Evaluation) -> str:
+def describe(evaluation: Evaluation, model: ModelFile) -> str:
     """An evaluation as lines for a person."""
     k, n = evaluation.num_samples, evaluation.num_images
-    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, nats per image (± standard error over images)"]
+    lines = [
+        f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)",
+        unit(model.config),
+    ]
     for name in ("elbo", "reconstruction", "kl"):
         e = getattr(evaluation, name)
         drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
         lines.append(f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}")
+    if model.config.decoder != "bernoulli" and model.config.dequantise:
+        d = math.prod(model.image_shape)
+        discrete = evaluation.elbo.value - d * math.log(256)
+        lines.append(
+            f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
+        )
+    return "\n".join(lines)
+
+
+def bits(nats: float) -> float:
+    """Nats in bits."""
+    return nats / math.log(2)
+
+
+def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
+    """Diagnostics as lines for a person."""
+    lines = [f"  active units   {diagnostics.active_units} of {config.latent_dim}"]
+    if diagnostics.kl_per_dimension is not None:
+        falling = " ".join(f"{kl:.2f}" for kl in sorted(diagnostics.kl_per_dimension, reverse=True))
+        lines.append(f"  KL by dimension, sorted: {falling}")
+    if diagnostics.effective_components is not None:
+        lines.append(f"  effective components {diagnostics.effective_components:.1f} of {config.num_components}")
+    if diagnostics.pixels_at_floor is not None:
+        lines.append(f"  learned scales at their floor of exp(-6): {diagnostics.pixels_at_floor}")
     return "\n".join(lines)
 
 
@@ -26,7 +55,7 @@ def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any
     parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
     counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
     about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
-    return {"unit": "nats per image", **parts, **counts, **about}
+    return {"unit": unit(model.config), **parts, **counts, **about}
 
 
 def write_file(path: Path, data: bytes) -> None:

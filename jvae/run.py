@@ -10,9 +10,10 @@ import numpy as np
 from jvae.checkpoint import ModelFile, current_versions
 from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.datasets import Dataset
+from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, NonFiniteError
 from jvae.evaluation import Evaluation, evaluate
-from jvae.training import Epoch, TrainState, fit, init_state, make_epoch, make_train_step
+from jvae.training import Epoch, TrainState, Transform, fit, init_state, make_epoch, make_train_step
 
 
 def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
@@ -31,7 +32,23 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
     epoch = make_epoch(step, len(images), config.batch_size)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     state = init_state(model, optimizer, init_key, image_shape)
+    if config.pseudo_inputs == "data":
+        state = start_at_images(state, build_transform(config), run_key, images, config.num_components)
     return epochs_of(config, dataset, epoch, state, run_key)
+
+
+def start_at_images(
+    state: TrainState, transform: Transform, key: jax.Array, images: np.ndarray, count: int
+) -> TrainState:
+    """The state with a VampPrior's pseudo-inputs at training images, drawn with the key."""
+    if count > len(images):
+        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(images)}")
+    choice_key, transform_key = jax.random.split(key)
+    chosen = jax.random.choice(choice_key, len(images), (count,), replace=False)
+    start = transform(transform_key, jnp.asarray(images[np.asarray(chosen)]))
+    weights = state.params["params"]
+    prior = {**weights["prior"], "pseudo_inputs": start}
+    return state._replace(params={"params": {**weights, "prior": prior}})
 
 
 def epochs_of(config: Config, dataset: Dataset, epoch: Epoch, state: TrainState, key: jax.Array) -> Iterator[ModelFile]:
@@ -72,6 +89,13 @@ def evaluate_model(model: ModelFile, dataset: Dataset, num_samples: int = 10, se
         build_transform(model.config),
         num_samples,
     )
+
+
+def diagnose_model(model: ModelFile, dataset: Dataset, seed: int = 0) -> Diagnostics:
+    """What a trained model does with its latent space, over the test set."""
+    check_fingerprint(model, dataset)
+    vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
+    return diagnose(vae, model.state.params, jax.random.key(seed), dataset.test_images, transform)
 
 
 def check_fingerprint(model: ModelFile, dataset: Dataset) -> None:

@@ -1,5 +1,6 @@
 """Transforms, key, uint8 images -> what the output distribution models. They run inside the compiled step."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
@@ -7,3 +8,19 @@ from jaxtyping import Array, Float, Key, UInt8
 def binarise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
     return (images >= 128).astype(jnp.float32)
+
+
+def rescale(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Pixel / 255, in [0, 1]. The key is not used."""
+    return images.astype(jnp.float32) / 255
+
+
+def dequantise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """(pixel + u) / 256 with u ~ U[0, 1): a density of the result bounds the 256-valued image's log-probability.
+
+    log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
+
+    Source:
+        Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.
+    """
+    return (images.astype(jnp.float32) + jax.random.uniform(key, images.shape)) / 256

@@ -24,7 +24,7 @@ class VAE(nn.Module):
     def __call__(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
         """The log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum."""
         q = self.encoder(x)
-        p = self.prior(self.encoder)
+        p = self.latent_prior()
         z = q.sample(seed=key)
         log_px_z = self.decoder(z).log_prob(x)
         log_pz = p.log_prob(z)
@@ -39,6 +39,10 @@ class VAE(nn.Module):
         """q(z|x): batch shape [b], event shape [m]."""
         return self.encoder(x)
 
+    def latent_prior(self) -> distrax.Distribution:
+        """p(z): batch shape [], event shape [m]. To be used inside `apply`, where a flow's networks have weights."""
+        return self.prior(self.encoder)
+
     def decode(self, z: Float[Array, "b m"]) -> distrax.Distribution:
         """p(x|z): batch shape [b], event shape [h, w, c]."""
         return self.decoder(z)
@@ -46,6 +50,6 @@ class VAE(nn.Module):
     def sample(self, key: Key[Array, ""], n: int, mean: bool = False) -> Float[Array, "n ..."]:
         """N data from the model: z ~ p(z), then x ~ p(x|z), or x's mean E[x|z] if `mean`."""
         z_key, x_key = jax.random.split(key)
-        z = self.prior(self.encoder).sample(seed=z_key, sample_shape=(n,))
+        z = self.latent_prior().sample(seed=z_key, sample_shape=(n,))
         p = self.decoder(z)
         return p.mean() if mean else p.sample(seed=x_key)

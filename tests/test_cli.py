@@ -44,7 +44,7 @@ def model(tmp_path_factory):
 def test_train_writes_the_model_and_its_result(model):
     result = json.loads(model.with_name("result.json").read_text())
     assert result["num_images"] == 256
-    assert result["unit"] == "nats per image"
+    assert result["unit"].startswith("nats per image, log-probability")
     assert len(result["history"]) == 2
     parts = result["reconstruction"]["value"] - result["kl"]["value"]
     assert result["elbo"]["value"] == pytest.approx(parts, rel=1e-5)
@@ -65,15 +65,18 @@ def test_one_draw_has_no_monte_carlo_error(model, tmp_path):
     assert "Monte Carlo" not in result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["posterior"], ["reconstructions"], ["manifold"], ["history"]])
+WITH_ANY_MODEL = ["posterior", "reconstructions", "manifold", "prior", "interpolation", "traversals", "history"]
+
+
+@pytest.mark.parametrize("picture", WITH_ANY_MODEL)
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_plots_are_written(model, tmp_path, arguments, suffix):
+def test_plots_are_written(model, tmp_path, picture, suffix):
     path = tmp_path / f"picture{suffix}"
-    jvae("plot", *arguments, "--model", model, "--output", path)
+    jvae("plot", picture, "--model", model, "--output", path)
     assert path.stat().st_size > 2000
     if suffix == ".png":
-        with Image.open(path) as picture:
-            assert min(picture.size) > 300
+        with Image.open(path) as image:
+            assert min(image.size) > 300
     assert os.listdir(tmp_path) == [path.name]
 
 
@@ -83,6 +86,35 @@ def test_samples_depend_on_the_seed_and_mean_differs(model, tmp_path):
     a, b, c, d = ((tmp_path / f"{name}.png").read_bytes() for name in "abcd")
     assert a == b
     assert len({a, c, d}) == 3
+
+
+def test_compare_draws_samples_beside_means(model, tmp_path):
+    jvae("sample", "--model", model, "--samples", tmp_path / "s.png", "--num-images", "4", "--compare")
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.width > 1.5 * image.height
+    line = refused("sample", "--model", model, "--mean", "--compare", code=2)
+    assert "--mean and --compare" in line
+
+
+def test_pictures_that_the_model_has_not_are_refused(model):
+    assert "only a vamp prior has pseudo-inputs" in refused("plot", "pseudo-inputs", "--model", model, code=1)
+    assert "--variance pixel" in refused("plot", "scale", "--model", model, code=1)
+
+
+def test_the_pictures_and_diagnostics_of_richer_models(tmp_path):
+    path = tmp_path / "model.npz"
+    richer = ["--prior", "vamp", "--num-components", "5", "--decoder", "gaussian", "--variance", "pixel"]
+    told = jvae("train", *QUICK, *richer, "--pseudo-inputs", "data", "--model", path).stdout
+    assert "log-density of dequantised pixels in [0, 1]" in told
+    assert "bits per pixel" in told
+    for picture in ("pseudo-inputs", "scale", "prior"):
+        jvae("plot", picture, "--model", path, "--output", tmp_path / f"{picture}.png")
+        assert (tmp_path / f"{picture}.png").stat().st_size > 2000
+    told = jvae("evaluate", "--model", path, "--json", tmp_path / "e.json").stdout
+    assert "of 5" in told
+    diagnostics = json.loads((tmp_path / "e.json").read_text())["diagnostics"]
+    assert 1 <= diagnostics["effective_components"] <= 5
+    assert 0 <= diagnostics["active_units"] <= 2
 
 
 def test_the_exercises_habit_of_repeating_flags(model, tmp_path):
@@ -116,6 +148,11 @@ BAD = [
     (["train", "--learning-rate", "nan"], "--learning-rate is nan: must be above 0"),
     (["train", "--learning-rate", "-1"], "--learning-rate is -1.0"),
     (["train", "--prior", "cauchy"], "'cauchy'"),
+    (["train", "--num-components", "3"], "--num-components is 3: means something only with"),
+    (["train", "--variance", "pixel"], "--variance is pixel: means something only with"),
+    (["train", "--prior", "vamp", "--coupling", "spline"], "--coupling is spline"),
+    (["train", "--no-dequantise"], "--dequantise is False: means something only with"),
+    (["train", "--decoder", "gaussian", "--variance", "pixel", "--output-scale", "1"], "--output-scale is 1.0"),
     (["train", "--dataset", "cifar"], "--dataset is 'cifar': must be one of"),
     (["train", "--no-such-option"], "--no-such-option"),
     (["train", "--num-samples", "0"], "--num-samples"),
