@@ -3,6 +3,9 @@
 import click
 
 from experiments.baseline import baseline
+from experiments.networks import networks
+from experiments.outputs import outputs
+from experiments.priors import priors
 from experiments.throughput import throughput
 from jvae.cli_options import Commands
 
@@ -12,7 +15,7 @@ def experiments() -> None:
     """The exercise sheet and the studies: each command states its question and prints its figures."""
 
 
-for command in (baseline, throughput):
+for command in (baseline, priors, outputs, networks, throughput):
     experiments.add_command(command)
 
 if __name__ == "__main__":
