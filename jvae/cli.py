@@ -99,12 +99,9 @@ def main() -> None:
 @config_options
 @data_options
 @device_option
-@num_samples_option
 @click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
 @json_option
-def train(
-    data_dir: Path | None, device: str, num_samples: int, model_path: Path, json_path: Path | None, **values: Any
-) -> None:
+def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path | None, **values: Any) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set."""
     try:
         config = Config(**values)
@@ -134,7 +131,7 @@ def train(
             if not terminal:
                 report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
     click.echo(f"wrote {model_path}")
-    evaluation = run.evaluate_model(model, dataset, num_samples)
+    evaluation = run.evaluate_model(model, dataset)
     click.echo(describe(evaluation, model))
     if json_path is not None:
         write_json(json_path, {**evaluation_values(evaluation, model), "history": model.history})
@@ -169,7 +166,7 @@ def evaluate(
         check_output(json_path)
     use_device(device)
     model = open_model(model_path, repeated)
-    from jvae.report import describe, describe_diagnostics, evaluation_values, write_json
+    from jvae.report import describe, describe_diagnostics, diagnostics_values, evaluation_values, write_json
     from jvae.run import diagnose_model, evaluate_model
 
     dataset = open_dataset(model.config.dataset, data_dir)
@@ -178,7 +175,7 @@ def evaluate(
     click.echo(describe(evaluation, model))
     click.echo(describe_diagnostics(diagnostics, model.config))
     if json_path is not None:
-        write_json(json_path, {**evaluation_values(evaluation, model), "diagnostics": diagnostics._asdict()})
+        write_json(json_path, {**evaluation_values(evaluation, model), "diagnostics": diagnostics_values(diagnostics)})
 
 
 @main.command()
@@ -209,16 +206,19 @@ def plot() -> None:
     """Pictures of a trained model."""
 
 
-def plot_command(function: str, text: str, needs_data: bool = True) -> None:
+def plot_command(function: str, text: str, needs_data: bool = True, of_levels: bool = False) -> None:
     """Add `jvae plot NAME`, which writes what a function of `jvae.pictures` draws of the model, and of its test set."""
     name = function.replace("_", "-")
+    level = click.option("--level", type=click.IntRange(1, 2), default=1, help="of a two-level model: 1 is nearer x")
 
     @plot.command(name, help=text)
     @model_options
     @data_options
     @click.option("--output", type=click.Path(path_type=Path), default=f"{name}.png", help="picture to write")
+    @(level if of_levels else lambda command: command)
     def command(model_path: Path, device: str, seed: int, data_dir: Path | None, output: Path, **repeated: Any) -> None:
         check_output(output, PICTURE_FORMATS)
+        which = {"level": repeated.pop("level")} if of_levels else {}
         use_device(device)
         model = open_model(model_path, repeated)
         from jvae import pictures
@@ -228,16 +228,18 @@ def plot_command(function: str, text: str, needs_data: bool = True) -> None:
         if needs_data:
             dataset = open_dataset(model.config.dataset, data_dir)
             check_fingerprint(model, dataset)
-            figure = draw(model, dataset, seed)
+            figure = draw(model, dataset, seed, **which)
         else:
             figure = draw(model)
         write_figure(figure, output)
 
 
-plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.")
+plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
 plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
 plot_command("manifold", "The decoder's means over a grid of the latent space.")
-plot_command("prior", "The prior's density beneath the test set's aggregate posterior; components marked.")
+plot_command(
+    "prior", "The prior's density beneath the test set's aggregate posterior; components marked.", of_levels=True
+)
 plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
 plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
 plot_command("history", "The bound and its parts over the epochs of training.", needs_data=False)

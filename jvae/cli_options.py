@@ -41,13 +41,13 @@ def flag(name: str) -> str:
 def usage_error(error: ValueError) -> click.UsageError:
     """A Config's complaint, which begins with a field's name, in terms of the command line."""
     name, _, rest = str(error).partition(" ")
-    names = {field.name for field in config_fields()} | {"num_samples"}
+    names = {field.name for field in config_fields()}
     return click.UsageError(f"{flag(name)} {rest}" if name in names else str(error))
 
 
 def option_of(field: ConfigField, **attributes: Any) -> Callable:
     """The click option of a Config field."""
-    only = [f"{flag(rule.name)} {' or '.join(rule.values)}" for rule in field.needs]
+    only = [f"{flag(rule.name)} {' or '.join(map(str, rule.values))}" for rule in field.needs]
     attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
     if field.type is bool:
         return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
@@ -63,9 +63,12 @@ def config_options(command: Callable) -> Callable:
 
 
 def repeated_options(command: Callable) -> Callable:
-    """Every Config field but the seed as a hidden option: accepted where it repeats what the model file says."""
+    """Config's fields as hidden options, accepted where they repeat what the model file says.
+
+    The seed and the number of draws mean something of their own to the commands that read a model.
+    """
     for field in reversed(config_fields()):
-        if field.name != "seed":
+        if field.name not in ("seed", "num_samples"):
             command = option_of(field, default=None, hidden=True)(command)
     return command
 

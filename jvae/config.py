@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jvae.training import Bound, Transform
     from jvae.vae import VAE
 
+UPPER_HIDDEN = 128
 DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
 
 
@@ -40,10 +41,10 @@ class OnlyWith(NamedTuple):
     """The rule of a field that means something only where another has one of these values."""
 
     name: str
-    values: tuple[str, ...]
+    values: tuple[Any, ...]
 
     def __str__(self) -> str:
-        return f"{self.name} {' or '.join(self.values)}"
+        return f"{self.name} {' or '.join(map(str, self.values))}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class Config:
     ] = True
     network: Annotated[Literal["mlp", "cnn"], "architecture of encoder and decoder"] = "mlp"
     hidden_dim: Annotated[int, "width of the two hidden layers", Range(1, 65536), OnlyWith("network", ("mlp",))] = 512
+    levels: Annotated[int, "levels of latents: 2 puts another VAE, of z, in the prior's place", Range(1, 2)] = 1
+    upper_dim: Annotated[
+        int, "dimension of the upper level's latent variable", Range(1, 4096), OnlyWith("levels", (2,))
+    ] = 5
+    bound: Annotated[Literal["elbo", "iwae"], "what training maximises"] = "elbo"
+    num_samples: Annotated[int, "draws z ~ q(z|x) per image in a training step", Range(1, 10_000)] = 1
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
@@ -100,6 +107,10 @@ class Config:
             field.check(getattr(self, field.name))
         if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
             raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
+        if self.bound == "iwae" and self.beta != 1:
+            raise ValueError(f"beta is {self.beta:g}: the bound iwae knows no weight of the KL, leave it at 1")
+        if self.levels == 2 and self.pseudo_inputs == "data":
+            raise ValueError("pseudo_inputs is data: with two levels they are latents, not images; must be noise")
         for field in config_fields():
             value = getattr(self, field.name)
             for rule in field.needs:
@@ -167,25 +178,39 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
         ValueError: the network cannot take images of this shape.
     """
     from jvae.encoders import GaussianEncoder
-    from jvae.vae import VAE
+    from jvae.vae import VAE, HierarchicalVAE
 
     encoder_net, decoder_net = build_networks(config, image_shape)
-    return VAE(build_prior(config, image_shape), build_decoder(config, decoder_net), GaussianEncoder(encoder_net))
+    decoder, encoder = build_decoder(config, decoder_net), GaussianEncoder(encoder_net)
+    if config.levels == 1:
+        return VAE(build_prior(config, config.latent_dim, image_shape), decoder, encoder)
+    return HierarchicalVAE(build_upper_level(config), decoder, encoder)
 
 
-def build_prior(config: Config, image_shape: tuple[int, ...]) -> "nn.Module":
-    """p(z)."""
+def build_upper_level(config: Config) -> "VAE":
+    """The VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
+    from jvae.encoders import GaussianEncoder
+    from jvae.networks import MLP
+    from jvae.vae import VAE
+
+    lower, upper, hidden = config.latent_dim, config.upper_dim, (UPPER_HIDDEN,) * 2
+    prior = build_prior(config, upper, (lower,))
+    return VAE(prior, GaussianEncoder(MLP(hidden, (2 * lower,))), GaussianEncoder(MLP(hidden, (2 * upper,))))
+
+
+def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":
+    """p(z) of a level whose data - images, or the latents of the level below - have a shape."""
     from jvae import priors
 
     match config.prior:
         case "gaussian":
-            return priors.GaussianPrior(config.latent_dim)
+            return priors.GaussianPrior(latent_dim)
         case "mog":
-            return priors.MoGPrior(config.latent_dim, config.num_components)
+            return priors.MoGPrior(latent_dim, config.num_components)
         case "vamp":
-            return priors.VampPrior(image_shape, config.num_components)
+            return priors.VampPrior(data_shape, config.num_components, images=config.levels == 1)
         case "flow":
-            return priors.FlowPrior(config.latent_dim, config.coupling)
+            return priors.FlowPrior(latent_dim, config.coupling)
 
 
 def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
@@ -235,9 +260,9 @@ def build_bound(config: Config) -> "Bound":
     """What training maximises."""
     from functools import partial
 
-    from jvae.bounds import elbo
+    from jvae.bounds import elbo, iwae
 
-    return partial(elbo, beta=config.beta)
+    return iwae if config.bound == "iwae" else partial(elbo, beta=config.beta)
 
 
 def build_optimizer(config: Config) -> "optax.GradientTransformation":

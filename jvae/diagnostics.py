@@ -10,24 +10,45 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
-from jvae.priors import GaussianPrior, responsibilities
+from jvae.priors import responsibilities
 from jvae.training import Transform
-from jvae.vae import VAE
+from jvae.vae import VAE, Level
 
 ACTIVE = 0.01
 
 
-class Diagnostics(NamedTuple):
-    """Each is None where the model has no such thing."""
+class LevelDiagnostics(NamedTuple):
+    """Of one level of latents; None where the level has no such thing."""
 
+    num_units: int
+    """Latent dimensions."""
     active_units: int
-    """Latent dimensions whose posterior mean has a variance above 0.01 over the data (Burda et al. 2016, section 5)."""
+    """Those whose posterior mean has a variance above 0.01 over the data (Burda et al. 2016, section 5)."""
+    kl: float
+    """Nats per image: the mean of log q - log p of this level's draw. Near 0, the level has collapsed."""
     kl_per_dimension: list[float] | None
-    """Nats per image; they sum to the KL. Only a prior of independent dimensions, the Gaussian one, has them."""
+    """Nats per image, closed form. Only where posterior and prior have independent dimensions."""
     effective_components: float | None
     """exp of the entropy of the mixture components' mean responsibilities for the aggregate posterior: 1 to K."""
+
+
+class Diagnostics(NamedTuple):
+    """Of a model."""
+
+    levels: list[LevelDiagnostics]
+    """The lowest, from which images are decoded, first."""
     pixels_at_floor: int | None
-    """Pixels whose learned scale lies within a factor of 2 of its floor, exp(-6)."""
+    """Pixels whose learned scale lies within a factor of 2 of its floor, exp(-6); None where none is learned."""
+
+
+class LevelStatistics(NamedTuple):
+    """Of one level, for each of b images."""
+
+    loc: Float[Array, "b m"]
+    """Of the posterior."""
+    kl: Float[Array, " b"]
+    kl_per_dimension: Float[Array, "b m"] | None
+    responsibilities: Float[Array, "b k"] | None
 
 
 def diagnose(
@@ -42,37 +63,46 @@ def diagnose(
     starts = range(0, len(images), batch_size)
     keys = jax.random.split(key, len(starts))
     parts = [
-        latent_statistics(model, params, k, jnp.asarray(images[i : i + batch_size]), transform)
+        statistics(model, params, k, jnp.asarray(images[i : i + batch_size]), transform)
         for k, i in zip(keys, starts, strict=True)
     ]
-    loc, kl, memberships = (np.concatenate([np.asarray(p[j], np.float64) for p in parts]) for j in range(3))
-    shares = memberships.mean(axis=0)
-    return Diagnostics(
-        active_units=int(np.sum(loc.var(axis=0, ddof=1) > ACTIVE)),
-        kl_per_dimension=kl.mean(axis=0).tolist() if isinstance(model.prior, GaussianPrior) else None,
-        effective_components=perplexity(shares) if len(shares) > 1 else None,
-        pixels_at_floor=count_at_floor(model, params),
-    )
+    levels = jax.tree.map(lambda *arrays: np.concatenate(arrays).astype(np.float64), *parts)
+    return Diagnostics([summary(level) for level in levels], count_at_floor(model, params))
 
 
 @partial(jax.jit, static_argnames=("model", "transform"))
-def latent_statistics(
+def statistics(
     model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform
-) -> tuple[Float[Array, "b m"], Float[Array, "b m"], Float[Array, "b k"]]:
-    """For each image q's mean, its KL from N(0, I) per dimension, and the components' responsibilities for a draw.
-
-    A prior that is no mixture counts as one component.
-    """
+) -> list[LevelStatistics]:
+    """Every level's statistics of a batch."""
     transform_key, z_key = jax.random.split(key)
+    x = transform(transform_key, images)
+    return model.apply(params, method=lambda vae: [level_statistics(level) for level in vae.infer(z_key, x)])
 
-    def statistics(vae: VAE) -> tuple[Array, Array, Array]:
-        q, p = vae.posterior(transform(transform_key, images)), vae.latent_prior()
-        kl = distrax.Normal(q.mean(), q.stddev()).kl_divergence(distrax.Normal(0.0, 1.0))
-        z = q.sample(seed=z_key)
-        mixture = isinstance(p, distrax.MixtureSameFamily)
-        return q.mean(), kl, responsibilities(p, z) if mixture else jnp.ones((len(z), 1))
 
-    return model.apply(params, method=statistics)
+def level_statistics(level: Level) -> LevelStatistics:
+    """One level's statistics."""
+    q, p, z = level
+    mixture = isinstance(p, distrax.MixtureSameFamily)
+    return LevelStatistics(
+        loc=q.mean(),
+        kl=q.log_prob(z) - p.log_prob(z),
+        kl_per_dimension=q.distribution.kl_divergence(p.distribution) if isinstance(p, distrax.Independent) else None,
+        responsibilities=responsibilities(p, z) if mixture else None,
+    )
+
+
+def summary(level: LevelStatistics) -> LevelDiagnostics:
+    """A level's statistics over all images, summed up."""
+    kl_per_dimension = level.kl_per_dimension
+    memberships = None if level.responsibilities is None else np.mean(level.responsibilities, axis=0)
+    return LevelDiagnostics(
+        num_units=level.loc.shape[1],
+        active_units=int(np.sum(level.loc.var(axis=0, ddof=1) > ACTIVE)),
+        kl=float(level.kl.mean()),
+        kl_per_dimension=None if kl_per_dimension is None else kl_per_dimension.mean(axis=0).tolist(),
+        effective_components=None if memberships is None else perplexity(memberships),
+    )
 
 
 def perplexity(p: Float[np.ndarray, " k"]) -> float:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
-from jvae.priors import GaussianPrior
 from jvae.training import Transform
 from jvae.vae import VAE
 
@@ -52,12 +51,12 @@ class Mixture(NamedTuple):
     scale: Float[np.ndarray, "k m"]
 
 
-def prior_mixture(model: VAE, params: PyTree) -> Mixture | None:
-    """The prior as a mixture of diagonal Gaussians - a Gaussian has one component - or None if it is none."""
+def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
+    """A level's prior as a mixture of diagonal Gaussians - a Gaussian has one component - or None if it is none."""
 
     def parameters(vae: VAE) -> tuple[Array, Array, Array] | None:
-        p = vae.latent_prior()
-        if isinstance(vae.prior, GaussianPrior):
+        p = vae.marginal_priors()[level]
+        if isinstance(p, distrax.Independent):
             return jnp.ones(1), p.mean()[None], p.stddev()[None]
         if isinstance(p, distrax.MixtureSameFamily):
             components = p.components_distribution
@@ -69,15 +68,21 @@ def prior_mixture(model: VAE, params: PyTree) -> Mixture | None:
 
 
 def projected_prior_density(
-    model: VAE, params: PyTree, key: Key[Array, ""], projection: Projection, coordinates: Float[np.ndarray, "n d"]
-) -> Float[np.ndarray, " n"]:
-    """The density of the prior's *projection* at coordinates of the plane: the density of (z - center) @ axes.T.
+    model: VAE,
+    params: PyTree,
+    key: Key[Array, ""],
+    projection: Projection,
+    coordinates: Float[np.ndarray, "n d"],
+    level: int = 0,
+) -> tuple[Float[np.ndarray, " n"], bool]:
+    """The density of a level's prior, *projected* onto the plane, at coordinates of it; and whether it is exact.
 
-    Exact in all the latent dimensions there are (m <= 2), and for mixtures of Gaussians, whose projection is a mixture
-    of Gaussians with means A (m_k - c) and covariances A diag(s_k^2) A'. Else, for a flow, a kernel density estimate
-    from 20,000 draws. Never a slice, which is another function: the density of the plane's own points.
+    The projection is the density of (z - center) @ axes.T. It is exact in all the latent dimensions there are (m <= 2),
+    and for mixtures of Gaussians, whose projection is a mixture of Gaussians with means A (m_k - c) and covariances
+    A diag(s_k^2) A'. Else - a flow, or a lower level - it is a kernel density estimate from 20,000 draws. It is never
+    a slice, which is another function: the density of the plane's own points.
     """
-    mixture = prior_mixture(model, params)
+    mixture = prior_mixture(model, params, level)
     if mixture is not None:
         from scipy.stats import multivariate_normal
 
@@ -87,23 +92,23 @@ def projected_prior_density(
             weight * multivariate_normal(mean, (a * scale**2) @ a.T).pdf(coordinates)
             for weight, mean, scale in zip(mixture.weights, means, mixture.scale, strict=True)
         ]
-        return np.sum(parts, axis=0)
-    if len(projection.axes) == len(projection.center):
+        return np.sum(parts, axis=0), True
+    has_density = level == model.num_levels - 1
+    if has_density and len(projection.axes) == len(projection.center):
         log_prob = jax.jit(
-            lambda params, z: model.apply(params, z, method=lambda vae, z: vae.latent_prior().log_prob(z))
+            lambda params, z: model.apply(params, z, method=lambda vae, z: vae.marginal_priors()[level].log_prob(z))
         )
-        return np.exp(np.asarray(log_prob(params, jnp.asarray(projection.lift(coordinates)))))
+        return np.exp(np.asarray(log_prob(params, jnp.asarray(projection.lift(coordinates))))), True
     from scipy.stats import gaussian_kde
 
-    return gaussian_kde(projection.project(prior_sample(model, params, key, 20_000)).T)(coordinates.T)
+    draws = projection.project(prior_sample(model, params, key, 20_000, level))
+    return gaussian_kde(draws.T)(coordinates.T), False
 
 
-def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int) -> Float[np.ndarray, "n m"]:
-    """Draws z ~ p(z)."""
-    draw = jax.jit(
-        lambda params: model.apply(params, method=lambda vae: vae.latent_prior().sample(seed=key, sample_shape=(n,)))
-    )
-    return np.asarray(draw(params))
+def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level: int = 0) -> Float[np.ndarray, "n m"]:
+    """Draws z ~ p(z) of a level."""
+    draw = jax.jit(lambda params, key: model.apply(params, key, n, method="sample_latents")[level])
+    return np.asarray(draw(params, key))
 
 
 def aggregate_posterior(
@@ -113,24 +118,26 @@ def aggregate_posterior(
     images: UInt8[np.ndarray, "n h w c"],
     transform: Transform,
     batch_size: int = 1000,
+    level: int = 0,
 ) -> Float[np.ndarray, "n m"]:
-    """One sample z ~ q(z|x) for every image: n samples of the aggregate posterior."""
+    """One sample z ~ q(z|x) of a level for every image: n samples of the aggregate posterior."""
     starts = range(0, len(images), batch_size)
     keys = jax.random.split(key, len(starts))
     samples = [
-        posterior_sample(model, params, k, jnp.asarray(images[i : i + batch_size]), transform)
+        posterior_sample(model, params, k, jnp.asarray(images[i : i + batch_size]), transform, level)
         for k, i in zip(keys, starts, strict=True)
     ]
     return np.concatenate(samples)
 
 
-@partial(jax.jit, static_argnames=("model", "transform"))
+@partial(jax.jit, static_argnames=("model", "transform", "level"))
 def posterior_sample(
-    model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform
+    model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform, level: int
 ) -> Float[Array, "b m"]:
-    """One draw z ~ q(z|x) for every image of a batch."""
+    """One draw z ~ q(z|x) of a level for every image of a batch."""
     transform_key, z_key = jax.random.split(key)
-    return model.apply(params, transform(transform_key, images), method="posterior").sample(seed=z_key)
+    x = transform(transform_key, images)
+    return model.apply(params, method=lambda vae: vae.infer(z_key, x)[level].z)
 
 
 def latent_grid(

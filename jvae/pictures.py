@@ -28,7 +28,8 @@ def title(config: Config) -> str:
     """What the model is, in a line."""
     learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
     output = f"{config.decoder} output{learned}"
-    return f"{config.dataset}, {config.prior} prior, {output}, {config.network}, M = {config.latent_dim}"
+    above = f" + {config.upper_dim}" if config.levels == 2 else ""
+    return f"{config.dataset}, {config.prior} prior, {output}, {config.network}, M = {config.latent_dim}{above}"
 
 
 def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
@@ -53,17 +54,31 @@ def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure
     return plots.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model.config))
 
 
-def latents_of_test_set(model: ModelFile, dataset: Dataset, seed: int) -> Float[np.ndarray, "n m"]:
-    """One draw z ~ q(z|x) for every test image."""
+def latents_of_test_set(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Float[np.ndarray, "n m"]:
+    """One draw z ~ q(z|x) of a level for every test image."""
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
-    return aggregate_posterior(vae, model.state.params, jax.random.key(seed), dataset.test_images, transform)
+    return aggregate_posterior(
+        vae, model.state.params, jax.random.key(seed), dataset.test_images, transform, level=level - 1
+    )
 
 
-def posterior(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
+def check_level(config: Config, level: int) -> str:
+    """Name a level, as a title's ending: nothing where there is only one.
+
+    Raises:
+        JvaeError: the model has no such level.
+    """
+    if level > config.levels:
+        raise JvaeError(f"level is {level}: the model has {config.levels} level{'s' * (config.levels > 1)}")
+    return f" of $z_{level}$" if config.levels > 1 else ""
+
+
+def posterior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
     """Samples of the test set's aggregate posterior, coloured by class."""
-    z = latents_of_test_set(model, dataset, seed)
+    which = check_level(model.config, level)
+    z = latents_of_test_set(model, dataset, seed, level)
     projection = principal_projection(z)
-    heading = f"aggregate posterior: {title(model.config)}"
+    heading = f"aggregate posterior{which}: {title(model.config)}"
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
@@ -97,23 +112,24 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
     return plots.plot_reconstructions(np.asarray(x), np.asarray(means), f"reconstructions: {title(model.config)}")
 
 
-def prior(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
+def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
     """The prior's density, projected as the aggregate posterior over it is, with its components marked."""
+    which = check_level(model.config, level)
     vae = build_model(model.config, model.image_shape)
     params = model.state.params
-    z = latents_of_test_set(model, dataset, seed)
+    z = latents_of_test_set(model, dataset, seed, level)
     projection = principal_projection(z)
     coordinates = projection.project(z)
     key = jax.random.key(seed)
-    drawn = projection.project(prior_sample(vae, params, key, 2000))
+    drawn = projection.project(prior_sample(vae, params, key, 2000, level - 1))
     low, high = np.quantile(np.concatenate([coordinates, drawn]), [0.001, 0.999], axis=0)
     margin = 0.08 * (high - low)
     ticks = [np.linspace(a, b, 160) for a, b in zip(low - margin, high + margin, strict=True)]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
-    density = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype))
-    mixture = prior_mixture(vae, params) if model.config.prior in ("mog", "vamp") else None
+    density, exact = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype), level - 1)
+    mixture = prior_mixture(vae, params, level - 1) if model.config.prior in ("mog", "vamp") else None
     marks = None if mixture is None else projection.project(mixture.loc)
-    how = "density estimate" if mixture is None and model.config.prior == "flow" and z.shape[1] > 2 else "density"
+    how = "density" if exact else "density estimate"
     return plots.plot_prior(
         density.reshape([len(t) for t in ticks[::-1]]),
         ticks,
@@ -122,7 +138,7 @@ def prior(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
         marks,
         {"mog": "component", "vamp": "pseudo-input"}.get(model.config.prior, ""),
         projection.labels,
-        f"prior ({how}) and aggregate posterior: {title(model.config)}",
+        f"prior ({how}) and aggregate posterior{which}: {title(model.config)}",
     )
 
 

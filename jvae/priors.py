@@ -73,31 +73,35 @@ def near_black(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k h
 
 
 class VampPrior(nn.Module):
-    """p(z) = 1/K sum_k q(z | u_k): the model's own posterior at K learned pseudo-inputs in [0, 1].
+    """p(z) = 1/K sum_k q(z | u_k): the model's own posterior at K learned pseudo-inputs.
 
     Attributes:
-        image_shape: the shape of a pseudo-input.
+        data_shape: the shape of a pseudo-input.
         num_components: K.
+        images: whether the data are images: the pseudo-inputs then start nearly black, as in the paper, and stay in
+            [0, 1]. Else, where the data are latents of a level below, they start as draws from N(0, I).
 
     Source:
         Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
     """
 
-    image_shape: Sequence[int]
+    data_shape: Sequence[int]
     num_components: int
+    images: bool = True
 
     def setup(self) -> None:
-        """The pseudo-inputs, before they are clipped: nearly black, as the paper starts them."""
-        self.free = self.param("pseudo_inputs", near_black, (self.num_components, *self.image_shape))
+        """The pseudo-inputs, before they are clipped."""
+        start = near_black if self.images else nn.initializers.normal(1.0)
+        self.free = self.param("pseudo_inputs", start, (self.num_components, *self.data_shape))
 
     def __call__(self, posterior: Posterior) -> distrax.MixtureSameFamily:
         """The prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
         uniform = distrax.Categorical(logits=jnp.zeros(self.num_components))
         return distrax.MixtureSameFamily(uniform, posterior(self.pseudo_inputs()))
 
-    def pseudo_inputs(self) -> Float[Array, "k h w c"]:
+    def pseudo_inputs(self) -> Float[Array, "k ..."]:
         """u_1 ... u_K."""
-        return jnp.clip(self.free, 0.0, 1.0)
+        return jnp.clip(self.free, 0.0, 1.0) if self.images else self.free
 
 
 class FlowPrior(nn.Module):

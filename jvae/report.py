@@ -39,15 +39,23 @@ def bits(nats: float) -> float:
 
 def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
     """Diagnostics as lines for a person."""
-    lines = [f"  active units   {diagnostics.active_units} of {config.latent_dim}"]
-    if diagnostics.kl_per_dimension is not None:
-        falling = " ".join(f"{kl:.2f}" for kl in sorted(diagnostics.kl_per_dimension, reverse=True))
-        lines.append(f"  KL by dimension, sorted: {falling}")
-    if diagnostics.effective_components is not None:
-        lines.append(f"  effective components {diagnostics.effective_components:.1f} of {config.num_components}")
+    lines = []
+    for number, level in enumerate(diagnostics.levels, start=1):
+        name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
+        lines.append(f"  {name}active units {level.active_units} of {level.num_units}, KL {level.kl:.2f} (one draw)")
+        if level.kl_per_dimension is not None and number == len(diagnostics.levels):
+            falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
+            lines.append(f"  {name}KL by dimension, sorted: {falling}")
+        if level.effective_components is not None:
+            lines.append(f"  {name}effective components {level.effective_components:.1f} of {config.num_components}")
     if diagnostics.pixels_at_floor is not None:
         lines.append(f"  learned scales at their floor of exp(-6): {diagnostics.pixels_at_floor}")
     return "\n".join(lines)
+
+
+def diagnostics_values(diagnostics: Diagnostics) -> dict[str, Any]:
+    """Diagnostics as JSON values."""
+    return {"levels": [level._asdict() for level in diagnostics.levels], "pixels_at_floor": diagnostics.pixels_at_floor}
 
 
 def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
     images = dataset.train_images
     image_shape = images.shape[1:]
     model, optimizer = build_model(config, image_shape), build_optimizer(config)
-    step = make_train_step(model.apply, build_bound(config), optimizer, build_transform(config))
+    step = make_train_step(model.apply, build_bound(config), optimizer, build_transform(config), config.num_samples)
     epoch = make_epoch(step, len(images), config.batch_size)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     state = init_state(model, optimizer, init_key, image_shape)

@@ -1,4 +1,6 @@
-"""The variational autoencoder: key, x -> LogDensities."""
+"""Variational autoencoders of one level and of two: key, x -> LogDensities."""
+
+from typing import NamedTuple
 
 import distrax
 import jax
@@ -6,6 +8,29 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from jvae.bounds import LogDensities
+
+
+class Level(NamedTuple):
+    """One level of latents: a draw z from the posterior of each of b data, and the prior it meets."""
+
+    posterior: distrax.Distribution
+    """Batch shape [b]: q of this level, given the level below."""
+    prior: distrax.Distribution
+    """Batch shape [b] given the level above, or [] at the top."""
+    z: Float[Array, "b m"]
+
+
+def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> LogDensities:
+    """The levels' log-densities, summed; the KL is closed at the top where there is a closed form."""
+    log_p = [level.prior.log_prob(level.z) for level in levels]
+    log_q = [level.posterior.log_prob(level.z) for level in levels]
+    try:
+        kl = levels[-1].posterior.kl_divergence(levels[-1].prior)
+    except NotImplementedError:  # no closed form for this pair: the one-draw estimate
+        kl = log_q[-1] - log_p[-1]
+    for q, p in zip(log_q[:-1], log_p[:-1], strict=True):  # a lower level's prior hangs on a draw from the one above
+        kl += q - p
+    return LogDensities(log_px_z, sum(log_p[1:], log_p[0]), sum(log_q[1:], log_q[0]), kl)
 
 
 class VAE(nn.Module):
@@ -21,19 +46,20 @@ class VAE(nn.Module):
     decoder: nn.Module
     encoder: nn.Module
 
+    @property
+    def num_levels(self) -> int:
+        """How many levels of latents there are."""
+        return 1
+
     def __call__(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
         """The log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum."""
+        levels = self.infer(key, x)
+        return log_densities(self.decoder(levels[0].z).log_prob(x), levels)
+
+    def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
+        """The one level, with a reparametrised draw."""
         q = self.encoder(x)
-        p = self.latent_prior()
-        z = q.sample(seed=key)
-        log_px_z = self.decoder(z).log_prob(x)
-        log_pz = p.log_prob(z)
-        log_qz_x = q.log_prob(z)
-        try:
-            kl = q.kl_divergence(p)
-        except NotImplementedError:  # no closed form for this pair: the one-draw estimate
-            kl = log_qz_x - log_pz
-        return LogDensities(log_px_z, log_pz, log_qz_x, kl)
+        return (Level(q, self.latent_prior(), q.sample(seed=key)),)
 
     def posterior(self, x: Float[Array, "b ..."]) -> distrax.Distribution:
         """q(z|x): batch shape [b], event shape [m]."""
@@ -43,13 +69,69 @@ class VAE(nn.Module):
         """p(z): batch shape [], event shape [m]. To be used inside `apply`, where a flow's networks have weights."""
         return self.prior(self.encoder)
 
+    def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
+        """The marginal p(z) of every level, or None where it has no density in closed form."""
+        return (self.latent_prior(),)
+
     def decode(self, z: Float[Array, "b m"]) -> distrax.Distribution:
         """p(x|z): batch shape [b], event shape [h, w, c]."""
         return self.decoder(z)
 
+    def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
+        """N draws from the prior, the latents of every level."""
+        return (self.latent_prior().sample(seed=key, sample_shape=(n,)),)
+
     def sample(self, key: Key[Array, ""], n: int, mean: bool = False) -> Float[Array, "n ..."]:
         """N data from the model: z ~ p(z), then x ~ p(x|z), or x's mean E[x|z] if `mean`."""
         z_key, x_key = jax.random.split(key)
-        z = self.latent_prior().sample(seed=z_key, sample_shape=(n,))
-        p = self.decoder(z)
+        p = self.decoder(self.sample_latents(z_key, n)[0])
         return p.mean() if mean else p.sample(seed=x_key)
+
+
+class HierarchicalVAE(VAE):
+    """p(x, z1, z2) = p(z2) p(z1|z2) p(x|z1), with the bottom-up posterior q(z1|x) q(z2|z1).
+
+    A VAE whose prior p(z1) is another VAE, of z1. Its log-densities are those of (z1, z2): `monte_carlo_elbo` is then
+
+        log p(x|z1) + log p(z1|z2) + log p(z2) - log q(z1|x) - log q(z2|z1)
+
+    and `elbo` has KL[q(z2|z1) || p(z2)] in closed form where there is one.
+
+    Attributes:
+        prior: a VAE whose data are z1: its prior is p(z2), its decoder p(z1|z2), its encoder q(z2|z1).
+        decoder: a module z1 -> p(x|z1).
+        encoder: a module x -> q(z1|x).
+    """
+
+    prior: VAE
+
+    @property
+    def num_levels(self) -> int:
+        """How many levels of latents there are."""
+        return 1 + self.prior.num_levels
+
+    def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
+        """Both levels, z1's first, with reparametrised draws z1 ~ q(z1|x) and z2 ~ q(z2|z1)."""
+        z1_key, z2_key = jax.random.split(key)
+        q = self.encoder(x)
+        z1 = q.sample(seed=z1_key)
+        above = self.prior.infer(z2_key, z1)
+        return (Level(q, self.prior.decode(above[0].z), z1), *above)
+
+    def latent_prior(self) -> distrax.Distribution:
+        """Not there.
+
+        Raises:
+            NotImplementedError: always, for p(z1) is an integral over z2.
+        """
+        raise NotImplementedError("p(z1) of a two-level VAE has no closed form: see marginal_priors")
+
+    def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
+        """p(z1), an integral over z2, has no closed form; p(z2) has."""
+        return (None, *self.prior.marginal_priors())
+
+    def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
+        """N draws z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
+        z2_key, z1_key = jax.random.split(key)
+        above = self.prior.sample_latents(z2_key, n)
+        return (self.prior.decode(above[0]).sample(seed=z1_key), *above)

@@ -50,7 +50,7 @@ def test_every_combination_trains_evaluates_samples_and_plots(prior, output, net
     assert all_finite([result.elbo, result.reconstruction, result.kl])
     np.testing.assert_allclose(result.elbo.value, result.reconstruction.value - result.kl.value, rtol=1e-4, atol=1e-3)
     diagnostics = run.diagnose_model(model, tiny)
-    assert (diagnostics.effective_components is None) == (prior in ("gaussian", "flow"))
+    assert (diagnostics.levels[0].effective_components is None) == (prior in ("gaussian", "flow"))
     assert (diagnostics.pixels_at_floor is None) == (output not in ("gaussian-scalar", "gaussian-pixel"))
 
     vae = build_model(config, (8, 8, 1))

@@ -23,26 +23,26 @@ def test_a_unit_that_ignores_the_data_is_not_active(tiny):
     config = Config(latent_dim=3, **QUICK)
     model = next(run.train(config, tiny))
     last = model.state.params["params"]["encoder"]["net"]["linear_2"]
-    kernel = np.asarray(last["kernel"]) * 10
+    kernel = np.asarray(last["kernel"]) * 100
     kernel[:, 1] = 0  # the mean of the second dimension: one value for every image
     params = with_leaf(model.state.params, jnp.asarray(kernel), "params", "encoder", "net", "linear_2", "kernel")
     vae = build_model(config, (8, 8, 1))
     found = diagnose(vae, params, jax.random.key(0), tiny.test_images, build_transform(config), batch_size=7)
-    assert found.active_units == 2
-    assert found.effective_components is None
+    assert found.levels[0].active_units == 2
+    assert found.levels[0].effective_components is None
     assert found.pixels_at_floor is None
 
 
 def test_kl_per_dimension_sums_to_the_kl(tiny):
     model = next(run.train(Config(latent_dim=3, **QUICK), tiny))
-    kl = run.diagnose_model(model, tiny).kl_per_dimension
+    kl = run.diagnose_model(model, tiny).levels[0].kl_per_dimension
     np.testing.assert_allclose(np.sum(kl), run.evaluate_model(model, tiny).kl.value, rtol=1e-5)
 
 
 @pytest.mark.parametrize("prior", ["mog", "vamp"])
 def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
     model = next(run.train(Config(latent_dim=3, prior=prior, num_components=4, **QUICK), tiny))
-    assert run.diagnose_model(model, tiny).kl_per_dimension is None
+    assert run.diagnose_model(model, tiny).levels[0].kl_per_dimension is None
 
 
 def test_components_far_away_do_not_count(tiny):
@@ -55,7 +55,7 @@ def test_components_far_away_do_not_count(tiny):
     params = with_leaf(params, jnp.zeros(4), "params", "prior", "logits")
     vae = build_model(config, (8, 8, 1))
     found = diagnose(vae, params, jax.random.key(0), tiny.test_images, build_transform(config))
-    np.testing.assert_allclose(found.effective_components, 2, rtol=1e-4)
+    np.testing.assert_allclose(found.levels[0].effective_components, 2, rtol=1e-4)
 
 
 def test_perplexity_counts_equal_outcomes():
@@ -86,7 +86,7 @@ def test_pseudo_inputs_start_at_training_images(tiny):
     model = next(run.train(config, tiny))
     pseudo = np.asarray(model.state.params["params"]["prior"]["pseudo_inputs"]).reshape(20, -1)
     images = (tiny.train_images >= 128).reshape(100, -1)
-    matches = [np.flatnonzero((images == p).all(axis=1)) for p in pseudo]
+    matches = [np.flatnonzero(np.isclose(images, p).all(axis=1)) for p in pseudo]
     assert all(len(match) for match in matches)
     assert len({match[0] for match in matches}) == 20
 
