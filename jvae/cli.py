@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from jvae.checkpoint import ModelFile
     from jvae.datasets import Dataset
+    from jvae.evaluation import ImportanceEvaluation
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
@@ -151,6 +152,7 @@ def epoch_line(record: dict[str, float] | None) -> str | None:
 @model_options
 @data_options
 @num_samples_option
+@click.option("--iwae", type=click.IntRange(1), help="also the importance-weighted bound, with so many draws per image")
 @json_option
 def evaluate(
     model_path: Path,
@@ -158,6 +160,7 @@ def evaluate(
     seed: int,
     data_dir: Path | None,
     num_samples: int,
+    iwae: int | None,
     json_path: Path | None,
     **repeated: Any,
 ) -> None:
@@ -166,16 +169,31 @@ def evaluate(
         check_output(json_path)
     use_device(device)
     model = open_model(model_path, repeated)
-    from jvae.report import describe, describe_diagnostics, diagnostics_values, evaluation_values, write_json
+    from jvae import report as reports
     from jvae.run import diagnose_model, evaluate_model
 
     dataset = open_dataset(model.config.dataset, data_dir)
     evaluation = evaluate_model(model, dataset, num_samples, seed)
     diagnostics = diagnose_model(model, dataset, seed)
-    click.echo(describe(evaluation, model))
-    click.echo(describe_diagnostics(diagnostics, model.config))
+    click.echo(reports.describe(evaluation, model))
+    click.echo(reports.describe_diagnostics(diagnostics, model.config))
+    values = {**reports.evaluation_values(evaluation, model), "diagnostics": reports.diagnostics_values(diagnostics)}
+    if iwae is not None:
+        importance = importance_weighted(model, dataset, iwae, seed)
+        click.echo(reports.describe_importance(importance))
+        values["iwae"] = reports.importance_values(importance)
     if json_path is not None:
-        write_json(json_path, {**evaluation_values(evaluation, model), "diagnostics": diagnostics_values(diagnostics)})
+        reports.write_json(json_path, values)
+
+
+def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":
+    """The importance-weighted bound, with a progress bar where there is a terminal."""
+    from jvae.run import evaluate_model_iwae
+
+    with click.progressbar(
+        length=len(dataset.test_images), label=f"iwae-{num_samples}", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        return evaluate_model_iwae(model, dataset, num_samples, seed, lambda done: bar.update(done - bar.pos))
 
 
 @main.command()

@@ -166,7 +166,7 @@ def scale(model: ModelFile) -> Figure:
             "the model learns no standard deviation a pixel: train with --decoder gaussian --variance pixel"
         )
     free = model.state.params["params"]["decoder"]["log_scale"]
-    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale: {title(model.config)}")
+    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale\n{title(model.config)}")
 
 
 def interpolation(model: ModelFile, dataset: Dataset, seed: int, rows: int = 8, columns: int = 11) -> Figure:

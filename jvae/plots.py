@@ -1,5 +1,6 @@
 """Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,8 @@ def mass_levels(density: Float[np.ndarray, "rows columns"], shares: tuple[float,
 
 
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
-    """Images with values in [0, 1] as a grid, row by row; square by default."""
-    columns = columns or int(np.ceil(np.sqrt(len(images))))
+    """Images with values in [0, 1] as a grid, row by row; by default without gaps if it is then nearly square."""
+    columns = columns or fitting_columns(len(images))
     sheet = montage(images, columns)
     scale = 7 / max(sheet.shape[:2])
     fig = figure(sheet.shape[1] * scale + 0.2, sheet.shape[0] * scale + (0.5 if title else 0.2))
@@ -131,6 +132,12 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
     if title:
         ax.set_title(title, fontsize=11)
     return fig
+
+
+def fitting_columns(n: int) -> int:
+    """The least number of columns, at least sqrt(n) and at most twice that, whose rows are all full, or else sqrt(n)."""
+    square = math.isqrt(n - 1) + 1
+    return next((columns for columns in range(square, 2 * square + 1) if n % columns == 0), square)
 
 
 def plot_reconstructions(
@@ -198,12 +205,12 @@ def plot_history(history: list[dict[str, float]], title: str) -> Figure:
 
 def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
     """The output's standard deviation, pixel by pixel."""
-    fig = figure(5.4, 4.6)
+    fig = figure(5.4, 4.8)
     ax = fig.subplots()
     drawn = ax.imshow(scale.mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
     fig.colorbar(drawn, ax=ax, label="standard deviation of a pixel in [0, 1]")
     ax.set_axis_off()
-    ax.set_title(title, fontsize=9)
+    fig.suptitle(title, fontsize=9)
     return fig
 
 

@@ -9,7 +9,7 @@ from jvae.checkpoint import ModelFile, write_atomically
 from jvae.config import Config, unit
 from jvae.diagnostics import Diagnostics
 from jvae.errors import JvaeError
-from jvae.evaluation import Evaluation
+from jvae.evaluation import Evaluation, ImportanceEvaluation
 
 
 def describe(evaluation: Evaluation, model: ModelFile) -> str:
@@ -30,6 +30,22 @@ def describe(evaluation: Evaluation, model: ModelFile) -> str:
             f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
         )
     return "\n".join(lines)
+
+
+def describe_importance(evaluation: ImportanceEvaluation) -> str:
+    """An importance-weighted bound as lines for a person."""
+    e = evaluation.iwae
+    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+    middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
+    return (
+        f"  {f'iwae-{evaluation.num_samples}':<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}\n"
+        f"  effective sample size: median {middle:.1f}, least {least:.1f} of {evaluation.num_samples}"
+    )
+
+
+def importance_values(evaluation: ImportanceEvaluation) -> dict[str, Any]:
+    """An importance-weighted bound as JSON values."""
+    return {**evaluation._asdict(), "iwae": evaluation.iwae._asdict()}
 
 
 def bits(nats: float) -> float:

@@ -1,7 +1,7 @@
 """A run: Config and data in, a model file after every epoch out. What the commands and the experiments share."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jvae.config import Config, build_bound, build_model, build_optimizer, build
 from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, NonFiniteError
-from jvae.evaluation import Evaluation, evaluate
+from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
 from jvae.training import Epoch, TrainState, Transform, fit, init_state, make_epoch, make_train_step
 
 
@@ -88,6 +88,30 @@ def evaluate_model(model: ModelFile, dataset: Dataset, num_samples: int = 10, se
         dataset.test_images,
         build_transform(model.config),
         num_samples,
+    )
+
+
+def evaluate_model_iwae(
+    model: ModelFile,
+    dataset: Dataset,
+    num_samples: int,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda n: None,
+) -> ImportanceEvaluation:
+    """The test set's importance-weighted bound of a trained model, in nats per image; `progress` as `evaluate_iwae`'s.
+
+    Raises:
+        DataError: the data set is not the one that the model was trained on.
+    """
+    check_fingerprint(model, dataset)
+    return evaluate_iwae(
+        build_model(model.config, model.image_shape).apply,
+        model.state.params,
+        jax.random.key(seed),
+        dataset.test_images,
+        build_transform(model.config),
+        num_samples,
+        progress=progress,
     )
 
 

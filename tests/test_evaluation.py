@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jvae import run
-from jvae.bounds import LogDensities
+from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
-from jvae.evaluation import evaluate
+from jvae.evaluation import evaluate, evaluate_iwae
 from jvae.transforms import binarise
 
 
@@ -57,3 +57,52 @@ def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
     assert np.isfinite(run.evaluate_model(model, tiny).elbo.value)
     with pytest.raises(DataError, match="fingerprint"):
         run.evaluate_model(model, tiny._replace(fingerprint="0" * 64))
+
+
+def weighted(params, key, x):
+    """A log-weight of N(0, 1) whatever the image: E[w] = exp(1/2)."""
+    w = jax.random.normal(key, (len(x),))
+    return LogDensities(w, jnp.zeros_like(w), jnp.zeros_like(w), jnp.zeros_like(w))
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
+@pytest.mark.parametrize("batch_size", [20, 107])
+def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, batch_size, key):
+    """Chunks that do not divide K, and batches that do not divide n, change nothing: against the plain formula."""
+    seen = []
+    result = evaluate_iwae(weighted, {}, key, images, binarise, num_samples, batch_size, 100, seen.append)
+    assert seen[-1] == len(images)
+    chunk = min(100, num_samples)
+    logs = []
+    for i in range(-(-len(images) // batch_size)):
+        draw_key = jax.random.split(jax.random.fold_in(key, i))[1]
+        x = jnp.zeros((batch_size, 4, 4, 1))
+        parts = [
+            draw(lambda k, x: weighted({}, k, x), jax.random.fold_in(draw_key, j), x, chunk).log_px_z
+            for j in range(-(-num_samples // chunk))
+        ]
+        logs.append(np.concatenate(parts)[:num_samples])
+    w = np.exp(np.concatenate(logs, axis=1)[:, : len(images)].astype(np.float64))
+    ess = w.sum(axis=0) ** 2 / (w**2).sum(axis=0)
+    np.testing.assert_allclose(result.iwae.value, np.log(w.mean(axis=0)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(result.median_effective_sample_size, np.median(ess), rtol=1e-4)
+    np.testing.assert_allclose(result.least_effective_sample_size, ess.min(), rtol=1e-4)
+
+
+def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
+    result = evaluate_iwae(weighted, {}, key, images, binarise, 4000)
+    assert abs(result.iwae.value - 0.5) < 5 * result.iwae.monte_carlo_error + 1 / 4000  # the bound's own bias
+    assert result.iwae.monte_carlo_error < 0.003
+
+
+def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
+    model = next(run.train(small, tiny))
+    elbo = run.evaluate_model(model, tiny, 200).elbo.value
+    values = [run.evaluate_model_iwae(model, tiny, k).iwae.value for k in (1, 10, 200)]
+    assert abs(values[0] - elbo) < 3
+    assert elbo < values[1] < values[2]
+
+
+def test_iwae_needs_a_draw(images, key):
+    with pytest.raises(ValueError, match="num_samples is 0: must be at least 1"):
+        evaluate_iwae(weighted, {}, key, images, binarise, 0)

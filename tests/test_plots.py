@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jvae import pictures, run
-from jvae.plots import class_colours, montage, plot_images, plot_posterior
+from jvae.plots import class_colours, fitting_columns, montage, plot_images, plot_posterior
 
 
 def test_a_montage_keeps_every_image_in_its_place():
@@ -46,3 +46,8 @@ def test_reconstructions_take_the_classes_in_turn(small, tiny):
     model = next(run.train(small, tiny))
     fig = pictures.reconstructions(model, tiny, 0, num_images=20)
     assert len(fig.axes) == 2
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (2, 2), (7, 3), (36, 6), (50, 10), (64, 8), (12, 4), (97, 10)])
+def test_a_grid_is_full_where_it_can_be(n, columns):
+    assert fitting_columns(n) == columns
