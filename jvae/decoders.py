@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jvae.distributions import ContinuousBernoulli
+from jvae.distributions import Bernoulli, ContinuousBernoulli
 
 LOG_SCALE_FLOOR = -6.0
 START_LOG_SCALE = -1.0  # a scale of 0.37: about the spread of a pixel in [0, 1]
@@ -25,7 +25,7 @@ class BernoulliDecoder(nn.Module):
 
     def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
         """The output distribution: batch shape [b], event shape [h, w, c]."""
-        return image_distribution(distrax.Bernoulli(logits=self.net(z), dtype=jnp.float32))
+        return image_distribution(Bernoulli(logits=self.net(z)))
 
 
 class ContinuousBernoulliDecoder(nn.Module):

