@@ -66,8 +66,37 @@ class VAE(nn.Module):
         return torch.mean(self.decoder(z).log_prob(x) - td.kl_divergence(q, self.prior()), dim=0)
 
 
-def build_vae(latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)) -> VAE:
-    """The exercise's fully connected VAE, with PyTorch's default initialisation."""
+def build_vae(latent_dim: int, network: str = "mlp", validate: bool | None = None) -> VAE:
+    """The VAE of 28x28 images with the exercise's fully connected networks, or with `--network cnn`'s.
+
+    Args:
+        latent_dim: M.
+        network: mlp or cnn.
+        validate: whether distributions check their arguments, which costs time; PyTorch's default is that they do.
+    """
+    if validate is not None:
+        td.Distribution.set_default_validate_args(validate)
+    nets = mlp_nets(latent_dim) if network == "mlp" else cnn_nets(latent_dim)
+    return VAE(GaussianPrior(latent_dim), BernoulliDecoder(nets[1]), GaussianEncoder(nets[0]))
+
+
+def cnn_nets(latent_dim: int) -> tuple[nn.Module, nn.Module]:
+    """The encoder's and the decoder's network, images [b, 28, 28], as `jvae.networks` has them."""
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(64 * 7 * 7, 256), nn.ReLU(), nn.Linear(256, 2 * latent_dim),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, 256), nn.ReLU(), nn.Linear(256, 64 * 7 * 7), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1), nn.Flatten(1, 2),
+    )  # fmt: skip
+    return encoder, decoder
+
+
+def mlp_nets(
+    latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)
+) -> tuple[nn.Module, nn.Module]:
+    """The exercise's networks, with PyTorch's default initialisation."""
     pixels = image_shape[0] * image_shape[1]
 
     def mlp(fan_in: int, fan_out: int) -> list[nn.Module]:
@@ -75,9 +104,9 @@ def build_vae(latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, in
         layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
         return [*layers, nn.Linear(hidden_dim, fan_out)]
 
-    encoder = GaussianEncoder(nn.Sequential(nn.Flatten(), *mlp(pixels, 2 * latent_dim)))
-    decoder = BernoulliDecoder(nn.Sequential(*mlp(latent_dim, pixels), nn.Unflatten(-1, image_shape)))
-    return VAE(GaussianPrior(latent_dim), decoder, encoder)
+    encoder = nn.Sequential(nn.Flatten(), *mlp(pixels, 2 * latent_dim))
+    decoder = nn.Sequential(*mlp(latent_dim, pixels), nn.Unflatten(-1, image_shape))
+    return encoder, decoder
 
 
 class BinarisedImages(Dataset):
@@ -114,3 +143,14 @@ def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader
         optimizer.step()
         shown = loss.item()
     return shown
+
+
+def train_epoch_resident(model: VAE, optimizer: torch.optim.Optimizer, images: torch.Tensor, batch_size: int) -> float:
+    """One epoch as an expert writes it: binary images [n, h, w] that stay in memory, no DataLoader, no host read."""
+    model.train()
+    for rows in torch.randperm(len(images)).split(batch_size):
+        optimizer.zero_grad(set_to_none=True)
+        loss = -model.elbo(images[rows])
+        loss.backward()
+        optimizer.step()
+    return loss.item()

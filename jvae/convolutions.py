@@ -69,6 +69,19 @@ def scatter(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Floa
     return y[:, 1:-1, 1:-1]
 
 
+class Linear(nn.Module):
+    """The affine layer kernel.T @ x + bias where the batch is the last axis, started as PyTorch starts `nn.Linear`."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "c b"]) -> Float[Array, "f b"]:
+        """Map every column."""
+        c, f = x.shape[0], self.features
+        init = uniform_fan_in(c)
+        return self.param("kernel", init, (c, f)).T @ x + self.param("bias", init, (f,))[:, None]
+
+
 class Conv(nn.Module):
     """`conv` with a learned kernel and bias, started as PyTorch starts Conv2d: +-1/sqrt(16 c)."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jvae.convolutions import Conv, ConvTranspose
+from jvae.convolutions import Conv, ConvTranspose, Linear
 from jvae.initializers import uniform_fan_in
 
 CHANNELS = (32, 64)
@@ -58,10 +58,9 @@ class ConvEncoderNet(nn.Module):
         h = x.transpose(3, 1, 2, 0)
         for i, channels in enumerate(CHANNELS):
             h = nn.relu(Conv(channels, name=f"conv_{i}")(h))
-        h = h.reshape(-1, x.shape[0]).T
-        h = nn.relu(linear(HIDDEN, h.shape[-1], "linear_0")(h))
-        h = linear(math.prod(self.out_shape), HIDDEN, "linear_1")(h)
-        return h.reshape(x.shape[0], *self.out_shape)
+        h = nn.relu(Linear(HIDDEN, name="linear_0")(h.reshape(-1, x.shape[0])))
+        h = Linear(math.prod(self.out_shape), name="linear_1")(h)
+        return h.T.reshape(x.shape[0], *self.out_shape)
 
 
 class ConvDecoderNet(nn.Module):
@@ -80,8 +79,8 @@ class ConvDecoderNet(nn.Module):
         """Map a batch of latents to a batch of images."""
         height, width, channels = self.out_shape
         start = (CHANNELS[-1], math.ceil(height / 4), math.ceil(width / 4))
-        h = nn.relu(linear(HIDDEN, z.shape[-1], "linear_0")(z))
-        h = nn.relu(linear(math.prod(start), HIDDEN, "linear_1")(h)).T.reshape(*start, z.shape[0])
+        h = nn.relu(Linear(HIDDEN, name="linear_0")(z.T))
+        h = nn.relu(Linear(math.prod(start), name="linear_1")(h)).reshape(*start, z.shape[0])
         h = nn.relu(ConvTranspose(CHANNELS[0], name="conv_transpose_0")(h))
         h = ConvTranspose(channels, name="conv_transpose_1")(h)
         return h[:, :height, :width].transpose(3, 1, 2, 0)
