@@ -22,6 +22,8 @@ ALLOWED = {
     "errors": set(),
     "bounds": set(),
     "distributions": set(),
+    "divergences": set(),
+    "ppca": {"bounds", "divergences"},
     "initializers": set(),
     "convolutions": {"initializers"},
     "networks": {"convolutions", "initializers"},
