@@ -3,9 +3,14 @@
 import click
 
 from experiments.baseline import baseline
+from experiments.bounds import bounds
+from experiments.hierarchical import hierarchical
+from experiments.kl import kl
 from experiments.networks import networks
 from experiments.outputs import outputs
+from experiments.ppca import ppca
 from experiments.priors import priors
+from experiments.reparametrisation import reparametrisation
 from experiments.throughput import throughput
 from jvae.cli_options import Commands
 
@@ -15,7 +20,7 @@ def experiments() -> None:
     """The exercise sheet and the studies: each command states its question and prints its figures."""
 
 
-for command in (baseline, priors, outputs, networks, throughput):
+for command in (baseline, priors, outputs, networks, throughput, ppca, kl, hierarchical, bounds, reparametrisation):
     experiments.add_command(command)
 
 if __name__ == "__main__":

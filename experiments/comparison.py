@@ -18,6 +18,8 @@ class Row(NamedTuple):
     elbo: list[float]
     reconstruction: list[float]
     kl: list[float]
+    level_kl: list[list[float]]
+    """The KL of every level of latents, one list a seed."""
     seconds: list[float]
     """Of an epoch after the first, which compiles."""
     unit: str
@@ -51,6 +53,7 @@ def compare(
     output: Path | None,
 ) -> list[Row]:
     """Train and evaluate every variation from every seed, print the table, and keep it and the models of seed 0."""
+    from jvae import run
     from jvae.checkpoint import save_model
     from jvae.config import unit
     from jvae.datasets import load_dataset
@@ -60,15 +63,16 @@ def compare(
     rows = []
     click.echo("| model | test ELBO | reconstruction | KL | s/epoch | seeds |\n|---|---|---|---|---|---|")
     for name, variation in variations.items():
-        results, seconds = [], []
+        results, seconds, level_kl = [], [], []
         for seed, (model, evaluation) in enumerate(trained(Config(**common, **variation), data, runs)):
             results.append(evaluation)
+            level_kl.append([level.kl for level in run.diagnose_model(model, data).levels])
             seconds.append(float(np.median([record["seconds"] for record in model.history[1:] or model.history])))
             if output is not None and seed == 0:
                 output.mkdir(parents=True, exist_ok=True)
                 save_model(output / f"{name.replace(' ', '-')}.npz", model)
         parts = {part: [getattr(r, part).value for r in results] for part in ("elbo", "reconstruction", "kl")}
-        rows.append(Row(name, **parts, seconds=seconds, unit=unit(model.config)))
+        rows.append(Row(name, **parts, level_kl=level_kl, seconds=seconds, unit=unit(model.config)))
         click.echo(f"| {name} | {' | '.join(map(mean_and_sd, parts.values()))} | {np.median(seconds):.1f} | {runs} |")
     for text in sorted({row.unit for row in rows}):
         click.echo(f"unit: {text}")
