@@ -288,8 +288,8 @@ def noise_by_group(
     mean, variance = moments.mean["params"], moments.variance["params"]
     noise = {}
     for group in (name for name in groups if name in mean):
-        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance[group]))
-        square = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean[group]))
+        total = jnp.sum(jnp.array([jnp.sum(leaf) for leaf in jax.tree.leaves(variance[group])]))
+        square = jnp.sum(jnp.array([jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean[group])]))
         signal = jnp.maximum(square - total / moments.repeats, 0.0)  # the mean of so many gradients carries noise too
         noise[group] = GroupNoise(total, jnp.sqrt(signal / total))
     return noise

@@ -135,7 +135,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
 
 
 def fitting_columns(n: int) -> int:
-    """The least number of columns, at least sqrt(n) and at most twice that, whose rows are all full, or else sqrt(n)."""
+    """The least number of columns from sqrt(n) to twice that whose rows are all full, or else sqrt(n)."""
     square = math.isqrt(n - 1) + 1
     return next((columns for columns in range(square, 2 * square + 1) if n % columns == 0), square)
 
