@@ -38,8 +38,9 @@ class ModelFile(NamedTuple):
 
     config: Config
     state: TrainState
-    history: list[dict[str, float]]
-    """One record an epoch: bound, reconstruction and kl in nats per image, seconds."""
+    """Where there are several runs, every array has a leading axis of runs."""
+    history: list[dict[str, Any]]
+    """One record an epoch: bound, reconstruction and kl in nats per image (lists, of several runs), and seconds."""
     image_shape: tuple[int, ...]
     fingerprint: str
     """Of the data set it was trained on."""
@@ -101,7 +102,10 @@ def load_model(path: Path) -> ModelFile:
 def state_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree[jax.ShapeDtypeStruct]:
     """The shapes and dtypes of the state that a configuration builds, with nothing computed."""
     model, optimizer = build_model(config, image_shape), build_optimizer(config)
-    return jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
+    one = jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
+    if config.runs == 1:
+        return one
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.runs, *leaf.shape), leaf.dtype), one)
 
 
 def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from jvae.cli_options import (
     json_option,
     model_options,
     num_samples_option,
+    run_option,
     usage_error,
 )
 from jvae.config import Config
@@ -113,15 +114,17 @@ def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path 
             check_output(path)
     backend = use_device(device)
     dataset = open_dataset(config.dataset, data_dir)
+    from jvae import report as reports
     from jvae import run
     from jvae.checkpoint import save_model
-    from jvae.report import describe, evaluation_values, write_json
 
     try:
         epochs = run.train(config, dataset)
     except ValueError as error:
         raise usage_error(error) from error
-    report(f"training on {backend.platform} ({backend.device_kind})")
+    together = run.runs_at_a_time(config.runs, backend.platform)
+    many = "" if config.runs == 1 else f": {config.runs} runs in one program, {together} at a time"
+    report(f"training on {backend.platform} ({backend.device_kind}){many}")
     terminal = sys.stderr.isatty()
     with click.progressbar(
         length=config.epochs, label="training", file=sys.stderr, hidden=not terminal, item_show_func=epoch_line
@@ -132,20 +135,22 @@ def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path 
             if not terminal:
                 report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
     click.echo(f"wrote {model_path}")
-    evaluation = run.evaluate_model(model, dataset)
-    click.echo(describe(evaluation, model))
+    evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
+    click.echo(reports.describe_all(evaluations, [], model))
     if json_path is not None:
-        write_json(json_path, {**evaluation_values(evaluation, model), "history": model.history})
+        reports.write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
 
 
-def epoch_line(record: dict[str, float] | None) -> str | None:
-    """An epoch's record for a person."""
+def epoch_line(record: dict[str, Any] | None) -> str | None:
+    """An epoch's record for a person; the mean over the runs where there are several."""
     if record is None:
         return None
-    return (
-        f"bound {record['bound']:9.3f}  reconstruction {record['reconstruction']:9.3f}  kl {record['kl']:7.3f}"
-        f"  {record['seconds']:6.2f} s"
+    from statistics import fmean
+
+    bound, reconstruction, kl = (
+        fmean(value) if isinstance(value := record[name], list) else value for name in ("bound", "reconstruction", "kl")
     )
+    return f"bound {bound:9.3f}  reconstruction {reconstruction:9.3f}  kl {kl:7.3f}  {record['seconds']:6.2f} s"
 
 
 @main.command()
@@ -170,20 +175,22 @@ def evaluate(
     use_device(device)
     model = open_model(model_path, repeated)
     from jvae import report as reports
-    from jvae.run import diagnose_model, evaluate_model
+    from jvae.run import diagnose_model, evaluate_model, select_run
 
     dataset = open_dataset(model.config.dataset, data_dir)
-    evaluation = evaluate_model(model, dataset, num_samples, seed)
-    diagnostics = diagnose_model(model, dataset, seed)
-    click.echo(reports.describe(evaluation, model))
-    click.echo(reports.describe_diagnostics(diagnostics, model.config))
-    values = {**reports.evaluation_values(evaluation, model), "diagnostics": reports.diagnostics_values(diagnostics)}
-    if iwae is not None:
-        importance = importance_weighted(model, dataset, iwae, seed)
-        click.echo(reports.describe_importance(importance))
-        values["iwae"] = reports.importance_values(importance)
+    models = [select_run(model, i) for i in range(model.config.runs)]
+    evaluations = [evaluate_model(one, dataset, num_samples, seed) for one in models]
+    diagnostics = [diagnose_model(one, dataset, seed) for one in models]
+    importance = [] if iwae is None else [importance_weighted(one, dataset, iwae, seed) for one in models]
+    click.echo(reports.describe_all(evaluations, importance, model))
+    for i, found in enumerate(diagnostics):
+        if len(models) > 1:
+            click.echo(f"  seed {model.config.seed + i}")
+        click.echo(reports.describe_diagnostics(found, model.config))
     if json_path is not None:
-        reports.write_json(json_path, values)
+        each = [reports.diagnostics_values(found) for found in diagnostics]
+        values = reports.all_values(evaluations, importance, model)
+        reports.write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
 
 
 def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":
@@ -198,19 +205,30 @@ def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int
 
 @main.command()
 @model_options
+@run_option
 @click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
 @click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
 @click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
 @click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
 def sample(
-    model_path: Path, device: str, seed: int, output: Path, mean: bool, compare: bool, num_images: int, **repeated: Any
+    model_path: Path,
+    device: str,
+    seed: int,
+    run: int,
+    output: Path,
+    mean: bool,
+    compare: bool,
+    num_images: int,
+    **repeated: Any,
 ) -> None:
     """Images drawn from the model: z ~ p(z), x ~ p(x|z)."""
     check_output(output, PICTURE_FORMATS)
     if mean and compare:
         raise click.UsageError("--mean and --compare: at most one of them")
     use_device(device)
-    model = open_model(model_path, repeated)
+    from jvae.run import select_run
+
+    model = select_run(open_model(model_path, repeated), run)
     from jvae import pictures
 
     if compare:
@@ -233,16 +251,20 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
     @model_options
     @data_options
     @click.option("--output", type=click.Path(path_type=Path), default=f"{name}.png", help="picture to write")
+    @run_option
     @(level if of_levels else lambda command: command)
-    def command(model_path: Path, device: str, seed: int, data_dir: Path | None, output: Path, **repeated: Any) -> None:
+    def command(
+        model_path: Path, device: str, seed: int, run: int, data_dir: Path | None, output: Path, **repeated: Any
+    ) -> None:
         check_output(output, PICTURE_FORMATS)
         which = {"level": repeated.pop("level")} if of_levels else {}
         use_device(device)
         model = open_model(model_path, repeated)
         from jvae import pictures
-        from jvae.run import check_fingerprint
+        from jvae.run import check_fingerprint, select_run
 
         draw = getattr(pictures, function)
+        model = model if function == "history" else select_run(model, run)
         if needs_data:
             dataset = open_dataset(model.config.dataset, data_dir)
             check_fingerprint(model, dataset)

@@ -101,12 +101,15 @@ class Config:
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
+    runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 
     def __post_init__(self) -> None:
         for field in config_fields():
             field.check(getattr(self, field.name))
         if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
             raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
+        if self.seed + self.runs > 2**32:
+            raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
         if self.bound == "iwae" and self.beta != 1:
             raise ValueError(f"beta is {self.beta:g}: the bound iwae knows no weight of the KL, leave it at 1")
         if self.levels == 2 and self.pseudo_inputs == "data":

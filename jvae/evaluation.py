@@ -46,6 +46,23 @@ class ImportanceEvaluation(NamedTuple):
     num_samples: int
 
 
+class Spread(NamedTuple):
+    """Of a value over independent runs, in its own unit."""
+
+    mean: float
+    standard_deviation: float
+    """N - 1; NaN for one run."""
+    standard_error: float
+    """Of the mean."""
+
+
+def spread(values: list[float]) -> Spread:
+    """Mean, standard deviation and standard error over runs."""
+    n = len(values)
+    deviation = float(np.std(values, ddof=1)) if n > 1 else float("nan")
+    return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
+
+
 class PerImage(NamedTuple):
     """The mean over the K draws, and the draws' variance (n-1), for every image."""
 

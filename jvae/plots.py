@@ -187,13 +187,13 @@ def plot_manifold(
     return fig
 
 
-def plot_history(history: list[dict[str, float]], title: str) -> Figure:
-    """The bound and its two parts, in nats per image, epoch by epoch."""
+def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
+    """The bound and its two parts, in nats per image, epoch by epoch; a line a run."""
     fig = figure(9, 3.4)
     epochs = [record["epoch"] for record in history]
     names = {"bound": "bound", "reconstruction": "reconstruction  log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
     for ax, (name, label), colour in zip(fig.subplots(1, 3), names.items(), ("C0", "C2", "C3"), strict=True):
-        ax.plot(epochs, [record[name] for record in history], color=colour, marker="o", markersize=3)
+        ax.plot(epochs, [record[name] for record in history], color=colour, marker="o", markersize=3, alpha=0.8)
         ax.set_title(label, fontsize=10)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)

@@ -9,7 +9,7 @@ from jvae.checkpoint import ModelFile, write_atomically
 from jvae.config import Config, unit
 from jvae.diagnostics import Diagnostics
 from jvae.errors import JvaeError
-from jvae.evaluation import Evaluation, ImportanceEvaluation
+from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
 
 
 def describe(evaluation: Evaluation, model: ModelFile) -> str:
@@ -30,6 +30,58 @@ def describe(evaluation: Evaluation, model: ModelFile) -> str:
             f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
         )
     return "\n".join(lines)
+
+
+def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+    """The evaluations of all runs of a model file as a table for a person."""
+    first = evaluations[0]
+    k, n, config = first.num_samples, first.num_images, model.config
+    columns = run_columns(evaluations, importance)
+    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {config.runs} runs", unit(config)]
+    lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
+    for i in range(config.runs):
+        lines.append(f"  {config.seed + i:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
+    spreads = [spread(values) for values in columns.values()]
+    for part in ("mean", "standard_deviation", "standard_error"):
+        lines.append(f"  {part.replace('_', ' '):<20}" + "".join(f"{getattr(s, part):16.3f}" for s in spreads))
+    return "\n".join(lines)
+
+
+def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvaluation]) -> dict[str, list[float]]:
+    """Every bound and part, one value a run, in nats per image."""
+    columns = {name: [getattr(e, name).value for e in evaluations] for name in ("elbo", "reconstruction", "kl")}
+    if importance:
+        columns[f"iwae-{importance[0].num_samples}"] = [e.iwae.value for e in importance]
+    return columns
+
+
+def runs_values(
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+) -> dict[str, Any]:
+    """The evaluations of all runs as JSON values: each, and their spread."""
+    columns = run_columns(evaluations, importance)
+    over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
+    first = evaluations[0]
+    counts = {"num_images": first.num_images, "num_samples": first.num_samples}
+    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
+    return {"unit": unit(model.config), "runs": over_runs, **counts, **about}
+
+
+def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+    """The evaluations of a model file, and its importance-weighted bounds if there are any, as lines for a person."""
+    if model.config.runs > 1:
+        return describe_runs(evaluations, importance, model)
+    return "\n".join([describe(evaluations[0], model), *map(describe_importance, importance)])
+
+
+def all_values(
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+) -> dict[str, Any]:
+    """What `describe_all` says, as JSON values."""
+    if model.config.runs > 1:
+        return runs_values(evaluations, importance, model)
+    values = evaluation_values(evaluations[0], model)
+    return values if not importance else {**values, "iwae": importance_values(importance[0])}
 
 
 def describe_importance(evaluation: ImportanceEvaluation) -> str:

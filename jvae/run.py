@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +14,15 @@ from jvae.checkpoint import ModelFile, current_versions
 from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
-from jvae.errors import DataError, NonFiniteError
+from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
-from jvae.training import Epoch, TrainState, Transform, fit, init_state, make_epoch, make_train_step
+from jvae.training import Epoch, TrainState, Transform, fit, init_state, make_epoch, make_epoch_of_runs, make_train_step
 
 
 def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
-    """Train, and yield the model as it stands after every epoch.
+    """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
+    Run i is the single run with the seed config.seed + i: the same initialisation, shuffles and noise.
     A yielded state's arrays are donated to the next epoch: read or save them before asking for the next.
 
     Raises:
@@ -30,48 +34,95 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
     model, optimizer = build_model(config, image_shape), build_optimizer(config)
     step = make_train_step(model.apply, build_bound(config), optimizer, build_transform(config), config.num_samples)
     epoch = make_epoch(step, len(images), config.batch_size)
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    state = init_state(model, optimizer, init_key, image_shape)
+    seeds = jnp.arange(config.seed, config.seed + config.runs, dtype=jnp.uint32)
+    init_keys, run_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds).T
+    if config.runs == 1:
+        state, keys = init_state(model, optimizer, init_keys[0], image_shape), run_keys[0]
+    else:
+        state = jax.jit(partial(jax.lax.map, lambda key: init_state(model, optimizer, key, image_shape)))(init_keys)
+        keys, epoch = run_keys, make_epoch_of_runs(epoch, runs_at_a_time(config.runs, jax.default_backend()))
     if config.pseudo_inputs == "data":
-        state = start_at_images(state, build_transform(config), run_key, images, config.num_components)
-    return epochs_of(config, dataset, epoch, state, run_key)
+        starts = [chosen_images(key, build_transform(config), images, config.num_components) for key in run_keys]
+        state = with_pseudo_inputs(state, starts[0] if config.runs == 1 else jnp.stack(starts))
+    return epochs_of(config, dataset, epoch, state, keys)
 
 
-def start_at_images(
-    state: TrainState, transform: Transform, key: jax.Array, images: np.ndarray, count: int
-) -> TrainState:
-    """The state with a VampPrior's pseudo-inputs at training images, drawn with the key."""
+def runs_at_a_time(runs: int, backend: str) -> int:
+    """How many runs to compute together: one on a CPU, whose cores a single run's products fill, else all.
+
+    One after the other, each run is also computed bit by bit as it would be alone.
+    """
+    return 1 if backend == "cpu" else runs
+
+
+def chosen_images(key: jax.Array, transform: Transform, images: np.ndarray, count: int) -> jax.Array:
+    """Different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
+
+    Raises:
+        ValueError: there are fewer images than pseudo-inputs.
+    """
     if count > len(images):
         raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(images)}")
     choice_key, transform_key = jax.random.split(key)
     chosen = jax.random.choice(choice_key, len(images), (count,), replace=False)
-    start = transform(transform_key, jnp.asarray(images[np.asarray(chosen)]))
+    return transform(transform_key, jnp.asarray(images[np.asarray(chosen)]))
+
+
+def with_pseudo_inputs(state: TrainState, pseudo_inputs: jax.Array) -> TrainState:
+    """The state with other pseudo-inputs."""
     weights = state.params["params"]
-    prior = {**weights["prior"], "pseudo_inputs": start}
+    prior = {**weights["prior"], "pseudo_inputs": pseudo_inputs}
     return state._replace(params={"params": {**weights, "prior": prior}})
 
 
 def epochs_of(config: Config, dataset: Dataset, epoch: Epoch, state: TrainState, key: jax.Array) -> Iterator[ModelFile]:
     """The epochs of `train`, with their history: one host sync each."""
     images = jnp.asarray(dataset.train_images)
-    history: list[dict[str, float]] = []
+    history: list[dict[str, Any]] = []
     started = time.perf_counter()
     for trained, result in fit(epoch, state, key, images, config.epochs):
         mean, finite = jax.device_get(result)
         number = len(history) + 1
-        if not finite.all():
-            raise NonFiniteError(
-                f"the bound or the parameters are not finite at epoch {number}, step {int(np.argmin(finite)) + 1} "
-                f"of {len(finite)} (bound of the epoch: {float(mean.bound)}); a lower learning rate than "
-                f"{config.learning_rate:g} may help"
-            )
+        check_finite(config, mean.bound, finite, number)
         now = time.perf_counter()
-        record = {"epoch": number, **{k: float(v) for k, v in mean._asdict().items()}, "seconds": now - started}
-        history.append(record)
+        values = {name: np.asarray(value, np.float64).tolist() for name, value in mean._asdict().items()}
+        history.append({"epoch": number, **values, "seconds": now - started})
         started = now
         yield ModelFile(
             config, trained, history.copy(), dataset.train_images.shape[1:], dataset.fingerprint, current_versions()
         )
+
+
+def check_finite(config: Config, bound: np.ndarray, finite: np.ndarray, epoch: int) -> None:
+    """Raise a NonFiniteError that names the run, the epoch and the step, unless every step of every run was finite."""
+    for run, (value, steps) in enumerate(zip(np.atleast_1d(bound), np.atleast_2d(finite), strict=True)):
+        if not steps.all():
+            which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
+            raise NonFiniteError(
+                f"the bound or the parameters{which} are not finite at epoch {epoch}, step {int(np.argmin(steps)) + 1} "
+                f"of {len(steps)} (bound of the epoch: {float(value)}); a lower learning rate than "
+                f"{config.learning_rate:g} may help"
+            )
+
+
+def select_run(model: ModelFile, run: int) -> ModelFile:
+    """One run of a model file, as if trained alone with the seed config.seed + run; its seconds are a share of all.
+
+    Raises:
+        JvaeError: there is no such run.
+    """
+    config = model.config
+    if not 0 <= run < config.runs:
+        raise JvaeError(f"run is {run}: the model file holds the runs 0 to {config.runs - 1}")
+    if config.runs == 1:
+        return model
+    history = [
+        {name: value[run] if isinstance(value, list) else value for name, value in record.items()}
+        | {"seconds": record["seconds"] / config.runs}
+        for record in model.history
+    ]
+    state = jax.tree.map(lambda leaf: leaf[run], model.state)
+    return model._replace(config=replace(config, seed=config.seed + run, runs=1), state=state, history=history)
 
 
 def evaluate_model(model: ModelFile, dataset: Dataset, num_samples: int = 10, seed: int = 0) -> Evaluation:

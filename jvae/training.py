@@ -56,7 +56,7 @@ class EpochResult(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
-Epoch = Callable[[TrainState, Key[Array, ""], UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
+Epoch = Callable[[TrainState, Key[Array, "*r"], UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
 
 
 def init_state(
@@ -156,8 +156,24 @@ def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch
     return epoch
 
 
+def make_epoch_of_runs(epoch: Epoch, at_a_time: int) -> Epoch:
+    """The epoch of many independent runs in one program: states, keys and results have a leading axis of runs.
+
+    Every run sees the same images in an order of its own. `at_a_time` runs are computed together, as a `vmap`, and the
+    groups one after the other.
+    """
+
+    def epoch_of_runs(
+        states: TrainState, keys: Key[Array, " r"], images: UInt8[Array, "n h w c"]
+    ) -> tuple[TrainState, EpochResult]:
+        together = None if at_a_time == 1 else at_a_time
+        return jax.lax.map(lambda run: epoch(run[0], run[1], images), (states, keys), batch_size=together)
+
+    return epoch_of_runs
+
+
 def fit(
-    epoch: Epoch, state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"], epochs: int
+    epoch: Epoch, state: TrainState, key: Key[Array, "*r"], images: UInt8[Array, "n h w c"], epochs: int
 ) -> Iterator[tuple[TrainState, EpochResult]]:
     """Run the epochs, compiled once, and yield `(state, result)` after each.
 
