@@ -118,7 +118,11 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
 
 
 def noise_of(model: Any, params: Any, x: Any, num_samples: int, repeats: int) -> dict[str, dict[str, float]]:
-    """The noise of every estimator's gradient for the encoder."""
+    """The noise of every estimator's gradient for the encoder.
+
+    The signal is the same for all, for they have one expectation: it is taken from the pathwise mean, the score
+    function's own being lost in its noise.
+    """
     import jax
 
     from jvae.gradients import ELBO_ESTIMATORS, gradient_moments, noise_by_group
@@ -131,7 +135,17 @@ def noise_of(model: Any, params: Any, x: Any, num_samples: int, repeats: int) ->
             )["encoder"]
         )
         found[name] = {k: float(v) for k, v in measure(params, jax.random.key(1))._asdict().items()}
-    return found
+    return with_one_signal(found)
+
+
+def with_one_signal(noise: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Every estimator's signal-to-noise with the pathwise estimator's signal."""
+    path = noise["pathwise"]
+    signal = path["signal_to_noise"] * path["total_variance"] ** 0.5
+    return {
+        name: {"total_variance": v["total_variance"], "signal_to_noise": signal / v["total_variance"] ** 0.5}
+        for name, v in noise.items()
+    }
 
 
 def plot(curves: dict[str, list[float]], noise: dict[int, Any], over_training: list[Any]) -> Any:
