@@ -143,7 +143,7 @@ def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figu
 
 
 def pseudo_inputs(model: ModelFile) -> Figure:
-    """The pseudo-inputs of a VampPrior.
+    """The pseudo-inputs of a VampPrior; with two levels, where they are latents z1, the means of p(x|z1) there.
 
     Raises:
         JvaeError: the model has another prior.
@@ -151,8 +151,14 @@ def pseudo_inputs(model: ModelFile) -> Figure:
     if model.config.prior != "vamp":
         raise JvaeError(f"the model has a {model.config.prior} prior: only a vamp prior has pseudo-inputs")
     vae = build_model(model.config, model.image_shape)
-    images = vae.apply(model.state.params, method=lambda vae: vae.prior.pseudo_inputs())
-    return plots.plot_images(np.asarray(images), title=f"pseudo-inputs: {title(model.config)}")
+    if model.config.levels == 1:
+        read = jax.jit(lambda params: vae.apply(params, method=lambda vae: vae.prior.pseudo_inputs()))
+    else:
+        read = jax.jit(
+            lambda params: vae.apply(params, method=lambda v: v.decode(v.prior.prior.pseudo_inputs()).mean())
+        )
+    kind = "pseudo-inputs" if model.config.levels == 1 else "decoded pseudo-inputs"
+    return plots.plot_images(np.asarray(read(model.state.params)), title=f"{kind}: {title(model.config)}")
 
 
 def scale(model: ModelFile) -> Figure:

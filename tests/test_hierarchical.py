@@ -1,5 +1,7 @@
 """The two-level VAE: both forms of its ELBO, a linear-Gaussian case with a known answer, and its pictures."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,13 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
             assert f"$z_{level}$" in picture(model, tiny, 0, level=level).axes[0].get_title()
     assert pictures.samples(model, 0, 4, mean=True).axes
     assert pictures.manifold(model, tiny, 0).axes
+
+
+def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
+    model = next(run.train(replace(TWO, prior="vamp", num_components=6), tiny))
+    axes = pictures.pseudo_inputs(model).axes[0]
+    assert "decoded pseudo-inputs" in axes.get_title()
+    assert axes.images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
