@@ -3,8 +3,14 @@ import numpy as np
 import pytest
 
 from jvae import run
-from jvae.config import build_model, build_transform
-from jvae.latents import aggregate_posterior, latent_grid, principal_projection
+from jvae.config import Config, build_model, build_transform
+from jvae.latents import (
+    aggregate_posterior,
+    latent_grid,
+    principal_projection,
+    prior_sample,
+    projected_prior_density,
+)
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -47,3 +53,35 @@ def test_the_grid_reads_like_a_picture():
     np.testing.assert_array_equal(points[-1], [ticks[0][-1], ticks[1][0]])
     line, ticks = latent_grid(coordinates[:, :1], 5)
     np.testing.assert_array_equal(line[:, 0], ticks[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "m", "exact"),
+    [
+        ({"prior": "gaussian"}, 4, True),
+        ({"prior": "mog", "num_components": 3}, 4, True),
+        ({"prior": "vamp", "num_components": 3}, 4, True),
+        ({"prior": "flow"}, 2, True),
+        ({"prior": "flow"}, 4, False),
+        ({"levels": 2, "upper_dim": 2}, 2, False),
+    ],
+)
+def test_the_projected_prior_is_the_density_of_projected_draws(fields, m, exact):
+    """Its mass in the cells of a grid against the shares of 20,000 draws, all within 5 standard errors."""
+    vae = build_model(Config(latent_dim=m, hidden_dim=8, **fields), (8, 8, 1))
+    params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
+    params = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+    plane = principal_projection(np.random.default_rng(0).normal(size=(500, m)).astype(np.float32))
+    n, cells, fine = 20_000, 6, 8
+    drawn = plane.project(prior_sample(vae, params, jax.random.key(1), n))
+    low, high = np.quantile(drawn, [0.02, 0.98], axis=0)
+    edges = [np.linspace(a, b, cells + 1) for a, b in zip(low, high, strict=True)]
+    middles = [a + (b - a) * (np.arange(cells * fine) + 0.5) / (cells * fine) for a, b in zip(low, high, strict=True)]
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*middles, indexing="ij")], axis=1).astype(np.float32)
+    density, is_exact = projected_prior_density(vae, params, jax.random.key(2), plane, grid)
+    assert is_exact == exact
+    area = np.prod((high - low) / (cells * fine))
+    mass = density.reshape(cells, fine, cells, fine).sum(axis=(1, 3)) * area
+    share = np.histogram2d(drawn[:, 0], drawn[:, 1], bins=edges)[0] / n
+    error = np.sqrt(mass * (1 - mass) / n) + (0 if exact else 0.1 * mass + 2e-3)  # a kernel density estimate is smooth
+    assert np.all(np.abs(share - mass) < 5 * error + 1e-4)
