@@ -19,8 +19,10 @@ def dequantise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Ar
     """(pixel + u) / 256 with u ~ U[0, 1): a density of the result bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
+    u has 16 bits, so that pixel + u is exact in float32 and never rounds up into the next pixel's bin.
 
     Source:
         Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.
     """
-    return (images.astype(jnp.float32) + jax.random.uniform(key, images.shape)) / 256
+    noise = jax.random.bits(key, images.shape, jnp.uint16).astype(jnp.float32) / 2**16
+    return (images.astype(jnp.float32) + noise) / 256
