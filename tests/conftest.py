@@ -2,10 +2,13 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+# nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -25,6 +28,14 @@ import pytest
 
 from jvae.config import Config
 from jvae.datasets import Dataset, load_dataset
+
+
+@pytest.fixture(scope="module")
+def optimised() -> Iterator[None]:
+    """Compile a module's programs with all of XLA's optimisations."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from jvae import run
 from jvae.config import Config
 from jvae.datasets import load_dataset
 
-pytestmark = pytest.mark.mnist
+pytestmark = [pytest.mark.mnist, pytest.mark.usefixtures("optimised")]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from jvae.config import Config
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8}
 VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
               {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
