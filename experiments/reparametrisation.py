@@ -92,7 +92,8 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
     from jvae.training import Batch, Metrics, TrainState, fit, init_state, make_epoch
 
     images = data.train_images[: len(data.train_images) // config.batch_size * config.batch_size]
-    vae, optimizer = build_model(config, images.shape[1:]), build_optimizer(config)
+    optimizer = build_optimizer(config, len(images) // config.batch_size)
+    vae = build_model(config, images.shape[1:])
     transform, model = build_transform(config), from_vae(vae, closed_form_kl=True)
 
     def step(state: TrainState, key: Any, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -101,7 +101,7 @@ def load_model(path: Path) -> ModelFile:
 
 def state_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree[jax.ShapeDtypeStruct]:
     """The shapes and dtypes of the state that a configuration builds, with nothing computed."""
-    model, optimizer = build_model(config, image_shape), build_optimizer(config)
+    model, optimizer = build_model(config, image_shape), build_optimizer(config, steps_per_epoch=1)
     one = jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
     if config.runs == 1:
         return one

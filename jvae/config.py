@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import optax
     from flax import linen as nn
 
-    from jvae.training import Bound, Transform
+    from jvae.training import ScheduledBound, Transform
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
@@ -99,7 +99,12 @@ class Config:
     bound: Annotated[Literal["elbo", "iwae"], "what training maximises"] = "elbo"
     num_samples: Annotated[int, "draws z ~ q(z|x) per image in a training step", Range(1, 10_000)] = 1
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
+    kl_warmup: Annotated[float, "epochs in which the KL's weight rises from 0 to beta, in a line", Range(0)] = 0.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine"], "how the step size falls to 0 over the training: not, or so"
+    ] = "constant"
+    warmup: Annotated[float, "epochs in which the step size rises from 0, in a line", Range(0)] = 0.0
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
     runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 
@@ -112,6 +117,12 @@ class Config:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
         if self.bound == "iwae" and self.beta != 1:
             raise ValueError(f"beta is {self.beta:g}: the bound iwae knows no weight of the KL, leave it at 1")
+        if self.bound == "iwae" and self.kl_warmup > 0:
+            raise ValueError(
+                f"kl_warmup is {self.kl_warmup:g}: the bound iwae knows no weight of the KL, leave it at 0"
+            )
+        if self.warmup > self.epochs:
+            raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
         if self.levels == 2 and self.pseudo_inputs == "data":
             raise ValueError("pseudo_inputs is data: with two levels they are latents, not images; must be noise")
         for field in config_fields():
@@ -259,17 +270,38 @@ def unit(config: Config) -> str:
     return f"nats per image, log-density of {pixels} in [0, 1]"
 
 
-def build_bound(config: Config) -> "Bound":
-    """What training maximises."""
-    from functools import partial
+def build_bound(config: Config, steps_per_epoch: int) -> "ScheduledBound":
+    """What training maximises at each step."""
+    import optax
 
     from jvae.bounds import elbo, iwae
 
-    return iwae if config.bound == "iwae" else partial(elbo, beta=config.beta)
+    if config.bound == "iwae":
+        return lambda d, step: iwae(d)
+    if config.kl_warmup == 0:
+        return lambda d, step: elbo(d, config.beta)
+    beta = optax.linear_schedule(0.0, config.beta, rounded_steps(config.kl_warmup, steps_per_epoch))
+    return lambda d, step: elbo(d, beta(step))
 
 
-def build_optimizer(config: Config) -> "optax.GradientTransformation":
-    """Adam, as in the exercise."""
+def build_optimizer(config: Config, steps_per_epoch: int) -> "optax.GradientTransformation":
+    """Adam, as in the exercise, with a step size that may rise at first and fall later."""
     import optax
 
-    return optax.adam(config.learning_rate)
+    if config.schedule == "constant" and config.warmup == 0:
+        return optax.adam(config.learning_rate)
+    rising = rounded_steps(config.warmup, steps_per_epoch)
+    falling = max(1, config.epochs * steps_per_epoch - rising)
+    later = {
+        "constant": optax.constant_schedule(config.learning_rate),
+        "linear": optax.linear_schedule(config.learning_rate, 0.0, falling),
+        "cosine": optax.cosine_decay_schedule(config.learning_rate, falling),
+    }[config.schedule]
+    if rising == 0:
+        return optax.adam(later)
+    return optax.adam(optax.join_schedules([optax.linear_schedule(0.0, config.learning_rate, rising), later], [rising]))
+
+
+def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
+    """A number of epochs as whole steps; at least one where it is not zero."""
+    return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))

@@ -16,7 +16,17 @@ from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
-from jvae.training import Epoch, TrainState, Transform, fit, init_state, make_epoch, make_epoch_of_runs, make_train_step
+from jvae.training import (
+    Epoch,
+    TrainState,
+    Transform,
+    fit,
+    init_state,
+    make_epoch,
+    make_epoch_of_runs,
+    make_train_step,
+    steps_per_epoch,
+)
 
 
 def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
@@ -31,8 +41,10 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
     """
     images = dataset.train_images
     image_shape = images.shape[1:]
-    model, optimizer = build_model(config, image_shape), build_optimizer(config)
-    step = make_train_step(model.apply, build_bound(config), optimizer, build_transform(config), config.num_samples)
+    steps = steps_per_epoch(len(images), config.batch_size)
+    model, optimizer = build_model(config, image_shape), build_optimizer(config, steps)
+    bound = build_bound(config, steps)
+    step = make_train_step(model.apply, bound, optimizer, build_transform(config), config.num_samples)
     epoch = make_epoch(step, len(images), config.batch_size)
     seeds = jnp.arange(config.seed, config.seed + config.runs, dtype=jnp.uint32)
     init_keys, run_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds).T

@@ -17,7 +17,7 @@ from jvae.bounds import LogDensities, draw, mean_over_draws
 
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b h w c"]], Float[Array, "b h w c"]]
 LogDensitiesFn = Callable[[PyTree, Key[Array, ""], Float[Array, "b ..."]], LogDensities]
-Bound = Callable[[LogDensities], Float[Array, " b"]]
+ScheduledBound = Callable[[LogDensities, Int[Array, ""]], Float[Array, " b"]]
 
 
 class TrainState(NamedTuple):
@@ -75,7 +75,7 @@ def init_state(
 
 def make_train_step(
     log_densities: LogDensitiesFn,
-    bound: Bound,
+    bound: ScheduledBound,
     optimizer: optax.GradientTransformation,
     transform: Transform,
     num_samples: int = 1,
@@ -84,24 +84,26 @@ def make_train_step(
 
     Args:
         log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
-        bound: LogDensities[k, b] -> the bound per datum, in nats; maximised.
+        bound: `(LogDensities[k, b], step)` -> the bound per datum, in nats, at the state's step; maximised.
         optimizer: an optax optimizer, which minimises the loss, -mean(bound).
         transform: `(key, images) -> x`.
         num_samples: K, the draws a datum.
     """
 
-    def loss(params: PyTree, key: Key[Array, ""], batch: Batch) -> tuple[Float[Array, ""], Metrics]:
+    def loss(
+        params: PyTree, step: Int[Array, ""], key: Key[Array, ""], batch: Batch
+    ) -> tuple[Float[Array, ""], Metrics]:
         transform_key, draw_key = jax.random.split(key)
         x = transform(transform_key, batch.images)
         d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples)
         each = mean_over_draws(d)
-        metrics = Metrics(bound(d), each.log_px_z, each.kl)
+        metrics = Metrics(bound(d, step), each.log_px_z, each.kl)
         mean = jax.tree.map(lambda v: jnp.vdot(batch.weights, v) / jnp.sum(batch.weights), metrics)
         return -mean.bound, mean
 
     def train_step(state: TrainState, key: Key[Array, ""], batch: Batch) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(key, state.step)
-        grads, metrics = jax.grad(loss, has_aux=True)(state.params, step_key, batch)
+        grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.step, step_key, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
 
