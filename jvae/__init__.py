@@ -16,6 +16,7 @@ The map, from the mathematics outwards:
     gradients       estimators of a bound's gradient: pathwise, score function, ...
     transforms      binarise, rescale, dequantise                        key, uint8 images -> x
     training        TrainState, make_train_step, make_epoch, fit
+    selection       which epoch a run keeps, and when it stops
     evaluation      evaluate, evaluate_iwae: bounds of a whole data set, with their errors
     diagnostics     what a trained model does with its latent space
     latents         the aggregate posterior, the prior, and their projection

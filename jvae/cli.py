@@ -134,6 +134,8 @@ def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path 
             bar.update(1, model.history[-1])
             if not terminal:
                 report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
+    if config.keep == "best" or config.patience > 0:
+        report(f"kept epoch {', '.join(map(str, run.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")
     evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
     click.echo(reports.describe_all(evaluations, [], model))
@@ -142,15 +144,19 @@ def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path 
 
 
 def epoch_line(record: dict[str, Any] | None) -> str | None:
-    """An epoch's record for a person; the mean over the runs where there are several."""
+    """An epoch's record for a person; the mean over the runs that went on where there are several."""
     if record is None:
         return None
     from statistics import fmean
 
-    bound, reconstruction, kl = (
-        fmean(value) if isinstance(value := record[name], list) else value for name in ("bound", "reconstruction", "kl")
-    )
-    return f"bound {bound:9.3f}  reconstruction {reconstruction:9.3f}  kl {kl:7.3f}  {record['seconds']:6.2f} s"
+    means = {
+        name: fmean(v for v in value if v is not None) if isinstance(value, list) else value
+        for name, value in record.items()
+    }
+    parts = [f"bound {means['bound']:9.3f}", f"reconstruction {means['reconstruction']:9.3f}", f"kl {means['kl']:7.3f}"]
+    if "validation" in means:
+        parts.append(f"validation {means['validation']:9.3f}")
+    return "  ".join([*parts, f"{means['seconds']:6.2f} s"])
 
 
 @main.command()

@@ -105,6 +105,27 @@ class Config:
         Literal["constant", "linear", "cosine"], "how the step size falls to 0 over the training: not, or so"
     ] = "constant"
     warmup: Annotated[float, "epochs in which the step size rises from 0, in a line", Range(0)] = 0.0
+    validation: Annotated[
+        Literal["none", "held-out", "test"],
+        "images whose bound judges every epoch: a part of the training set, or the test set",
+    ] = "none"
+    held_out: Annotated[
+        float,
+        "share of the training images that is held out",
+        Range(0, 0.9, above=True),
+        OnlyWith("validation", ("held-out",)),
+    ] = 0.1
+    keep: Annotated[
+        Literal["last", "best"],
+        "the epoch whose model is kept: the last, or that with the best validation bound",
+        OnlyWith("validation", ("held-out", "test")),
+    ] = "last"
+    patience: Annotated[
+        int,
+        "epochs without a better validation bound that end a run; 0 for never",
+        Range(0, 10**6),
+        OnlyWith("validation", ("held-out", "test")),
+    ] = 0
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
     runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 

@@ -188,12 +188,21 @@ def plot_manifold(
 
 
 def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
-    """The bound and its two parts, in nats per image, epoch by epoch; a line a run."""
+    """The bound and its two parts, in nats per image, epoch by epoch; a line a run, which ends where the run stopped.
+
+    The validation bound, where there is one, is the dashed line beside the bound.
+    """
     fig = figure(9, 3.4)
     epochs = [record["epoch"] for record in history]
     names = {"bound": "bound", "reconstruction": "reconstruction  log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
     for ax, (name, label), colour in zip(fig.subplots(1, 3), names.items(), ("C0", "C2", "C3"), strict=True):
-        ax.plot(epochs, [record[name] for record in history], color=colour, marker="o", markersize=3, alpha=0.8)
+        style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3, "alpha": 0.8}
+        ax.plot(epochs, values_of(history, name), **style)
+        if name == "bound" and "validation" in history[0]:
+            ax.plot(epochs, values_of(history, "validation"), **style, linestyle="--")
+            ax.plot([], [], color=colour, label="training")
+            ax.plot([], [], color=colour, linestyle="--", label="validation")
+            ax.legend(frameon=False, fontsize=8)
         ax.set_title(label, fontsize=10)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -201,6 +210,11 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
     fig.axes[0].set_ylabel("nats per image")
     fig.suptitle(title, fontsize=11)
     return fig
+
+
+def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
+    """A quantity over the epochs, nan for the runs that have stopped."""
+    return np.array([record[name] for record in history], np.float64)
 
 
 def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:

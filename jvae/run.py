@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, PyTree, UInt8
 
 from jvae.checkpoint import ModelFile, current_versions
 from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
@@ -16,6 +17,7 @@ from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
+from jvae.selection import first_selection, select
 from jvae.training import (
     Epoch,
     TrainState,
@@ -39,7 +41,7 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
         ValueError: at once, if the configuration does not fit the data.
         NonFiniteError: while training, at the first epoch with a value that is not finite.
     """
-    images = dataset.train_images
+    images, _ = split_images(config, dataset)
     image_shape = images.shape[1:]
     steps = steps_per_epoch(len(images), config.batch_size)
     model, optimizer = build_model(config, image_shape), build_optimizer(config, steps)
@@ -87,28 +89,93 @@ def with_pseudo_inputs(state: TrainState, pseudo_inputs: jax.Array) -> TrainStat
     return state._replace(params={"params": {**weights, "prior": prior}})
 
 
+def split_images(
+    config: Config, dataset: Dataset
+) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "v h w c"] | None]:
+    """The images that are trained on, and those that judge the epochs, if any.
+
+    Held-out images are chosen at random, the same for every seed and run.
+
+    Raises:
+        ValueError: the share that is held out is no image, or all.
+    """
+    images = dataset.train_images
+    if config.validation == "none":
+        return images, None
+    if config.validation == "test":
+        return images, dataset.test_images
+    count = round(config.held_out * len(images))
+    if not 0 < count < len(images):
+        raise ValueError(f"held_out is {config.held_out:g}: of {len(images)} training images that is {count}")
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[np.sort(order[count:])], images[np.sort(order[:count])]
+
+
 def epochs_of(config: Config, dataset: Dataset, epoch: Epoch, state: TrainState, key: jax.Array) -> Iterator[ModelFile]:
-    """The epochs of `train`, with their history: one host sync each."""
-    images = jnp.asarray(dataset.train_images)
+    """The epochs of `train`, with their history: one host sync each, and another where the epochs are judged."""
+    images, validation_images = split_images(config, dataset)
+    selection = first_selection(jax.tree.map(jnp.copy, state), config.runs)
     history: list[dict[str, Any]] = []
     started = time.perf_counter()
-    for trained, result in fit(epoch, state, key, images, config.epochs):
+    for trained, result in fit(epoch, state, key, jnp.asarray(images), config.epochs):
         mean, finite = jax.device_get(result)
         number = len(history) + 1
-        check_finite(config, mean.bound, finite, number)
+        running = selection.running
+        check_finite(config, mean.bound, finite, number, running)
+        values = {name: np.atleast_1d(value).astype(np.float64) for name, value in mean._asdict().items()}
+        kept = trained
+        if validation_images is not None:
+            bounds = validation_bounds(config, trained, dataset.train_images.shape[1:], validation_images)
+            selection = select(selection, trained, bounds, number, config.keep == "best", config.patience)
+            kept = selection.state
+            values |= {"validation": bounds, "kept": selection.epoch}
         now = time.perf_counter()
-        values = {name: np.asarray(value, np.float64).tolist() for name, value in mean._asdict().items()}
-        history.append({"epoch": number, **values, "seconds": now - started})
+        record = {name: of_running(value, running) for name, value in values.items()}
+        history.append({"epoch": number, **record, "seconds": now - started})
         started = now
         yield ModelFile(
-            config, trained, history.copy(), dataset.train_images.shape[1:], dataset.fingerprint, current_versions()
+            config, kept, history.copy(), dataset.train_images.shape[1:], dataset.fingerprint, current_versions()
         )
+        if not selection.running.any():
+            return
 
 
-def check_finite(config: Config, bound: np.ndarray, finite: np.ndarray, epoch: int) -> None:
-    """Raise a NonFiniteError that names the run, the epoch and the step, unless every step of every run was finite."""
+def kept_epochs(model: ModelFile) -> list[int]:
+    """The epoch, from 1, whose state the model file holds, run by run."""
+    last = [select_run(model, i).history[-1] for i in range(model.config.runs)]
+    return [record.get("kept", record["epoch"]) for record in last]
+
+
+def of_running(values: np.ndarray, running: np.ndarray) -> Any:
+    """A record's JSON value: the number of a single run, or a list with null for every run that has stopped."""
+    each = [value if runs else None for value, runs in zip(values.tolist(), running, strict=True)]
+    return each[0] if len(each) == 1 else each
+
+
+def validation_bounds(
+    config: Config, state: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
+) -> Float[np.ndarray, " r"]:
+    """Every run's bound of the validation images, in nats per image: the ELBO of one draw each, or the trained IWAE.
+
+    The noise is the same at every epoch and for every run.
+    """
+    log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
+
+    def bound(params: PyTree) -> float:
+        key = jax.random.key(0)
+        if config.bound == "iwae":
+            return evaluate_iwae(log_densities, params, key, images, transform, config.num_samples).iwae.value
+        return evaluate(log_densities, params, key, images, transform, num_samples=1).elbo.value
+
+    if config.runs == 1:
+        return np.array([bound(state.params)])
+    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], state.params)) for i in range(config.runs)])  # noqa: B023
+
+
+def check_finite(config: Config, bound: np.ndarray, finite: np.ndarray, epoch: int, running: np.ndarray) -> None:
+    """Raise a NonFiniteError that names run, epoch and step, unless every step of every run that goes on was finite."""
     for run, (value, steps) in enumerate(zip(np.atleast_1d(bound), np.atleast_2d(finite), strict=True)):
-        if not steps.all():
+        if running[run] and not steps.all():
             which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
             raise NonFiniteError(
                 f"the bound or the parameters{which} are not finite at epoch {epoch}, step {int(np.argmin(steps)) + 1} "
@@ -132,6 +199,7 @@ def select_run(model: ModelFile, run: int) -> ModelFile:
         {name: value[run] if isinstance(value, list) else value for name, value in record.items()}
         | {"seconds": record["seconds"] / config.runs}
         for record in model.history
+        if record["bound"][run] is not None
     ]
     state = jax.tree.map(lambda leaf: leaf[run], model.state)
     return model._replace(config=replace(config, seed=config.seed + run, runs=1), state=state, history=history)

@@ -76,7 +76,7 @@ def test_a_run_that_is_not_there_is_named(tiny):
 def test_the_run_that_diverged_is_named():
     bound, finite = np.array([-1.0, np.nan]), np.array([[True, True], [True, False]])
     with pytest.raises(NonFiniteError, match=r"of the run with seed 8 are not finite at epoch 3, step 2 of 2"):
-        run.check_finite(Config(seed=7, runs=2), bound, finite, 3)
+        run.check_finite(Config(seed=7, runs=2), bound, finite, 3, np.array([True, True]))
 
 
 def test_seeds_stay_in_their_range():

@@ -1,0 +1,70 @@
+"""Which epoch's model a run keeps and when it stops, judged by the bound of images that it does not train on."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jvae.training import TrainState
+
+
+class Selection(NamedTuple):
+    """What r runs have kept so far."""
+
+    state: TrainState
+    """Kept; with a leading axis of runs where there are several."""
+    epoch: Int[np.ndarray, " r"]
+    """Whose state it is, from 1."""
+    best: Float[np.ndarray, " r"]
+    """The highest validation bound so far, in nats per image."""
+    waited: Int[np.ndarray, " r"]
+    """Epochs since then."""
+    running: Bool[np.ndarray, " r"]
+
+
+def first_selection(state: TrainState, runs: int) -> Selection:
+    """Before the first epoch: the untrained states, which any bound improves on."""
+    zeros = np.zeros(runs, np.int64)
+    return Selection(state, zeros, np.full(runs, -np.inf), zeros, np.ones(runs, bool))
+
+
+def select(
+    selection: Selection,
+    trained: TrainState,
+    bound: Float[np.ndarray, " r"],
+    epoch: int,
+    keep_best: bool,
+    patience: int,
+) -> Selection:
+    """After an epoch: keep the runs' trained states, or only those that are the best so far, and stop who waited long.
+
+    A run that has stopped keeps what it has, whatever is computed for it later.
+
+    Args:
+        selection: before the epoch; its state's arrays are not changed.
+        trained: the runs' states after the epoch; copied where they are kept.
+        bound: their validation bounds, in nats per image.
+        epoch: its number, from 1.
+        keep_best: keep only an improvement; else every epoch of a run until it stops.
+        patience: how many epochs without an improvement stop a run; 0 for never.
+    """
+    better = selection.running & (bound > selection.best)
+    waited = np.where(selection.running & ~better, selection.waited + 1, np.where(better, 0, selection.waited))
+    taken = better if keep_best else selection.running
+    return Selection(
+        choose(jnp.asarray(taken), trained, selection.state),
+        np.where(taken, epoch, selection.epoch),
+        np.where(better, bound, selection.best),
+        waited,
+        selection.running & ((patience == 0) | (waited < patience)),
+    )
+
+
+@jax.jit
+def choose(taken: Bool[Array, " r"], new: TrainState, old: TrainState) -> TrainState:
+    """The new state of every run that is taken, the old of the others; a single run's leaves have no axis of runs."""
+    if taken.shape == (1,) and new.step.ndim == 0:
+        return jax.tree.map(lambda a, b: jnp.where(taken[0], a, b), new, old)
+    return jax.tree.map(lambda a, b: jnp.where(taken.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
