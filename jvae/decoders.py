@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jvae.distributions import Bernoulli, ContinuousBernoulli
+from jvae.distributions import Bernoulli, ContinuousBernoulli, ImageDistribution
 
 LOG_SCALE_FLOOR = -6.0
 START_LOG_SCALE = -1.0  # a scale of 0.37: about the spread of a pixel in [0, 1]
@@ -23,9 +23,9 @@ class BernoulliDecoder(nn.Module):
 
     net: nn.Module
 
-    def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
+    def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
         """The output distribution: batch shape [b], event shape [h, w, c]."""
-        return image_distribution(Bernoulli(logits=self.net(z)))
+        return ImageDistribution(Bernoulli, self.net(z))
 
 
 class ContinuousBernoulliDecoder(nn.Module):
@@ -40,9 +40,9 @@ class ContinuousBernoulliDecoder(nn.Module):
 
     net: nn.Module
 
-    def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
+    def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
         """The output distribution: batch shape [b], event shape [h, w, c]."""
-        return image_distribution(ContinuousBernoulli(logits=self.net(z)))
+        return ImageDistribution(ContinuousBernoulli, self.net(z))
 
 
 class GaussianDecoder(nn.Module):
@@ -65,7 +65,7 @@ class GaussianDecoder(nn.Module):
     fixed_scale: float = 0.3
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b m"]) -> distrax.Independent:
+    def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
         """The output distribution: batch shape [b], event shape [h, w, c]."""
         loc = self.net(z)
         if self.variance == "fixed":
@@ -74,14 +74,9 @@ class GaussianDecoder(nn.Module):
             shape = loc.shape[1:] if self.variance == "pixel" else ()
             free = self.param("log_scale", nn.initializers.constant(START_LOG_SCALE), shape)
             scale = bounded_scale(free)
-        return image_distribution(distrax.Normal(loc, jnp.broadcast_to(scale, loc.shape)))
+        return ImageDistribution(distrax.Normal, loc, scale)
 
 
 def bounded_scale(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """The scale of a log-scale that is held softly above exp(LOG_SCALE_FLOOR)."""
     return jnp.exp(LOG_SCALE_FLOOR + jax.nn.softplus(log_scale - LOG_SCALE_FLOOR))
-
-
-def image_distribution(pixels: distrax.Distribution) -> distrax.Independent:
-    """Independent pixels [b, h, w, c] as one distribution an image: batch shape [b]."""
-    return distrax.Independent(pixels, reinterpreted_batch_ndims=len(pixels.batch_shape) - 1)

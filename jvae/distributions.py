@@ -1,5 +1,7 @@
 """Distributions that distrax lacks, or that need a faster density here."""
 
+from collections.abc import Callable
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -39,6 +41,49 @@ class Bernoulli(distrax.Bernoulli):
         """Log p(x) = x l - log(1 + e^l) in nats, at logits l of any size."""
         size = jnp.abs(self.logits)  # max(l, 0) = (l + |l|)/2, whose gradient at 0 is right too
         return (value - 0.5) * self.logits - size / 2 - jnp.log1p(jnp.exp(-size))
+
+
+class ImageDistribution(distrax.Distribution):
+    """Independent pixels as one distribution an image: batch shape [b], event shape [h, w, c].
+
+    What `distrax.Independent(pixels(...), 3)` is, but with the pixels in one flat axis inside: summing a density over
+    one long axis takes XLA a fifth of the time that it takes over three.
+    """
+
+    def __init__(self, pixels: Callable[..., distrax.Distribution], *parameters: Float[Array, "..."]) -> None:
+        """Make it of a distribution of scalars and its parameters, which broadcast to the first one's [b, h, w, c]."""
+        super().__init__()
+        self._shape = parameters[0].shape[1:]
+        images = (jnp.broadcast_to(p, parameters[0].shape) for p in parameters)
+        self._flat = distrax.Independent(pixels(*(p.reshape(p.shape[0], -1) for p in images)), 1)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """[h, w, c]."""
+        return self._shape
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """[b]."""
+        return self._flat.batch_shape
+
+    def log_prob(self, value: Float[Array, "*b h w c"]) -> Float[Array, "*b"]:
+        """Log p(x), summed over the pixels, in nats."""
+        return self._flat.log_prob(value.reshape(*value.shape[: -len(self._shape)], -1))
+
+    def _sample_n(self, key: Key[Array, ""], n: int) -> Float[Array, "n b h w c"]:
+        return self._as_images(self._flat.sample(seed=key, sample_shape=(n,)))
+
+    def mean(self) -> Float[Array, "b h w c"]:
+        """The mean of every pixel."""
+        return self._as_images(self._flat.mean())
+
+    def stddev(self) -> Float[Array, "b h w c"]:
+        """The standard deviation of every pixel."""
+        return self._as_images(self._flat.stddev())
+
+    def _as_images(self, flat: Float[Array, "*b d"]) -> Float[Array, "*b h w c"]:
+        return flat.reshape(*flat.shape[:-1], *self._shape)
 
 
 class ContinuousBernoulli(distrax.Distribution):

@@ -8,7 +8,14 @@ import pytest
 from scipy import stats
 from tensorflow_probability.substrates import jax as tfp
 
-from jvae.distributions import INVERSE_SERIES, SERIES, Bernoulli, ContinuousBernoulli, log_normaliser
+from jvae.distributions import (
+    INVERSE_SERIES,
+    SERIES,
+    Bernoulli,
+    ContinuousBernoulli,
+    ImageDistribution,
+    log_normaliser,
+)
 
 ETAS = [0.0, 1e-8, 1e-4, 0.03, 0.0999, 0.1001, 0.4999, 0.5001, 1.0, 3.0, 10.0, 20.0, 50.0, 100.0]
 ETAS = np.float32([-eta for eta in ETAS[:0:-1]] + ETAS)
@@ -156,3 +163,21 @@ def test_the_bernoulli_is_distraxs_in_value_gradient_and_samples(x):
     np.testing.assert_allclose(slopes[0], exact, atol=1e-6)
     samples = [make(logits).sample(seed=jax.random.key(0), sample_shape=100) for make in (ours, theirs)]
     np.testing.assert_array_equal(*samples)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "scales"),
+    [(Bernoulli, []), (ContinuousBernoulli, []), (distrax.Normal, [jnp.linspace(0.1, 2, 12).reshape(3, 4, 1)])],
+)
+def test_an_image_distribution_is_independent_over_the_pixels(pixels, scales, key):
+    """Flat inside or not: the same densities, draws and moments, and under vmap too."""
+    first = jax.random.normal(key, (5, 3, 4, 1))
+    images = ImageDistribution(pixels, first, *scales)
+    expected = distrax.Independent(pixels(first, *(jnp.broadcast_to(s, first.shape) for s in scales)), 3)
+    assert (images.batch_shape, images.event_shape) == (expected.batch_shape, expected.event_shape)
+    x = expected.sample(seed=key, sample_shape=(7,))
+    np.testing.assert_array_equal(images.sample(seed=key, sample_shape=(7,)), x)
+    np.testing.assert_allclose(images.log_prob(x), expected.log_prob(x), rtol=1e-5)
+    np.testing.assert_allclose(jax.vmap(images.log_prob)(x), expected.log_prob(x), rtol=1e-5)
+    np.testing.assert_allclose(images.mean(), expected.mean())
+    np.testing.assert_allclose(images.stddev(), expected.stddev())

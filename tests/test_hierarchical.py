@@ -13,7 +13,7 @@ from scipy import stats
 from jvae import pictures, run
 from jvae.bounds import draw, elbo, iwae, monte_carlo_elbo
 from jvae.config import Config, build_model
-from jvae.decoders import image_distribution
+from jvae.distributions import ImageDistribution
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
 from jvae.priors import GaussianPrior
@@ -40,7 +40,7 @@ class Pixel(nn.Module):
     def __call__(self, z):
         import distrax
 
-        return image_distribution(distrax.Normal((1.5 * z - 0.4)[:, None, None], jnp.full((len(z), 1, 1, 1), 0.7)))
+        return ImageDistribution(distrax.Normal, (1.5 * z - 0.4)[:, None, None], jnp.float32(0.7))
 
 
 def linear_gaussian(exact: bool) -> tuple[HierarchicalVAE, float, float]:
