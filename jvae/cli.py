@@ -5,7 +5,6 @@ imports what it needs.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,77 +15,30 @@ from jvae.cli_options import (
     config_options,
     data_options,
     device_option,
-    flag,
     json_option,
+    mesh_options,
     model_options,
     num_samples_option,
     run_option,
     usage_error,
 )
 from jvae.config import Config
+from jvae.console import (
+    PICTURE_FORMATS,
+    check_output,
+    describe_lanes,
+    open_dataset,
+    open_model,
+    reporter,
+    use_device,
+    use_mesh,
+    write_figure,
+)
 
 if TYPE_CHECKING:
-    import jax
-    from matplotlib.figure import Figure
-
     from jvae.checkpoint import ModelFile
     from jvae.datasets import Dataset
     from jvae.evaluation import ImportanceEvaluation
-
-PICTURE_FORMATS = (".png", ".pdf", ".svg")
-
-
-def check_output(path: Path, formats: Sequence[str] = ()) -> None:
-    """Refuse, before any work, a path that cannot be written or whose ending names no known format."""
-    if formats and path.suffix.lower() not in formats:
-        raise click.UsageError(f"{path}: the ending must be one of {', '.join(formats)}")
-    if path.is_dir():
-        raise click.UsageError(f"{path}: is a directory")
-    if not path.parent.is_dir():
-        raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
-
-
-def use_device(name: str) -> "jax.Device":
-    """Choose the backend, before anything is computed."""
-    from jvae.parallel import select_device
-
-    return select_device(name)
-
-
-def report(line: str) -> None:
-    """Say what is going on, on stderr: stdout is for results."""
-    click.echo(line, err=True)
-
-
-def open_model(path: Path, repeated: dict[str, Any]) -> "ModelFile":
-    """Load a model file, and refuse options that contradict it."""
-    from jvae.checkpoint import load_model
-
-    model = load_model(path)
-    for name, value in repeated.items():
-        known = getattr(model.config, name)
-        if value is not None and value != known:
-            raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
-    return model
-
-
-def open_dataset(name: str, data_dir: Path | None) -> "Dataset":
-    """Load a data set, and report where it came from."""
-    from jvae.datasets import load_dataset
-
-    return load_dataset(name, data_dir=data_dir, report=report)
-
-
-def write_figure(figure: "Figure", path: Path) -> None:
-    """Save a picture, whole or not at all, and say so."""
-    from io import BytesIO
-
-    from jvae.report import write_file
-
-    buffer = BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
-    write_file(path, buffer.getvalue())
-    click.echo(f"wrote {path}")
 
 
 @click.group(
@@ -103,7 +55,16 @@ def main() -> None:
 @device_option
 @click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
 @json_option
-def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path | None, **values: Any) -> None:
+@mesh_options
+def train(
+    data_dir: Path | None,
+    device: str,
+    model_path: Path,
+    json_path: Path | None,
+    mesh: tuple[int, int] | None,
+    hosts: tuple | None,
+    **values: Any,
+) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set."""
     try:
         config = Config(**values)
@@ -112,28 +73,36 @@ def train(data_dir: Path | None, device: str, model_path: Path, json_path: Path 
     for path in (model_path, json_path):
         if path is not None:
             check_output(path)
-    backend = use_device(device)
-    dataset = open_dataset(config.dataset, data_dir)
+    backend = use_device(device, hosts)
+    report = reporter()
+    dataset = open_dataset(config.dataset, data_dir, report)
     from jvae import report as reports
     from jvae import run
     from jvae.checkpoint import save_model
+    from jvae.parallel import is_first_process
 
+    devices = use_mesh(mesh, config.runs, config.batch_size)
     try:
-        epochs = run.train(config, dataset)
+        epochs = run.train(config, dataset, devices)
     except ValueError as error:
         raise usage_error(error) from error
-    together = run.runs_at_a_time(config.runs, backend.platform)
-    many = "" if config.runs == 1 else f": {config.runs} runs in one program, {together} at a time"
-    report(f"training on {backend.platform} ({backend.device_kind}){many}")
-    terminal = sys.stderr.isatty()
+    report(f"training on {describe_lanes(config.runs, devices, backend)}")
+    first, terminal = is_first_process(), sys.stderr.isatty()
     with click.progressbar(
-        length=config.epochs, label="training", file=sys.stderr, hidden=not terminal, item_show_func=epoch_line
+        length=config.epochs,
+        label="training",
+        file=sys.stderr,
+        hidden=not (first and terminal),
+        item_show_func=epoch_line,
     ) as bar:
         for model in epochs:
-            save_model(model_path, model)
+            if first:
+                save_model(model_path, model)
             bar.update(1, model.history[-1])
             if not terminal:
                 report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
+    if not first:
+        return
     if config.keep == "best" or config.patience > 0:
         report(f"kept epoch {', '.join(map(str, run.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")

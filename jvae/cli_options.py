@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,55 @@ def model_options(command: Callable) -> Callable:
     ):
         command = decorate(command)
     return command
+
+
+class MeshType(click.ParamType):
+    """`runs=R,data=D`: how many devices along each axis; an axis that is not named has 1."""
+
+    name = "runs=R,data=D"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        """The sizes R and D."""
+        sizes = {"runs": 1, "data": 1}
+        for part in str(value).split(","):
+            axis, _, size = part.partition("=")
+            if axis not in sizes or not size.isdecimal() or int(size) == 0:
+                self.fail(f"{value}: must be runs=R,data=D with whole numbers above 0", param, context)
+            sizes[axis] = int(size)
+        return sizes["runs"], sizes["data"]
+
+
+def mesh_options(command: Callable) -> Callable:
+    """The devices and the hosts that a training is spread over: the command's `mesh` and `hosts`."""
+
+    @wraps(command)
+    def spread_command(
+        distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None, **others: Any
+    ) -> Any:
+        hosts = (coordinator, num_processes, process_id)
+        named = [value is not None for value in hosts]
+        if any(named) and not distributed:
+            raise click.UsageError(
+                "--coordinator, --num-processes and --process-id mean something only with --distributed"
+            )
+        if any(named) and not all(named):
+            raise click.UsageError(
+                "--distributed takes all of --coordinator, --num-processes and --process-id, or none"
+            )
+        return command(hosts=hosts if distributed else None, **others)
+
+    decorated: Callable = spread_command
+    for decorate in (
+        click.option("--process-id", type=click.IntRange(0), help="of this process (with --distributed)"),
+        click.option("--num-processes", type=click.IntRange(1), help="of all hosts (with --distributed)"),
+        click.option("--coordinator", metavar="HOST:PORT", help="where process 0 listens (with --distributed)"),
+        click.option("--distributed", is_flag=True, help="train together with the processes of other hosts"),
+        click.option(
+            "--mesh", type=MeshType(), help="devices along each axis; by default as many for the runs as divide them"
+        ),
+    ):
+        decorated = decorate(decorated)
+    return decorated
 
 
 device_option = click.option(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
+    import jax
     import optax
     from flax import linen as nn
 
@@ -291,36 +292,43 @@ def unit(config: Config) -> str:
     return f"nats per image, log-density of {pixels} in [0, 1]"
 
 
-def build_bound(config: Config, steps_per_epoch: int) -> "ScheduledBound":
-    """What training maximises at each step."""
+def build_bound(config: Config, steps_per_epoch: int, beta: "float | jax.Array | None" = None) -> "ScheduledBound":
+    """What training maximises at each step; with another beta than the configuration's, which may be traced."""
     import optax
 
     from jvae.bounds import elbo, iwae
 
     if config.bound == "iwae":
         return lambda d, step: iwae(d)
+    beta = config.beta if beta is None else beta
     if config.kl_warmup == 0:
-        return lambda d, step: elbo(d, config.beta)
-    beta = optax.linear_schedule(0.0, config.beta, rounded_steps(config.kl_warmup, steps_per_epoch))
-    return lambda d, step: elbo(d, beta(step))
+        return lambda d, step: elbo(d, beta)
+    rising = optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
+    return lambda d, step: elbo(d, rising(step))
 
 
-def build_optimizer(config: Config, steps_per_epoch: int) -> "optax.GradientTransformation":
-    """Adam, as in the exercise, with a step size that may rise at first and fall later."""
+def build_optimizer(
+    config: Config, steps_per_epoch: int, learning_rate: "float | jax.Array | None" = None
+) -> "optax.GradientTransformation":
+    """Adam, as in the exercise, with a step size that may rise at first and fall later.
+
+    The learning rate may be another than the configuration's, and traced.
+    """
     import optax
 
+    rate = config.learning_rate if learning_rate is None else learning_rate
     if config.schedule == "constant" and config.warmup == 0:
-        return optax.adam(config.learning_rate)
+        return optax.adam(rate)
     rising = rounded_steps(config.warmup, steps_per_epoch)
     falling = max(1, config.epochs * steps_per_epoch - rising)
     later = {
-        "constant": optax.constant_schedule(config.learning_rate),
-        "linear": optax.linear_schedule(config.learning_rate, 0.0, falling),
-        "cosine": optax.cosine_decay_schedule(config.learning_rate, falling),
+        "constant": optax.constant_schedule(rate),
+        "linear": optax.linear_schedule(rate, 0.0, falling),
+        "cosine": optax.cosine_decay_schedule(rate, falling),
     }[config.schedule]
     if rising == 0:
         return optax.adam(later)
-    return optax.adam(optax.join_schedules([optax.linear_schedule(0.0, config.learning_rate, rising), later], [rising]))
+    return optax.adam(optax.join_schedules([optax.linear_schedule(0.0, rate, rising), later], [rising]))
 
 
 def rounded_steps(epochs: float, steps_per_epoch: int) -> int:

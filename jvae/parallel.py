@@ -1,24 +1,137 @@
-"""Devices: which backend a run uses."""
+"""Devices: the backend of a run, the mesh that spreads runs and batches over its devices, and many hosts.
+
+A mesh has two axes. Runs are split over `runs`, each with its own parameters and nothing to say to the others; the
+images of every batch are split over `data`, where the parameters are replicated and the gradients are averaged.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
 
 from jvae.errors import DeviceError
 
+RUNS, DATA = "runs", "data"
 
-def select_device(name: str) -> jax.Device:
-    """Make a backend - auto, cpu, gpu or tpu - the one that computations run on, and return its first device.
 
-    To be called before anything is computed: `cpu` keeps jax from starting any other backend.
+class Hosts(NamedTuple):
+    """The processes that train one model together; what is None is read from the cluster's environment."""
+
+    coordinator: str | None = None
+    """HOST:PORT of process 0."""
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+class MeshShape(NamedTuple):
+    """How many devices lie along each axis of a mesh."""
+
+    runs: int
+    data: int
+
+    def __str__(self) -> str:
+        return f"runs={self.runs},data={self.data}"
+
+
+def select_device(name: str, hosts: Hosts | None = None) -> jax.Device:
+    """Make a backend - auto, cpu, gpu or tpu - the one that computations run on, and return its first device here.
+
+    To be called before anything is computed: `cpu` keeps jax from starting any other backend, and the hosts meet
+    before a backend starts.
 
     Raises:
-        DeviceError: jax finds no such device.
+        DeviceError: jax finds no such device, or the hosts do not meet.
     """
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    if hosts is not None:
+        join_hosts(hosts)
     try:
-        device = jax.devices(None if name == "auto" else name)[0]
+        device = jax.local_devices(backend=None if name == "auto" else name)[0]
     except RuntimeError as error:
         there = ", ".join(sorted({d.platform for d in jax.devices()}))
         raise DeviceError(f"device {name} is not there: jax finds only {there} (see `jvae info`)") from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+def join_hosts(hosts: Hosts) -> None:
+    """Meet the other processes: what each sees from then on are the devices of all.
+
+    Raises:
+        DeviceError: the cluster is not recognised, or the others do not come.
+    """
+    try:
+        jax.distributed.initialize(*hosts)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DeviceError(f"the processes do not meet: {reason} (outside SLURM name all of --coordinator, "
+                          "--num-processes and --process-id)") from error  # fmt: skip
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and speaks for all."""
+    return jax.process_index() == 0
+
+
+def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices: Sequence[jax.Device]) -> Mesh | None:
+    """The mesh that was asked for, over the first devices; else one that splits the runs, or None where it cannot.
+
+    Runs need no communication. Batches, whose gradients do, are split unasked only where several hosts must take part.
+
+    Raises:
+        ValueError: there are not so many devices, or the runs or the batches cannot be split evenly.
+    """
+    if asked is None:
+        runs = math.gcd(num_runs, len(devices))
+        asked = MeshShape(runs, 1 if jax.process_count() == 1 else len(devices) // runs)
+        if asked == (1, 1):
+            return None
+    if math.prod(asked) > len(devices):
+        raise ValueError(f"mesh is {asked}: {math.prod(asked)} devices, but there are {len(devices)}")
+    if jax.process_count() > 1 and math.prod(asked) != len(devices):
+        raise ValueError(f"mesh is {asked}: several hosts must use all of their {len(devices)} devices")
+    for what, count, axis, parts in ("runs", num_runs, RUNS, asked.runs), ("batch_size", batch_size, DATA, asked.data):
+        if count % parts:
+            raise ValueError(f"mesh is {asked}: {what}, {count}, must be a multiple of {axis}={parts}")
+    grid = np.array(devices[: math.prod(asked)]).reshape(asked)
+    return Mesh(grid, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
+
+
+def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
+    """The tree's arrays on the devices of a mesh, their leading axes split over its axes and else replicated.
+
+    Every process must hold the whole tree.
+    """
+    if mesh is None:
+        return jax.tree.map(jax.numpy.asarray, tree)
+    sharding = NamedSharding(mesh, PartitionSpec(*axes))
+
+    def put(leaf: Array | np.ndarray) -> Array:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
+
+
+def fetch(tree: PyTree) -> PyTree:
+    """The tree's arrays where this process can read them whole: unchanged, but for those that lie on several hosts."""
+
+    def get(leaf: Array) -> Array | np.ndarray:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        return np.asarray(process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(get, tree)
+
+
+def split_over_data(tree: PyTree[Array]) -> PyTree[Array]:
+    """Inside a program over a mesh: split the leading axes over `data`."""
+    return jax.lax.with_sharding_constraint(tree, PartitionSpec(DATA))

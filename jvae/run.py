@@ -1,37 +1,29 @@
 """A run: Config and data in, a model file after every epoch out. What the commands and the experiments share."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, PyTree, UInt8
 
 from jvae.checkpoint import ModelFile, current_versions
-from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
+from jvae.config import Config, build_model, build_transform
 from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
-from jvae.selection import first_selection, select
-from jvae.training import (
-    Epoch,
-    TrainState,
-    Transform,
-    fit,
-    init_state,
-    make_epoch,
-    make_epoch_of_runs,
-    make_train_step,
-    steps_per_epoch,
-)
+from jvae.lanes import LANE_FIELDS, init_states, lanes_at_a_time, lanes_of, make_epoch_of_lanes, share_a_program
+from jvae.parallel import RUNS, fetch, place
+from jvae.selection import first_selection, select, stop
+from jvae.training import EpochResult, TrainState, fit
 
 
-def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
+def train(config: Config, dataset: Dataset, mesh: Mesh | None = None) -> Iterator[ModelFile]:
     """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
     Run i is the single run with the seed config.seed + i: the same initialisation, shuffles and noise.
@@ -41,52 +33,38 @@ def train(config: Config, dataset: Dataset) -> Iterator[ModelFile]:
         ValueError: at once, if the configuration does not fit the data.
         NonFiniteError: while training, at the first epoch with a value that is not finite.
     """
-    images, _ = split_images(config, dataset)
-    image_shape = images.shape[1:]
-    steps = steps_per_epoch(len(images), config.batch_size)
-    model, optimizer = build_model(config, image_shape), build_optimizer(config, steps)
-    bound = build_bound(config, steps)
-    step = make_train_step(model.apply, bound, optimizer, build_transform(config), config.num_samples)
-    epoch = make_epoch(step, len(images), config.batch_size)
-    seeds = jnp.arange(config.seed, config.seed + config.runs, dtype=jnp.uint32)
-    init_keys, run_keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds).T
-    if config.runs == 1:
-        state, keys = init_state(model, optimizer, init_keys[0], image_shape), run_keys[0]
-    else:
-        state = jax.jit(partial(jax.lax.map, lambda key: init_state(model, optimizer, key, image_shape)))(init_keys)
-        keys, epoch = run_keys, make_epoch_of_runs(epoch, runs_at_a_time(config.runs, jax.default_backend()))
-    if config.pseudo_inputs == "data":
-        starts = [chosen_images(key, build_transform(config), images, config.num_components) for key in run_keys]
-        state = with_pseudo_inputs(state, starts[0] if config.runs == 1 else jnp.stack(starts))
-    return epochs_of(config, dataset, epoch, state, keys)
+    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh))
 
 
-def runs_at_a_time(runs: int, backend: str) -> int:
-    """How many runs to compute together: one on a CPU, whose cores a single run's products fill, else all.
+def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
+    """The model of an outcome that is one; else raises the error that it is."""
+    if isinstance(outcome, NonFiniteError):
+        raise outcome
+    return outcome
 
-    One after the other, each run is also computed bit by bit as it would be alone.
-    """
-    return 1 if backend == "cpu" else runs
 
+def train_together(
+    configs: Sequence[Config], dataset: Dataset, mesh: Mesh | None = None
+) -> Iterator[list[ModelFile | NonFiniteError]]:
+    """Train the runs of several configurations in one program, and yield what became of each after every epoch.
 
-def chosen_images(key: jax.Array, transform: Transform, images: np.ndarray, count: int) -> jax.Array:
-    """Different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
+    The configurations differ in nothing but `lanes.LANE_FIELDS`. One that meets a value that is not finite ends alone,
+    and its last outcome is the error.
 
     Raises:
-        ValueError: there are fewer images than pseudo-inputs.
+        ValueError: at once, if the configurations do not go together or do not fit the data.
     """
-    if count > len(images):
-        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(images)}")
-    choice_key, transform_key = jax.random.split(key)
-    chosen = jax.random.choice(choice_key, len(images), (count,), replace=False)
-    return transform(transform_key, jnp.asarray(images[np.asarray(chosen)]))
-
-
-def with_pseudo_inputs(state: TrainState, pseudo_inputs: jax.Array) -> TrainState:
-    """The state with other pseudo-inputs."""
-    weights = state.params["params"]
-    prior = {**weights["prior"], "pseudo_inputs": pseudo_inputs}
-    return state._replace(params={"params": {**weights, "prior": prior}})
+    config = configs[0]
+    if not all(share_a_program(config, other) for other in configs):
+        raise ValueError(f"the configurations differ in more than {', '.join(LANE_FIELDS)}")
+    images, _ = split_images(config, dataset)
+    lanes = lanes_of(configs)
+    states = init_states(config, lanes, images)
+    untrained = jax.tree.map(jnp.copy, states)  # for the states themselves are donated
+    at_a_time = lanes_at_a_time(len(lanes.key), jax.default_backend())
+    epoch = make_epoch_of_lanes(config, images.shape[1:], len(images), at_a_time, mesh)
+    trained = fit(epoch, place(states, mesh, RUNS), place(lanes, mesh, RUNS), place(images, mesh), config.epochs)
+    return outcomes(configs, dataset, trained, untrained)
 
 
 def split_images(
@@ -111,33 +89,62 @@ def split_images(
     return images[np.sort(order[count:])], images[np.sort(order[:count])]
 
 
-def epochs_of(config: Config, dataset: Dataset, epoch: Epoch, state: TrainState, key: jax.Array) -> Iterator[ModelFile]:
-    """The epochs of `train`, with their history: one host sync each, and another where the epochs are judged."""
-    images, validation_images = split_images(config, dataset)
-    selection = first_selection(jax.tree.map(jnp.copy, state), config.runs)
-    history: list[dict[str, Any]] = []
+class Job(NamedTuple):
+    """A configuration among those that are trained together."""
+
+    config: Config
+    lanes: slice
+    """Which lanes are its runs."""
+    history: list[dict[str, Any]]
+
+
+def outcomes(
+    configs: Sequence[Config],
+    dataset: Dataset,
+    epochs: Iterable[tuple[TrainState, EpochResult]],
+    untrained: TrainState,
+) -> Iterator[list[ModelFile | NonFiniteError]]:
+    """The outcomes of `train_together`: one host sync an epoch, and another where the epochs are judged."""
+    config, image_shape = configs[0], dataset.train_images.shape[1:]
+    _, validation_images = split_images(config, dataset)
+    selection = first_selection(untrained, config.runs * len(configs))
+    jobs = [Job(c, slice(i * c.runs, (i + 1) * c.runs), []) for i, c in enumerate(configs)]
+    failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
-    for trained, result in fit(epoch, state, key, jnp.asarray(images), config.epochs):
-        mean, finite = jax.device_get(result)
-        number = len(history) + 1
+    for number, (trained, result) in enumerate(epochs, start=1):
+        trained, (mean, finite) = fetch(trained), jax.device_get(fetch(result))
         running = selection.running
-        check_finite(config, mean.bound, finite, number, running)
-        values = {name: np.atleast_1d(value).astype(np.float64) for name, value in mean._asdict().items()}
+        values = {name: value.astype(np.float64) for name, value in mean._asdict().items()}
         kept = trained
         if validation_images is not None:
-            bounds = validation_bounds(config, trained, dataset.train_images.shape[1:], validation_images)
+            bounds = validation_bounds(config, trained, image_shape, validation_images)
             selection = select(selection, trained, bounds, number, config.keep == "best", config.patience)
             kept = selection.state
             values |= {"validation": bounds, "kept": selection.epoch}
-        now = time.perf_counter()
-        record = {name: of_running(value, running) for name, value in values.items()}
-        history.append({"epoch": number, **record, "seconds": now - started})
-        started = now
-        yield ModelFile(
-            config, kept, history.copy(), dataset.train_images.shape[1:], dataset.fingerprint, current_versions()
-        )
+        seconds = (time.perf_counter() - started) / len(configs)
+        started = time.perf_counter()
+        for i, job in enumerate(jobs):
+            if i in failed or not running[job.lanes].any():
+                continue
+            try:
+                check_finite(job.config, mean.bound[job.lanes], finite[job.lanes], number, running[job.lanes])
+            except NonFiniteError as error:
+                failed[i] = error
+                selection = stop(selection, job.lanes)
+            record = {name: of_running(value[job.lanes], running[job.lanes]) for name, value in values.items()}
+            job.history.append({"epoch": number, **record, "seconds": seconds})
+        yield [failed.get(i) or model_of(job, kept, dataset) for i, job in enumerate(jobs)]
         if not selection.running.any():
             return
+
+
+def model_of(job: Job, states: TrainState, dataset: Dataset) -> ModelFile:
+    """The model file of a job, given the states of all lanes; a single run's state has no axis of runs."""
+    lanes = job.lanes.start if job.config.runs == 1 else job.lanes
+    alone = job.lanes == slice(0, len(states.step)) and job.config.runs > 1
+    state = states if alone else jax.tree.map(lambda leaf: leaf[lanes], states)
+    shape = dataset.train_images.shape[1:]
+    return ModelFile(job.config, state, job.history.copy(), shape, dataset.fingerprint, current_versions())
 
 
 def kept_epochs(model: ModelFile) -> list[int]:
@@ -153,11 +160,11 @@ def of_running(values: np.ndarray, running: np.ndarray) -> Any:
 
 
 def validation_bounds(
-    config: Config, state: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
+    config: Config, states: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
 ) -> Float[np.ndarray, " r"]:
-    """Every run's bound of the validation images, in nats per image: the ELBO of one draw each, or the trained IWAE.
+    """Every lane's bound of the validation images, in nats per image: the ELBO of one draw each, or the trained IWAE.
 
-    The noise is the same at every epoch and for every run.
+    The noise is the same at every epoch and for every lane.
     """
     log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
 
@@ -167,14 +174,12 @@ def validation_bounds(
             return evaluate_iwae(log_densities, params, key, images, transform, config.num_samples).iwae.value
         return evaluate(log_densities, params, key, images, transform, num_samples=1).elbo.value
 
-    if config.runs == 1:
-        return np.array([bound(state.params)])
-    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], state.params)) for i in range(config.runs)])  # noqa: B023
+    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], states.params)) for i in range(len(states.step))])  # noqa: B023
 
 
 def check_finite(config: Config, bound: np.ndarray, finite: np.ndarray, epoch: int, running: np.ndarray) -> None:
     """Raise a NonFiniteError that names run, epoch and step, unless every step of every run that goes on was finite."""
-    for run, (value, steps) in enumerate(zip(np.atleast_1d(bound), np.atleast_2d(finite), strict=True)):
+    for run, (value, steps) in enumerate(zip(bound, finite, strict=True)):
         if running[run] and not steps.all():
             which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
             raise NonFiniteError(

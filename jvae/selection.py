@@ -14,7 +14,7 @@ class Selection(NamedTuple):
     """What r runs have kept so far."""
 
     state: TrainState
-    """Kept; with a leading axis of runs where there are several."""
+    """Kept; every array has a leading axis of runs."""
     epoch: Int[np.ndarray, " r"]
     """Whose state it is, from 1."""
     best: Float[np.ndarray, " r"]
@@ -62,9 +62,14 @@ def select(
     )
 
 
+def stop(selection: Selection, runs: slice) -> Selection:
+    """Stop some runs, whatever their bounds are."""
+    running = selection.running.copy()
+    running[runs] = False
+    return selection._replace(running=running)
+
+
 @jax.jit
 def choose(taken: Bool[Array, " r"], new: TrainState, old: TrainState) -> TrainState:
-    """The new state of every run that is taken, the old of the others; a single run's leaves have no axis of runs."""
-    if taken.shape == (1,) and new.step.ndim == 0:
-        return jax.tree.map(lambda a, b: jnp.where(taken[0], a, b), new, old)
+    """The new state of every run that is taken, the old of the others."""
     return jax.tree.map(lambda a, b: jnp.where(taken.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

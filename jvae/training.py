@@ -56,7 +56,7 @@ class EpochResult(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
-Epoch = Callable[[TrainState, Key[Array, "*r"], UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
+Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
 
 
 def init_state(
@@ -111,7 +111,13 @@ def make_train_step(
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """The number of batches that hold every image once, the last one perhaps smaller."""
+    """The number of batches that hold every image once, the last one perhaps smaller.
+
+    Raises:
+        ValueError: batch_size exceeds num_images.
+    """
+    if batch_size > num_images:
+        raise ValueError(f"batch_size is {batch_size}: must be at most the number of training images, {num_images}")
     return -(-num_images // batch_size)
 
 
@@ -130,18 +136,14 @@ def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch
     """A pure function `(state, run_key, images) -> (state, result)`: a `scan` of the step over shuffled batches.
 
     Every image counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
-
-    Raises:
-        ValueError: batch_size exceeds num_images.
     """
-    if batch_size > num_images:
-        raise ValueError(f"batch_size is {batch_size}: must be at most the number of training images, {num_images}")
+    steps = steps_per_epoch(num_images, batch_size)
 
     def epoch(
         state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
     ) -> tuple[TrainState, EpochResult]:
         shuffle_key, step_key = jax.random.split(key)
-        number = state.step // steps_per_epoch(num_images, batch_size)
+        number = state.step // steps
         rows = shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
 
         def body(state: TrainState, row: tuple[Array, Array]) -> tuple[TrainState, tuple[Metrics, Array]]:
@@ -158,30 +160,15 @@ def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch
     return epoch
 
 
-def make_epoch_of_runs(epoch: Epoch, at_a_time: int) -> Epoch:
-    """The epoch of many independent runs in one program: states, keys and results have a leading axis of runs.
-
-    Every run sees the same images in an order of its own. `at_a_time` runs are computed together, as a `vmap`, and the
-    groups one after the other.
-    """
-
-    def epoch_of_runs(
-        states: TrainState, keys: Key[Array, " r"], images: UInt8[Array, "n h w c"]
-    ) -> tuple[TrainState, EpochResult]:
-        together = None if at_a_time == 1 else at_a_time
-        return jax.lax.map(lambda run: epoch(run[0], run[1], images), (states, keys), batch_size=together)
-
-    return epoch_of_runs
-
-
 def fit(
-    epoch: Epoch, state: TrainState, key: Key[Array, "*r"], images: UInt8[Array, "n h w c"], epochs: int
+    epoch: Epoch, state: TrainState, run: PyTree, images: UInt8[Array, "n h w c"], epochs: int
 ) -> Iterator[tuple[TrainState, EpochResult]]:
     """Run the epochs, compiled once, and yield `(state, result)` after each.
 
+    `run` is what the epoch takes beside state and images: the run's key, or all that many runs have of their own.
     The state that was yielded is donated to the next epoch: read or save it before asking for the next.
     """
     compiled = jax.jit(epoch, donate_argnums=0)
     for _ in range(epochs):
-        state, result = compiled(state, key, images)
+        state, result = compiled(state, run, images)
         yield state, result

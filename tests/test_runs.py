@@ -15,6 +15,7 @@ from jvae.cli import main
 from jvae.config import Config
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
+from jvae.lanes import lanes_at_a_time
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -46,7 +47,7 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
     *_, apart = run.train(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.state.params)
-    monkeypatch.setattr(run, "runs_at_a_time", lambda runs, backend: 2)
+    monkeypatch.setattr(run, "lanes_at_a_time", lambda lanes, backend: 2)
     *_, together = run.train(config_of({}, runs=3), tiny)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
 
@@ -85,7 +86,7 @@ def test_seeds_stay_in_their_range():
 
 
 def test_a_cpu_takes_one_run_at_a_time_and_an_accelerator_all():
-    assert [run.runs_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
+    assert [lanes_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))

@@ -23,7 +23,7 @@ QUICK = {"dataset": "digits", "latent_dim": 2, "batch_size": 32, "hidden_dim": 1
 
 
 def state_at(epoch: int, runs: int) -> TrainState:
-    value = jnp.full((runs,) if runs > 1 else (), epoch)
+    value = jnp.full((runs,), epoch)
     return TrainState({"w": value * 1.0}, (), value)
 
 
