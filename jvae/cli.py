@@ -22,6 +22,7 @@ from jvae.cli_options import (
     run_option,
     usage_error,
 )
+from jvae.cli_sweep import sweep
 from jvae.config import Config
 from jvae.console import (
     PICTURE_FORMATS,
@@ -210,6 +211,9 @@ def sample(
         write_figure(pictures.samples_beside_means(model, seed, num_images), output)
     else:
         write_figure(pictures.samples(model, seed, num_images, mean), output)
+
+
+main.add_command(sweep)
 
 
 @main.group()

@@ -117,6 +117,11 @@ class MeshType(click.ParamType):
         return sizes["runs"], sizes["data"]
 
 
+mesh_option = click.option(
+    "--mesh", type=MeshType(), help="devices along each axis; by default as many for the runs as divide them"
+)
+
+
 def mesh_options(command: Callable) -> Callable:
     """The devices and the hosts that a training is spread over: the command's `mesh` and `hosts`."""
 
@@ -142,9 +147,7 @@ def mesh_options(command: Callable) -> Callable:
         click.option("--num-processes", type=click.IntRange(1), help="of all hosts (with --distributed)"),
         click.option("--coordinator", metavar="HOST:PORT", help="where process 0 listens (with --distributed)"),
         click.option("--distributed", is_flag=True, help="train together with the processes of other hosts"),
-        click.option(
-            "--mesh", type=MeshType(), help="devices along each axis; by default as many for the runs as divide them"
-        ),
+        mesh_option,
     ):
         decorated = decorate(decorated)
     return decorated

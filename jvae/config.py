@@ -182,6 +182,20 @@ class ConfigField(NamedTuple):
     range: Range | None
     needs: tuple[OnlyWith, ...]
 
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises:
+            ValueError: it stands for none, or for one that breaks a rule.
+        """
+        truths = {"true": True, "yes": True, "false": False, "no": False}
+        try:
+            value = truths[text.lower()] if self.type is bool else self.type(text)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{self.name} is {text!r}: must be {self.type.__name__}") from error
+        self.check(value)
+        return value
+
     def check(self, value: Any) -> None:
         """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
         if self.choices and value not in self.choices:

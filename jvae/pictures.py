@@ -1,5 +1,7 @@
 """Pictures of a trained model: model file, data and seed -> matplotlib Figure, by way of `jvae.plots`."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from jvae.latents import (
     prior_sample,
     projected_prior_density,
 )
+from jvae.sweep import Result
 
 MANIFOLD_SIDE = 20
 
@@ -227,6 +230,16 @@ def traversals(model: ModelFile, dataset: Dataset, seed: int, rows: int = 10, co
         "decoder means as one dimension crosses the aggregate posterior's central 98 %",
         f"traversals from a test image of class {dataset.test_labels[chosen]}: {title(model.config)}",
     )
+
+
+def sweep(results: Sequence[Result]) -> Figure:
+    """The test-set ELBOs of a sweep's cells that have not failed."""
+    panels: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        if result.runs:
+            name = result.cell.name.replace("=", " ").replace(",", ", ")
+            panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
+    return plots.plot_sweep(panels)
 
 
 def history(model: ModelFile) -> Figure:

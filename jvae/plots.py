@@ -212,6 +212,30 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
     return fig
 
 
+def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
+    """A cell a row: a dot a run, and the mean with its standard deviation; a panel for every unit.
+
+    Args:
+        panels: unit -> cell -> one value a run; what is larger is better.
+    """
+    rows = [len(cells) for cells in panels.values()]
+    fig = figure(8, 0.9 * len(rows) + 0.42 * sum(rows) + 0.3)
+    axes = fig.subplots(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for ax, (unit, cells) in zip(axes, panels.items(), strict=True):
+        best = max(cells, key=lambda name: float(np.mean(cells[name])))
+        for row, (name, values) in enumerate(cells.items()):
+            colour = "C1" if name == best else "C0"
+            ax.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.35, markeredgewidth=0)
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            ax.errorbar(float(np.mean(values)), row, xerr=deviation, fmt="|", color=colour, capsize=4, markersize=14)
+        ax.set_yticks(range(len(cells)), list(cells))
+        ax.set_ylim(len(cells) - 0.5, -0.5)
+        ax.set_xlabel(unit)
+        soften(ax)
+    fig.suptitle("test-set ELBO: runs, mean ± standard deviation; the best mean in orange", fontsize=10)
+    return fig
+
+
 def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
     """A quantity over the epochs, nan for the runs that have stopped."""
     return np.array([record[name] for record in history], np.float64)
