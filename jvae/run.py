@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, PyTree, UInt8
+from jaxtyping import Float, Int, PyTree, UInt8
 
 from jvae.checkpoint import ModelFile, current_versions
 from jvae.config import Config, build_model, build_transform
@@ -17,23 +17,41 @@ from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
 from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
-from jvae.lanes import LANE_FIELDS, init_states, lanes_at_a_time, lanes_of, make_epoch_of_lanes, share_a_program
+from jvae.lanes import (
+    LANE_FIELDS,
+    init_states,
+    lanes_at_a_time,
+    lanes_of,
+    make_epoch_of_lanes,
+    make_steps_of_lanes,
+    share_a_program,
+)
 from jvae.parallel import RUNS, fetch, place
 from jvae.selection import first_selection, select, stop
+from jvae.streaming import fit_streamed, fits_in_memory
 from jvae.training import EpochResult, TrainState, fit
 
 
-def train(config: Config, dataset: Dataset, mesh: Mesh | None = None) -> Iterator[ModelFile]:
+def train(
+    config: Config, dataset: Dataset, mesh: Mesh | None = None, stream: bool | None = None
+) -> Iterator[ModelFile]:
     """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
     Run i is the single run with the seed config.seed + i: the same initialisation, shuffles and noise.
     A yielded state's arrays are donated to the next epoch: read or save them before asking for the next.
 
+    Args:
+        config: what to train.
+        dataset: on what.
+        mesh: the devices to spread runs and batches over; one device for None.
+        stream: read the training images while they are used, instead of holding them in the device's memory; for None
+            only if they would not fit.
+
     Raises:
         ValueError: at once, if the configuration does not fit the data.
         NonFiniteError: while training, at the first epoch with a value that is not finite.
     """
-    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh))
+    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh, stream))
 
 
 def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
@@ -44,12 +62,12 @@ def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
 
 
 def train_together(
-    configs: Sequence[Config], dataset: Dataset, mesh: Mesh | None = None
+    configs: Sequence[Config], dataset: Dataset, mesh: Mesh | None = None, stream: bool | None = None
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
     """Train the runs of several configurations in one program, and yield what became of each after every epoch.
 
     The configurations differ in nothing but `lanes.LANE_FIELDS`. One that meets a value that is not finite ends alone,
-    and its last outcome is the error.
+    and its last outcome is the error. Mesh and stream are as in `train`.
 
     Raises:
         ValueError: at once, if the configurations do not go together or do not fit the data.
@@ -57,36 +75,46 @@ def train_together(
     config = configs[0]
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(LANE_FIELDS)}")
-    images, _ = split_images(config, dataset)
+    images = dataset.train_images
+    kept, _ = split_rows(config, len(images))
+    count = len(images) if kept is None else len(kept)
     lanes = lanes_of(configs)
-    states = init_states(config, lanes, images)
+    states = init_states(config, lanes, images, kept)
     untrained = jax.tree.map(jnp.copy, states)  # for the states themselves are donated
     at_a_time = lanes_at_a_time(len(lanes.key), jax.default_backend())
-    epoch = make_epoch_of_lanes(config, images.shape[1:], len(images), at_a_time, mesh)
-    trained = fit(epoch, place(states, mesh, RUNS), place(lanes, mesh, RUNS), place(images, mesh), config.epochs)
+    if not fits_in_memory(images.nbytes) if stream is None else stream:
+        take_steps = make_steps_of_lanes(config, images.shape[1:], count, at_a_time, mesh)
+        trained = fit_streamed(take_steps, states, lanes, images, kept, config.epochs, config.batch_size, mesh)
+    else:
+        epoch = make_epoch_of_lanes(config, images.shape[1:], count, at_a_time, mesh)
+        resident = place(images if kept is None else images[kept], mesh)
+        trained = fit(epoch, place(states, mesh, RUNS), place(lanes, mesh, RUNS), resident, config.epochs)
     return outcomes(configs, dataset, trained, untrained)
 
 
-def split_images(
-    config: Config, dataset: Dataset
-) -> tuple[UInt8[np.ndarray, "n h w c"], UInt8[np.ndarray, "v h w c"] | None]:
-    """The images that are trained on, and those that judge the epochs, if any.
+def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"] | None, Int[np.ndarray, " v"] | None]:
+    """The training images that are trained on, None for all, and those that are held out to judge the epochs.
 
     Held-out images are chosen at random, the same for every seed and run.
 
     Raises:
         ValueError: the share that is held out is no image, or all.
     """
-    images = dataset.train_images
-    if config.validation == "none":
-        return images, None
+    if config.validation != "held-out":
+        return None, None
+    count = round(config.held_out * num_images)
+    if not 0 < count < num_images:
+        raise ValueError(f"held_out is {config.held_out:g}: of {num_images} training images that is {count}")
+    order = np.random.default_rng(0).permutation(num_images)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def images_for_validation(config: Config, dataset: Dataset) -> UInt8[np.ndarray, "v h w c"] | None:
+    """The images that judge the epochs, if any."""
     if config.validation == "test":
-        return images, dataset.test_images
-    count = round(config.held_out * len(images))
-    if not 0 < count < len(images):
-        raise ValueError(f"held_out is {config.held_out:g}: of {len(images)} training images that is {count}")
-    order = np.random.default_rng(0).permutation(len(images))
-    return images[np.sort(order[count:])], images[np.sort(order[:count])]
+        return dataset.test_images
+    _, held_out = split_rows(config, len(dataset.train_images))
+    return None if held_out is None else dataset.train_images[held_out]
 
 
 class Job(NamedTuple):
@@ -106,7 +134,7 @@ def outcomes(
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
     """The outcomes of `train_together`: one host sync an epoch, and another where the epochs are judged."""
     config, image_shape = configs[0], dataset.train_images.shape[1:]
-    _, validation_images = split_images(config, dataset)
+    validation_images = images_for_validation(config, dataset)
     selection = first_selection(untrained, config.runs * len(configs))
     jobs = [Job(c, slice(i * c.runs, (i + 1) * c.runs), []) for i, c in enumerate(configs)]
     failed: dict[int, NonFiniteError] = {}

@@ -40,29 +40,29 @@ def fetch_family(family: Family) -> IdxArrays:
         DataError: there is no connection, or the files are not what they must be.
     """
     # tensorflow-datasets raises errors of its own, of requests, of array_record and of the operating system
-    with _quietly("tensorflow-datasets"):
+    with quietly("tensorflow-datasets"):
         builder = _make_builder(family, tfds_dir())
         if not builder.data_path.exists():
             if reason := _unreachable(family.url + FILES[0] + ".gz"):
                 raise NotThereError(reason)
             builder.download_and_prepare(file_format="array_record")
-        splits = [_read_split(builder, split) for split in ("train", "test")]
+        splits = [read_split(builder, split) for split in ("train", "test")]
     arrays = [a for s in splits for a in (s.images[..., 0], s.labels.astype(np.uint8))]
     names = [f"{builder.data_path}: {name}" for name in FILES]
     return check_arrays(family, [(array, idx_sha256(array)) for array in arrays], names)
 
 
-def read_prepared(name: str, folders: list[Path]) -> tuple[Split, Split]:
-    """The train and the test split of an image set that tensorflow-datasets has prepared in one of the folders.
+def find_prepared(name: str, folders: list[Path]) -> Any:
+    """The builder of an image set that tensorflow-datasets has prepared in one of the folders.
 
     Args:
         name: as tensorflow-datasets spells it: `name`, `name/config`, `name:version`.
         folders: where to look, in this order.
 
     Raises:
-        DataError: no folder has it, a split or its images are missing, or they are not uint8 of one common shape.
+        DataError: no folder has it, or it lacks a train or a test split.
     """
-    with _quietly(f"tfds:{name}"):
+    with quietly(f"tfds:{name}"):
         from tensorflow_datasets.core import read_only_builder, registered
 
         builder = None
@@ -76,10 +76,7 @@ def read_prepared(name: str, folders: list[Path]) -> tuple[Split, Split]:
         for split in ("train", "test"):
             if split not in builder.info.splits:
                 raise DataError(f"tfds:{name} has no {split} split, only {', '.join(builder.info.splits)}")
-        train, test = (_read_split(builder, split) for split in ("train", "test"))
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise DataError(f"tfds:{name}: images of train and test differ in shape")
-    return train, test
+        return builder
 
 
 def _make_builder(family: Family, data_dir: Path) -> Any:
@@ -117,8 +114,22 @@ def _make_builder(family: Family, data_dir: Path) -> Any:
     return Builder(data_dir=str(data_dir))
 
 
-def _read_split(builder: Any, split: str) -> Split:
-    """Reads one split whole."""
+def read_split(builder: Any, split: str) -> Split:
+    """One split whole, in memory.
+
+    Raises:
+        DataError: its images are missing, or they are not uint8 of one common shape.
+    """
+    images, labels = zip(*checked_examples(builder, split), strict=True)
+    return Split(np.stack(images), np.array(labels, np.int64))
+
+
+def checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
+    """The images and labels of a split, one by one; all labels are 0 where the set has none.
+
+    Raises:
+        DataError: its images are missing, or they are not uint8 of one common shape.
+    """
     name, features, n = builder.info.full_name, builder.info.features, builder.info.splits[split].num_examples
     if not n:
         raise DataError(f"{name}: {split} is empty")
@@ -126,21 +137,18 @@ def _read_split(builder: Any, split: str) -> Split:
         raise DataError(f"{name}: {split} holds no 'image', only {', '.join(features)}")
     label = dict(features.items()).get("label")
     labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
-
-    labels, images, i = np.zeros(n, np.int64), np.empty(0, np.uint8), -1
-    for i, example in enumerate(_examples(builder, split)):
+    count, shape = 0, None
+    for example in _examples(builder, split):
         image = np.asarray(example["image"])
         if image.dtype != np.uint8 or image.ndim != 3:
             raise DataError(f"{name}: images must be uint8[h, w, c], but one is {image.dtype} of shape {image.shape}")
-        if i == 0:
-            images = np.empty((n, *image.shape), np.uint8)
-        if i >= n or image.shape != images.shape[1:]:
-            raise DataError(f"{name}: images must share one shape, but there are {images.shape[1:]} and {image.shape}")
-        images[i] = image
-        labels[i] = example["label"] if labelled else 0
-    if i + 1 != n:
-        raise DataError(f"{name}: {split} holds {i + 1:,} of the {n:,} images that it announces")
-    return Split(images, labels)
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise DataError(f"{name}: images must share one shape, but there are {shape} and {image.shape}")
+        count += 1
+        yield image, int(example["label"]) if labelled else 0
+    if count != n:
+        raise DataError(f"{name}: {split} holds {count:,} images, not the {n:,} that it announces")
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
@@ -192,7 +200,7 @@ def _unreachable(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _quietly(name: str) -> Iterator[None]:
+def quietly(name: str) -> Iterator[None]:
     """Keeps tensorflow-datasets' bars and warnings off the terminal and makes of its errors one line."""
     sink = io.StringIO()
     try:

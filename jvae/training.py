@@ -46,6 +46,17 @@ class Metrics(NamedTuple):
     """KL(q(z|x) || p(z))."""
 
 
+class Steps(NamedTuple):
+    """What a scan over steps leaves beside the state."""
+
+    metrics: Metrics
+    """Of every step."""
+    sizes: Float[Array, "*r steps"]
+    """How many images each had."""
+    params_finite: Bool[Array, "*r"]
+    """Whether the last one left finite parameters."""
+
+
 class EpochResult(NamedTuple):
     """What the host reads, once an epoch."""
 
@@ -132,30 +143,50 @@ def shuffled_batches(
     return indices.reshape(steps, batch_size), weights.reshape(steps, batch_size)
 
 
+def epoch_rows(
+    key: Key[Array, ""], step: Int[Array, ""], num_images: int, batch_size: int
+) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
+    """The shuffled batches of the epoch that begins at a step of the run with this key."""
+    shuffle_key, _ = jax.random.split(key)
+    number = step // steps_per_epoch(num_images, batch_size)
+    return shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
+
+
+def scan_steps(
+    train_step: TrainStep, state: TrainState, key: Key[Array, ""], rows: PyTree, batch_of: Callable[[PyTree], Batch]
+) -> tuple[TrainState, Steps]:
+    """A `scan` of the step over the batches that rows stand for."""
+    _, step_key = jax.random.split(key)
+
+    def body(state: TrainState, row: PyTree) -> tuple[TrainState, tuple[Metrics, Array]]:
+        batch = batch_of(row)
+        state, metrics = train_step(state, step_key, batch)
+        return state, (metrics, jnp.sum(batch.weights))
+
+    state, (metrics, sizes) = jax.lax.scan(body, state, rows)
+    params_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]))
+    return state, Steps(metrics, sizes, params_finite)
+
+
+def summarise(steps: Steps) -> EpochResult:
+    """What the host reads of all steps of an epoch."""
+    mean = jax.tree.map(lambda v: jnp.vdot(steps.sizes, v) / jnp.sum(steps.sizes), steps.metrics)
+    finite = jnp.isfinite(steps.metrics.bound)
+    return EpochResult(mean, finite.at[-1].set(finite[-1] & steps.params_finite))
+
+
 def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
     """A pure function `(state, run_key, images) -> (state, result)`: a `scan` of the step over shuffled batches.
 
     Every image counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
     """
-    steps = steps_per_epoch(num_images, batch_size)
 
     def epoch(
         state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
     ) -> tuple[TrainState, EpochResult]:
-        shuffle_key, step_key = jax.random.split(key)
-        number = state.step // steps
-        rows = shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
-
-        def body(state: TrainState, row: tuple[Array, Array]) -> tuple[TrainState, tuple[Metrics, Array]]:
-            indices, weights = row
-            state, metrics = train_step(state, step_key, Batch(images[indices], weights))
-            return state, (metrics, jnp.sum(weights))
-
-        state, (metrics, sizes) = jax.lax.scan(body, state, rows)
-        mean = jax.tree.map(lambda v: jnp.vdot(sizes, v) / num_images, metrics)
-        params_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]))
-        finite = jnp.isfinite(metrics.bound)
-        return state, EpochResult(mean, finite.at[-1].set(finite[-1] & params_finite))
+        rows = epoch_rows(key, state.step, num_images, batch_size)
+        state, steps = scan_steps(train_step, state, key, rows, lambda row: Batch(images[row[0]], row[1]))
+        return state, summarise(steps)
 
     return epoch
 

@@ -23,9 +23,9 @@ if __name__ == "__main__":
     config = Config(
         dataset="digits", latent_dim=2, epochs=2, batch_size=32, hidden_dim=8, runs=8, prior="mog", num_components=3
     )
-    for shape in MESHES:
+    for shape, stream in [*((shape, False) for shape in MESHES), (MeshShape(2, 4), True)]:
         mesh = None if shape is None else choose_mesh(shape, config.runs, config.batch_size, jax.devices())
-        *_, model = run.train(config, data, mesh)
+        *_, model = run.train(config, data, mesh, stream)
         used = {device.id for leaf in jax.tree.leaves(model.state.params) for device in leaf.devices()}
         assert len(used) == (1 if shape is None else shape.runs * shape.data), (shape, used)
-        np.savez(Path(sys.argv[1], f"{shape}.npz"), **named_arrays(model.state))
+        np.savez(Path(sys.argv[1], f"{shape}{',stream' * stream}.npz"), **named_arrays(model.state))

@@ -15,6 +15,7 @@ CONFINED = {
     "sklearn": {"latents", "datasets"},
     "torch": {"pytorch"},
     "tensorflow_datasets": {"tfds"},
+    "grain": {"streaming"},
     "distrax": {"encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents"},
 }
 # a file -> what it may import of ours

@@ -18,6 +18,7 @@ import warnings
 import numpy as np
 import pytest
 
+from jvae import decoded as decoded_module
 from jvae import families, npm, tfds
 from jvae.datasets import DATASETS, list_datasets, load_dataset
 from jvae.errors import DataError
@@ -486,6 +487,42 @@ def test_prepared_colour_images_without_labels(tmp_path, monkeypatch):
     assert data.test_labels.dtype == np.uint8
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     assert load_dataset("tfds:made").fingerprint == load_dataset("tfds:made:1.0.0").fingerprint == data.fingerprint
+
+
+def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):
+    """Later loads map the cache, until the prepared files change; what cannot be cached is read into memory."""
+    folder = tmp_path / "data"
+    prepare(folder, tensors((3, 5, 3)), train=images(40, 3, 5, 3), test=images(2, 3, 5, 3))
+    said = []
+    first = load_dataset("tfds:made", folder, report=said.append)
+    assert "decoded from" in said[-1]
+    decoded = []
+    original = decoded_module.checked_examples
+    monkeypatch.setattr(decoded_module, "checked_examples", lambda *a: (decoded.append(a), original(*a))[1])
+    again = load_dataset("tfds:made", folder, report=said.append)
+    assert not decoded
+    assert isinstance(again.train_images, np.memmap)
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.train_images, first.train_images)
+    (changed,) = folder.rglob("*train*")
+    os.utime(changed, ns=(0, 0))
+    load_dataset("tfds:made", folder)
+    assert len(decoded) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path / "file"))
+    uncached = load_dataset("tfds:made", folder, report=said.append)
+    assert "cannot be written at" in said[-1]
+    assert uncached.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(uncached.train_images, first.train_images)
+
+
+def test_a_decoding_that_fails_leaves_nothing(tmp_path):
+    prepare(
+        tmp_path / "data", tensors((None, 2, 1)), train=images(3, 2, 2, 1) + images(1, 4, 2, 1), test=images(1, 2, 2, 1)
+    )
+    with pytest.raises(DataError, match="must share one shape"):
+        load_dataset("tfds:made", tmp_path / "data", cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache" / "datasets" / "tfds").iterdir())
 
 
 def test_many_classes_need_int32(tmp_path):

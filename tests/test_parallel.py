@@ -32,7 +32,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("shape", MESHES[1:], ids=str)
+@pytest.mark.parametrize("shape", [*MESHES[1:], "runs=2,data=4,stream"], ids=str)
 def test_every_mesh_gives_the_same_training(shape, trained):
     """8 runs on 1, 2 and 8 devices; equal within the rounding of sums that are split over devices."""
     expected, found = np.load(trained / "None.npz"), np.load(trained / f"{shape}.npz")
@@ -49,11 +49,24 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-@pytest.mark.parametrize("mesh", ["runs=2", "data=2"])
-def test_two_processes_train_what_one_does(mesh, tmp_path):
+@pytest.mark.parametrize(
+    ("mesh", "stream"), [("runs=2", "--stream"), ("data=2", "--stream"), ("data=2", "--no-stream")]
+)
+def test_two_processes_train_what_one_does(mesh, stream, tmp_path):
     """Two real processes over loopback; only the first of them writes and speaks."""
     address = f"127.0.0.1:{free_port()}"
-    spread = ["--mesh", mesh, "--validation", "test", "--keep", "best", "--distributed", "--coordinator", address]
+    spread = [
+        "--mesh",
+        mesh,
+        stream,
+        "--validation",
+        "test",
+        "--keep",
+        "best",
+        "--distributed",
+        "--coordinator",
+        address,
+    ]
     children = [
         subprocess.Popen(
             [*JVAE, "train", *QUICK, *spread, "--num-processes", "2", "--process-id", str(i), "--model", f"{i}.npz"],

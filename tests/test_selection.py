@@ -96,8 +96,9 @@ def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
 
 def test_held_out_images_are_never_trained_on(tiny):
     config = Config(validation="held-out", held_out=0.25)
-    kept, held_out = run.split_images(config, tiny)
-    assert (len(kept), len(held_out)) == (75, 25)
+    rows, held_out_rows = run.split_rows(config, 100)
+    assert (len(rows), len(held_out_rows)) == (75, 25)
+    kept, held_out = tiny.train_images[rows], run.images_for_validation(config, tiny)
     together = np.concatenate([kept, held_out]).reshape(100, -1)
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(tiny.train_images.reshape(100, -1), axis=0))
     assert np.unique(together, axis=0).shape == np.unique(tiny.train_images.reshape(100, -1), axis=0).shape
@@ -107,7 +108,7 @@ def test_held_out_images_are_never_trained_on(tiny):
     fields = {**QUICK, "epochs": 1, "validation": "held-out", "held_out": 0.25}
     states = [next(run.train(Config(**fields), data)).state for data in (tiny, tiny._replace(train_images=changed))]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert run.split_images(Config(validation="test"), tiny)[1] is tiny.test_images
+    assert run.images_for_validation(Config(validation="test"), tiny) is tiny.test_images
 
 
 @pytest.mark.parametrize(
