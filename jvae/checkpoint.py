@@ -5,14 +5,13 @@ fingerprint and the versions. Every array has the zip's CRC, and the archive's c
 before it, so that no flipped bit goes unseen. No pickle is written or read.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import platform
-import tempfile
 import zipfile
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,13 +23,26 @@ from jaxtyping import PyTree
 
 from jvae.config import Config, build_model, build_optimizer
 from jvae.errors import ModelFileError
-from jvae.training import TrainState, init_state
+from jvae.files import write_atomically
+from jvae.training import Steps, TrainState, init_state, no_steps
 
 FORMAT = "jvae model file"
 FORMAT_VERSION = 1
 DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
+UNFINISHED = "unfinished"
 PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
+
+
+class Unfinished(NamedTuple):
+    """What a training needs to go on, beside the state that is kept."""
+
+    states: TrainState | None
+    """Where the runs stand, with a leading axis of runs; None where that is the state that is kept."""
+    taken: Steps | None
+    """The record of the epoch that was begun, with a leading axis of runs; None at the end of one."""
+    done: int
+    """How many steps of it are taken."""
 
 
 class ModelFile(NamedTuple):
@@ -45,6 +57,8 @@ class ModelFile(NamedTuple):
     fingerprint: str
     """Of the data set it was trained on."""
     versions: dict[str, str]
+    unfinished: Unfinished | None = None
+    """For a training to go on; None where the state is all it needs."""
 
 
 def current_versions() -> dict[str, str]:
@@ -59,6 +73,8 @@ def save_model(path: Path, model: ModelFile) -> None:
         ModelFileError: the file cannot be written; what stood at the path is left as it was.
     """
     arrays = named_arrays(model.state)
+    if model.unfinished is not None:
+        arrays |= named_arrays({UNFINISHED: {"states": model.unfinished.states, "taken": model.unfinished.taken}})
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -67,6 +83,7 @@ def save_model(path: Path, model: ModelFile) -> None:
         "image_shape": list(model.image_shape),
         "fingerprint": model.fingerprint,
         "versions": model.versions,
+        UNFINISHED: None if model.unfinished is None else describe_unfinished(model.unfinished),
     }
     data = pack(arrays, description)
     try:
@@ -89,9 +106,19 @@ def load_model(path: Path) -> ModelFile:
         arrays, description = unpack(data)
         config = Config.from_dict(description["config"])
         image_shape = tuple(description["image_shape"])
-        state = restore(state_shapes(config, image_shape), arrays)
+        unfinished = description.get(UNFINISHED)  # which the first files of this format lack
+        shapes = {"": state_shapes(config, image_shape)}
+        if unfinished is not None:
+            shapes[UNFINISHED] = unfinished_shapes(config, image_shape, unfinished)
+        trees = restore(shapes, arrays)
         return ModelFile(
-            config, state, description["history"], image_shape, description["fingerprint"], description["versions"]
+            config,
+            trees[""],
+            description["history"],
+            image_shape,
+            description["fingerprint"],
+            description["versions"],
+            None if unfinished is None else Unfinished(**trees[UNFINISHED], done=int(unfinished["done"])),
         )
     except KeyError as error:
         raise ModelFileError(f"{path}: {MEMBER} has no field {error}") from error
@@ -103,9 +130,28 @@ def state_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree[jax.Sha
     """The shapes and dtypes of the state that a configuration builds, with nothing computed."""
     model, optimizer = build_model(config, image_shape), build_optimizer(config, steps_per_epoch=1)
     one = jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
-    if config.runs == 1:
-        return one
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((config.runs, *leaf.shape), leaf.dtype), one)
+    return one if config.runs == 1 else with_runs(one, config.runs)
+
+
+def with_runs(shapes: PyTree[jax.ShapeDtypeStruct], runs: int) -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes with a leading axis of runs."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), shapes)
+
+
+def describe_unfinished(unfinished: Unfinished) -> dict[str, Any]:
+    """What the arrays of an unfinished training do not say themselves."""
+    steps = None if unfinished.taken is None else unfinished.taken.sizes.shape[1]
+    return {"states": unfinished.states is not None, "steps": steps, "done": unfinished.done}
+
+
+def unfinished_shapes(config: Config, image_shape: tuple[int, ...], about: dict[str, Any]) -> dict[str, PyTree]:
+    """The shapes and dtypes of an unfinished training's arrays, given what `describe_unfinished` says."""
+    one = state_shapes(replace(config, runs=1), image_shape)
+    states = with_runs(one, config.runs) if about["states"] else None
+    if about["steps"] is None:
+        return {"states": states, "taken": None}
+    taken = jax.eval_shape(partial(no_steps, num_steps=int(about["steps"])), with_runs(one, config.runs))
+    return {"states": states, "taken": taken}
 
 
 def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
@@ -117,7 +163,7 @@ def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
 def leaf_name(path: tuple[Any, ...]) -> str:
     """A leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
     name = jax.tree_util.keystr(path, simple=True, separator="/")
-    return name.replace("params/params/", "params/")
+    return name.replace("params/params/", "params/").lstrip("/")
 
 
 def restore(shapes: PyTree[jax.ShapeDtypeStruct], arrays: dict[str, np.ndarray]) -> PyTree[jax.Array]:
@@ -178,32 +224,3 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 with archive.open(name) as member:
                     arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
     return arrays, description
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file beside the path, flush it to the disk, and rename it into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~current_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # not every file system lets a directory be synced
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def current_umask() -> int:
-    """The process's file mode mask: mkstemp's files are private, a model file is as any other."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,27 +12,21 @@ import click
 
 from jvae.cli_options import (
     Commands,
-    config_options,
     data_options,
-    device_option,
     json_option,
-    mesh_options,
     model_options,
     num_samples_option,
     run_option,
-    usage_error,
 )
 from jvae.cli_sweep import sweep
+from jvae.cli_train import train
 from jvae.config import Config
 from jvae.console import (
     PICTURE_FORMATS,
     check_output,
-    describe_lanes,
     open_dataset,
     open_model,
-    reporter,
     use_device,
-    use_mesh,
     write_figure,
 )
 
@@ -48,89 +42,6 @@ if TYPE_CHECKING:
 @click.version_option(package_name="jvae")
 def main() -> None:
     """Train, compare and understand variational autoencoders in JAX."""
-
-
-@main.command()
-@config_options
-@data_options
-@device_option
-@click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
-@json_option
-@mesh_options
-@click.option(
-    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"
-)
-def train(
-    data_dir: Path | None,
-    device: str,
-    model_path: Path,
-    json_path: Path | None,
-    mesh: tuple[int, int] | None,
-    hosts: tuple | None,
-    stream: bool | None,
-    **values: Any,
-) -> None:
-    """Train a VAE, save it after every epoch, and evaluate it on the test set."""
-    try:
-        config = Config(**values)
-    except ValueError as error:
-        raise usage_error(error) from error
-    for path in (model_path, json_path):
-        if path is not None:
-            check_output(path)
-    backend = use_device(device, hosts)
-    report = reporter()
-    dataset = open_dataset(config.dataset, data_dir, report)
-    from jvae import report as reports
-    from jvae import run
-    from jvae.checkpoint import save_model
-    from jvae.parallel import is_first_process
-
-    devices = use_mesh(mesh, config.runs, config.batch_size)
-    try:
-        epochs = run.train(config, dataset, devices, stream)
-    except ValueError as error:
-        raise usage_error(error) from error
-    report(f"training on {describe_lanes(config.runs, devices, backend)}")
-    first, terminal = is_first_process(), sys.stderr.isatty()
-    with click.progressbar(
-        length=config.epochs,
-        label="training",
-        file=sys.stderr,
-        hidden=not (first and terminal),
-        item_show_func=epoch_line,
-    ) as bar:
-        for model in epochs:
-            if first:
-                save_model(model_path, model)
-            bar.update(1, model.history[-1])
-            if not terminal:
-                report(f"epoch {len(model.history)}/{config.epochs}  {epoch_line(model.history[-1])}")
-    if not first:
-        return
-    if config.keep == "best" or config.patience > 0:
-        report(f"kept epoch {', '.join(map(str, run.kept_epochs(model)))}")
-    click.echo(f"wrote {model_path}")
-    evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
-    click.echo(reports.describe_all(evaluations, [], model))
-    if json_path is not None:
-        reports.write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
-
-
-def epoch_line(record: dict[str, Any] | None) -> str | None:
-    """An epoch's record for a person; the mean over the runs that went on where there are several."""
-    if record is None:
-        return None
-    from statistics import fmean
-
-    means = {
-        name: fmean(v for v in value if v is not None) if isinstance(value, list) else value
-        for name, value in record.items()
-    }
-    parts = [f"bound {means['bound']:9.3f}", f"reconstruction {means['reconstruction']:9.3f}", f"kl {means['kl']:7.3f}"]
-    if "validation" in means:
-        parts.append(f"validation {means['validation']:9.3f}")
-    return "  ".join([*parts, f"{means['seconds']:6.2f} s"])
 
 
 @main.command()
@@ -217,6 +128,7 @@ def sample(
         write_figure(pictures.samples(model, seed, num_images, mean), output)
 
 
+main.add_command(train)
 main.add_command(sweep)
 
 

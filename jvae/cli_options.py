@@ -162,6 +162,9 @@ device_option = click.option(
 num_samples_option = click.option(
     "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
 )
+stream_option = click.option(
+    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"
+)
 run_option = click.option("--run", type=click.IntRange(0), default=0, help="which of several runs; 0 is the first")
 json_option = click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="write the result to this file as JSON"

@@ -19,17 +19,16 @@ from jvae.config import Config, build_bound, build_model, build_optimizer, build
 from jvae.parallel import RUNS, split_over_data
 from jvae.training import (
     Batch,
-    Epoch,
-    EpochResult,
+    Piece,
     Steps,
     TrainState,
     TrainStep,
     Transform,
     init_state,
-    make_epoch,
+    make_piece,
     make_train_step,
-    scan_steps,
     steps_per_epoch,
+    take_steps,
 )
 
 LANE_FIELDS = ("seed", "learning_rate", "beta")
@@ -134,41 +133,58 @@ def make_step_of(
     return step_of
 
 
-def make_epoch_of_lanes(
+def make_piece_of_lanes(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
-) -> Epoch:
-    """An epoch of every lane in one program: `(states, lanes, images) -> (states, results)`.
+) -> Piece:
+    """A piece of an epoch of every lane in one program, `(states, lanes, images, taken, start, stop)`.
 
     Every lane sees the same images in an order of its own.
     """
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
-    def epoch(state: TrainState, lane: Lane, images: UInt8[Array, "n h w c"]) -> tuple[TrainState, EpochResult]:
-        return make_epoch(step_of(lane), num_images, config.batch_size)(state, lane.key, images)
+    def piece_of_lanes(
+        states: TrainState,
+        lanes: Lane,
+        images: UInt8[Array, "n h w c"],
+        taken: Steps,
+        start: Int[Array, ""],
+        stop: Int[Array, ""],
+    ) -> tuple[TrainState, Steps]:
+        def take(run: tuple[TrainState, Lane, Steps]) -> tuple[TrainState, Steps]:
+            state, lane, taken = run
+            piece = make_piece(step_of(lane), num_images, config.batch_size)
+            return piece(state, lane.key, images, taken, start, stop)
 
-    def epoch_of_lanes(
-        states: TrainState, lanes: Lane, images: UInt8[Array, "n h w c"]
-    ) -> tuple[TrainState, EpochResult]:
-        return map_lanes(lambda run: epoch(run[0], run[1], images), (states, lanes), at_a_time)
+        return map_lanes(take, (states, lanes, taken), at_a_time)
 
-    runs = PartitionSpec(RUNS)
-    return spread(epoch_of_lanes, mesh, (runs, runs, PartitionSpec()))
+    runs, whole = PartitionSpec(RUNS), PartitionSpec()
+    return spread(piece_of_lanes, mesh, (runs, runs, whole, runs, whole, whole))
 
 
-def make_steps_of_lanes(
+def make_piece_of_batches(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
-) -> Callable[[TrainState, Lane, Batch], tuple[TrainState, Steps]]:
-    """Some steps of every lane in one program, on batches `[r, steps, b, ...]` of its own."""
+) -> Callable[[TrainState, Lane, Batch, Steps, int, int, int], tuple[TrainState, Steps]]:
+    """The same on some batches `[r, steps, b, ...]` of every lane's own, whose first belongs to step `first`."""
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
-    def take(run: tuple[TrainState, Lane, Batch]) -> tuple[TrainState, Steps]:
-        state, lane, batches = run
-        return scan_steps(step_of(lane), state, lane.key, batches, lambda batch: batch)
+    def piece_of_batches(
+        states: TrainState,
+        lanes: Lane,
+        batches: Batch,
+        taken: Steps,
+        first: Int[Array, ""],
+        start: Int[Array, ""],
+        stop: Int[Array, ""],
+    ) -> tuple[TrainState, Steps]:
+        def take(run: tuple[TrainState, Lane, Batch, Steps]) -> tuple[TrainState, Steps]:
+            state, lane, batches, taken = run
+            batch_of = lambda i: jax.tree.map(lambda leaf: leaf[i - first], batches)  # noqa: E731
+            return take_steps(step_of(lane), state, lane.key, taken, start, stop, batch_of)
 
-    def steps_of_lanes(states: TrainState, lanes: Lane, batches: Batch) -> tuple[TrainState, Steps]:
-        return map_lanes(take, (states, lanes, batches), at_a_time)
+        return map_lanes(take, (states, lanes, batches, taken), at_a_time)
 
-    return spread(steps_of_lanes, mesh, (PartitionSpec(RUNS),) * 3)
+    runs, whole = PartitionSpec(RUNS), PartitionSpec()
+    return spread(piece_of_batches, mesh, (runs, runs, runs, runs, whole, whole, whole))
 
 
 def map_lanes(function: Callable, lanes: PyTree, at_a_time: int) -> PyTree:

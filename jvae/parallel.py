@@ -79,6 +79,13 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
+def agree(value: int) -> int:
+    """The largest of the processes' values, which all must ask for; a lone process's own."""
+    if jax.process_count() == 1:
+        return value
+    return int(np.max(process_allgather(np.asarray(value))))
+
+
 def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices: Sequence[jax.Device]) -> Mesh | None:
     """The mesh that was asked for, over the first devices; else one that splits the runs, or None where it cannot.
 

@@ -5,11 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jvae.checkpoint import ModelFile, write_atomically
+from jvae.checkpoint import ModelFile
 from jvae.config import Config, unit
 from jvae.diagnostics import Diagnostics
 from jvae.errors import JvaeError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
+from jvae.files import write_atomically
 
 
 def describe(evaluation: Evaluation, model: ModelFile) -> str:

@@ -1,17 +1,15 @@
 """A run: Config and data in, a model file after every epoch out. What the commands and the experiments share."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Int, PyTree, UInt8
+from jaxtyping import Array, Int, UInt8
 
-from jvae.checkpoint import ModelFile, current_versions
+from jvae.checkpoint import ModelFile
 from jvae.config import Config, build_model, build_transform
 from jvae.datasets import Dataset
 from jvae.diagnostics import Diagnostics, diagnose
@@ -19,21 +17,29 @@ from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
 from jvae.lanes import (
     LANE_FIELDS,
+    Lane,
     init_states,
     lanes_at_a_time,
     lanes_of,
-    make_epoch_of_lanes,
-    make_steps_of_lanes,
+    make_piece_of_batches,
+    make_piece_of_lanes,
     share_a_program,
 )
-from jvae.parallel import RUNS, fetch, place
-from jvae.selection import first_selection, select, stop
-from jvae.streaming import fit_streamed, fits_in_memory
-from jvae.training import EpochResult, TrainState, fit
+from jvae.outcomes import jobs_of, outcomes, progress_of, selection_of
+from jvae.parallel import RUNS, place
+from jvae.progress import Advance, Progress, advance
+from jvae.selection import first_selection
+from jvae.streaming import fits_in_memory, streamed
+from jvae.training import Piece, Steps, TrainState, no_steps, steps_per_epoch
 
 
 def train(
-    config: Config, dataset: Dataset, mesh: Mesh | None = None, stream: bool | None = None
+    config: Config,
+    dataset: Dataset,
+    mesh: Mesh | None = None,
+    stream: bool | None = None,
+    resume: ModelFile | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[ModelFile]:
     """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
@@ -46,12 +52,17 @@ def train(
         mesh: the devices to spread runs and batches over; one device for None.
         stream: read the training images while they are used, instead of holding them in the device's memory; for None
             only if they would not fit.
+        resume: a model of this configuration, but perhaps of fewer epochs, to go on from.
+        interrupted: asked every few seconds: once it is true, what has been trained is yielded, and the training ends.
 
     Raises:
         ValueError: at once, if the configuration does not fit the data.
+        DataError: at once, if the model to go on from was trained on other data.
         NonFiniteError: while training, at the first epoch with a value that is not finite.
     """
-    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh, stream))
+    if resume is not None:
+        check_fingerprint(resume, dataset)
+    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh, stream, resume, interrupted))
 
 
 def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
@@ -62,34 +73,61 @@ def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
 
 
 def train_together(
-    configs: Sequence[Config], dataset: Dataset, mesh: Mesh | None = None, stream: bool | None = None
+    configs: Sequence[Config],
+    dataset: Dataset,
+    mesh: Mesh | None = None,
+    stream: bool | None = None,
+    resume: ModelFile | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
     """Train the runs of several configurations in one program, and yield what became of each after every epoch.
 
     The configurations differ in nothing but `lanes.LANE_FIELDS`. One that meets a value that is not finite ends alone,
-    and its last outcome is the error. Mesh and stream are as in `train`.
+    and its last outcome is the error. The other arguments are those of `train`; a model to go on from is of the only
+    configuration.
 
     Raises:
         ValueError: at once, if the configurations do not go together or do not fit the data.
     """
-    config = configs[0]
+    config, images = configs[0], dataset.train_images
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(LANE_FIELDS)}")
-    images = dataset.train_images
     kept, _ = split_rows(config, len(images))
     count = len(images) if kept is None else len(kept)
+    num_steps = steps_per_epoch(count, config.batch_size)
     lanes = lanes_of(configs)
-    states = init_states(config, lanes, images, kept)
-    untrained = jax.tree.map(jnp.copy, states)  # for the states themselves are donated
-    at_a_time = lanes_at_a_time(len(lanes.key), jax.default_backend())
-    if not fits_in_memory(images.nbytes) if stream is None else stream:
-        take_steps = make_steps_of_lanes(config, images.shape[1:], count, at_a_time, mesh)
-        trained = fit_streamed(take_steps, states, lanes, images, kept, config.epochs, config.batch_size, mesh)
+    if resume is None:
+        states = init_states(config, lanes, images, kept)
+        progress = Progress(states, 1, 0, no_steps(states, num_steps))
+        jobs = jobs_of(configs)
+        selection = first_selection(jax.tree.map(jnp.copy, states), len(lanes.learning_rate))
     else:
-        epoch = make_epoch_of_lanes(config, images.shape[1:], count, at_a_time, mesh)
-        resident = place(images if kept is None else images[kept], mesh)
-        trained = fit(epoch, place(states, mesh, RUNS), place(lanes, mesh, RUNS), resident, config.epochs)
-    return outcomes(configs, dataset, trained, untrained)
+        progress, jobs, selection = (
+            progress_of(resume, num_steps),
+            jobs_of(configs, resume.history),
+            selection_of(resume),
+        )
+    at_a_time = lanes_at_a_time(len(lanes.learning_rate), jax.default_backend())
+    shape = images.shape[1:]
+    if not fits_in_memory(images.nbytes) if stream is None else stream:
+        of_batches = make_piece_of_batches(config, shape, count, at_a_time, mesh)
+        take = streamed(of_batches, lanes, images, kept, config.batch_size, mesh)
+    else:
+        piece = make_piece_of_lanes(config, shape, count, at_a_time, mesh)
+        take = resident(piece, place(lanes, mesh, RUNS), place(images if kept is None else images[kept], mesh))
+
+    def record(states: TrainState) -> Steps:
+        return place(no_steps(states, num_steps), mesh, RUNS)
+
+    placed = progress._replace(states=place(progress.states, mesh, RUNS), taken=place(progress.taken, mesh, RUNS))
+    advances = advance(take, placed, config.epochs, record)
+    return outcomes(jobs, dataset, images_for_validation(config, dataset), advances, selection, interrupted)
+
+
+def resident(piece: Piece, lanes: Lane, images: UInt8[Array, "n h w c"]) -> Advance:
+    """What `advance` takes steps with, all images being in the devices' memory."""
+    compiled = jax.jit(piece, donate_argnums=0)
+    return lambda states, taken, start, stop: compiled(states, lanes, images, taken, start, stop)
 
 
 def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"] | None, Int[np.ndarray, " v"] | None]:
@@ -117,104 +155,10 @@ def images_for_validation(config: Config, dataset: Dataset) -> UInt8[np.ndarray,
     return None if held_out is None else dataset.train_images[held_out]
 
 
-class Job(NamedTuple):
-    """A configuration among those that are trained together."""
-
-    config: Config
-    lanes: slice
-    """Which lanes are its runs."""
-    history: list[dict[str, Any]]
-
-
-def outcomes(
-    configs: Sequence[Config],
-    dataset: Dataset,
-    epochs: Iterable[tuple[TrainState, EpochResult]],
-    untrained: TrainState,
-) -> Iterator[list[ModelFile | NonFiniteError]]:
-    """The outcomes of `train_together`: one host sync an epoch, and another where the epochs are judged."""
-    config, image_shape = configs[0], dataset.train_images.shape[1:]
-    validation_images = images_for_validation(config, dataset)
-    selection = first_selection(untrained, config.runs * len(configs))
-    jobs = [Job(c, slice(i * c.runs, (i + 1) * c.runs), []) for i, c in enumerate(configs)]
-    failed: dict[int, NonFiniteError] = {}
-    started = time.perf_counter()
-    for number, (trained, result) in enumerate(epochs, start=1):
-        trained, (mean, finite) = fetch(trained), jax.device_get(fetch(result))
-        running = selection.running
-        values = {name: value.astype(np.float64) for name, value in mean._asdict().items()}
-        kept = trained
-        if validation_images is not None:
-            bounds = validation_bounds(config, trained, image_shape, validation_images)
-            selection = select(selection, trained, bounds, number, config.keep == "best", config.patience)
-            kept = selection.state
-            values |= {"validation": bounds, "kept": selection.epoch}
-        seconds = (time.perf_counter() - started) / len(configs)
-        started = time.perf_counter()
-        for i, job in enumerate(jobs):
-            if i in failed or not running[job.lanes].any():
-                continue
-            try:
-                check_finite(job.config, mean.bound[job.lanes], finite[job.lanes], number, running[job.lanes])
-            except NonFiniteError as error:
-                failed[i] = error
-                selection = stop(selection, job.lanes)
-            record = {name: of_running(value[job.lanes], running[job.lanes]) for name, value in values.items()}
-            job.history.append({"epoch": number, **record, "seconds": seconds})
-        yield [failed.get(i) or model_of(job, kept, dataset) for i, job in enumerate(jobs)]
-        if not selection.running.any():
-            return
-
-
-def model_of(job: Job, states: TrainState, dataset: Dataset) -> ModelFile:
-    """The model file of a job, given the states of all lanes; a single run's state has no axis of runs."""
-    lanes = job.lanes.start if job.config.runs == 1 else job.lanes
-    alone = job.lanes == slice(0, len(states.step)) and job.config.runs > 1
-    state = states if alone else jax.tree.map(lambda leaf: leaf[lanes], states)
-    shape = dataset.train_images.shape[1:]
-    return ModelFile(job.config, state, job.history.copy(), shape, dataset.fingerprint, current_versions())
-
-
 def kept_epochs(model: ModelFile) -> list[int]:
     """The epoch, from 1, whose state the model file holds, run by run."""
     last = [select_run(model, i).history[-1] for i in range(model.config.runs)]
     return [record.get("kept", record["epoch"]) for record in last]
-
-
-def of_running(values: np.ndarray, running: np.ndarray) -> Any:
-    """A record's JSON value: the number of a single run, or a list with null for every run that has stopped."""
-    each = [value if runs else None for value, runs in zip(values.tolist(), running, strict=True)]
-    return each[0] if len(each) == 1 else each
-
-
-def validation_bounds(
-    config: Config, states: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
-) -> Float[np.ndarray, " r"]:
-    """Every lane's bound of the validation images, in nats per image: the ELBO of one draw each, or the trained IWAE.
-
-    The noise is the same at every epoch and for every lane.
-    """
-    log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
-
-    def bound(params: PyTree) -> float:
-        key = jax.random.key(0)
-        if config.bound == "iwae":
-            return evaluate_iwae(log_densities, params, key, images, transform, config.num_samples).iwae.value
-        return evaluate(log_densities, params, key, images, transform, num_samples=1).elbo.value
-
-    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], states.params)) for i in range(len(states.step))])  # noqa: B023
-
-
-def check_finite(config: Config, bound: np.ndarray, finite: np.ndarray, epoch: int, running: np.ndarray) -> None:
-    """Raise a NonFiniteError that names run, epoch and step, unless every step of every run that goes on was finite."""
-    for run, (value, steps) in enumerate(zip(bound, finite, strict=True)):
-        if running[run] and not steps.all():
-            which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
-            raise NonFiniteError(
-                f"the bound or the parameters{which} are not finite at epoch {epoch}, step {int(np.argmin(steps)) + 1} "
-                f"of {len(steps)} (bound of the epoch: {float(value)}); a lower learning rate than "
-                f"{config.learning_rate:g} may help"
-            )
 
 
 def select_run(model: ModelFile, run: int) -> ModelFile:

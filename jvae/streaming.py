@@ -4,8 +4,9 @@ The batches are those of the resident path: the same images in the same order fo
 only the images of its own runs and its own part of each batch.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ from jaxtyping import Float, Int
 from jvae.errors import JvaeError
 from jvae.lanes import Lane
 from jvae.parallel import DATA, RUNS, fetch, place
-from jvae.training import Batch, EpochResult, Steps, TrainState, epoch_rows, summarise
+from jvae.progress import Advance
+from jvae.training import Batch, Steps, TrainState, epoch_rows, steps_per_epoch
 
 PIECE_BYTES = 2**26
 SHARE_OF_MEMORY = 0.5
@@ -39,80 +41,78 @@ def fits_in_memory(num_bytes: int) -> bool:
     return num_bytes <= SHARE_OF_MEMORY * memory
 
 
-def fit_streamed(
-    take_steps: Callable[[TrainState, Lane, Batch], tuple[TrainState, Steps]],
-    states: TrainState,
+def streamed(
+    piece: Callable[..., tuple[TrainState, Steps]],
     lanes: Lane,
     images: np.ndarray,
     kept: Int[np.ndarray, " n"] | None,
-    epochs: int,
     batch_size: int,
     mesh: Mesh | None,
-) -> Iterator[tuple[TrainState, EpochResult]]:
-    """Run the epochs and yield `(states, results)` after each, as `training.fit` does for images in memory.
-
-    The states that were yielded are donated to the next epoch.
+) -> Advance:
+    """What `advance` takes steps with, reading the images of each from where they are.
 
     Args:
-        take_steps: of `make_steps_of_lanes`.
-        states: of all lanes.
+        piece: of `make_piece_of_batches`.
         lanes: what the runs have of their own.
         images: uint8[n, h, w, c], such as a memory-mapped file.
         kept: the images that are trained on; all of them for None.
-        epochs: how many.
         batch_size: b.
         mesh: where the lanes and the batches are spread, if they are.
-
-    Raises:
-        JvaeError: Grain, which reads ahead, is not installed.
     """
     num_images = len(images) if kept is None else len(kept)
-    states, placed = place(states, mesh, RUNS), place(lanes, mesh, RUNS)
     rows_of = jax.jit(jax.vmap(partial(epoch_rows, num_images=num_images, batch_size=batch_size)))
-    compiled = jax.jit(take_steps, donate_argnums=0)
-    for _ in range(epochs):
-        indices, weights = map(np.asarray, rows_of(lanes.key, fetch(states.step)))
+    compiled = jax.jit(piece, donate_argnums=0)
+    placed = place(lanes, mesh, RUNS)
+    step_bytes = len(lanes.learning_rate) * batch_size * math.prod(images.shape[1:])
+    length = max(1, min(steps_per_epoch(num_images, batch_size), PIECE_BYTES // step_bytes))
+
+    def take(states: TrainState, taken: Steps, start: int, stop: int) -> tuple[TrainState, Steps]:
+        indices, weights = (np.asarray(part)[:, start:stop] for part in rows_of(lanes.key, fetch(states.step)))
         rows = Rows(indices if kept is None else kept[indices], weights)
-        taken: list[Steps] = []
-        for batches in read_ahead(images, rows, mesh):
-            states, steps = compiled(states, placed, batches)
-            jax.block_until_ready(taken[-1:])  # so that only one piece waits on the device
-            taken.append(steps)
-        yield states, joined(jax.device_get(fetch(taken)))
+        for (first, last), batches in read_ahead(Pieces(images, rows, length, mesh)):
+            states, taken = compiled(states, placed, batches, taken, start + first, start + first, start + last)
+        return states, taken
 
-
-def joined(taken: Sequence[Steps]) -> EpochResult:
-    """The result of an epoch, run by run, whose steps were taken in pieces."""
-    metrics, sizes = jax.tree.map(
-        lambda *parts: jnp.concatenate(parts, axis=1), *((steps.metrics, steps.sizes) for steps in taken)
-    )
-    return jax.jit(jax.vmap(summarise))(Steps(metrics, sizes, taken[-1].params_finite))
+    return take
 
 
 class Pieces:
-    """An epoch's batches in pieces of some steps each: a random-access source, as Grain's are.
+    """Batches in pieces of so many steps each: a random-access source, as Grain's are.
 
-    A piece is a list of blocks, those that this process's devices need, in the order of `blocks_of`.
+    A piece is a list of blocks, those that this process's devices need, in the order of `blocks_of`. All are of one
+    size, so that one program serves them: the last piece is filled up with zeros, which are no steps.
     """
 
-    def __init__(self, images: np.ndarray, rows: Rows, mesh: Mesh | None) -> None:
-        runs, steps, batch_size = rows.indices.shape
-        step_bytes = runs * batch_size * int(np.prod(images.shape[1:]))
-        length = max(1, min(steps, PIECE_BYTES // max(1, step_bytes)))
-        self.bounds = [(start, min(start + length, steps)) for start in range(0, steps, length)]
-        self.images, self.rows, self.mesh = images, rows, mesh
+    def __init__(self, images: np.ndarray, rows: Rows, length: int, mesh: Mesh | None) -> None:
+        self.images, self.rows, self.length, self.mesh = images, rows, length, mesh
 
     def __len__(self) -> int:
-        return len(self.bounds)
+        return -(-self.rows.weights.shape[1] // self.length)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """The first step of a piece, and the one after its last."""
+        return number * self.length, min((number + 1) * self.length, self.rows.weights.shape[1])
+
+    def filled(self, block: np.ndarray) -> np.ndarray:
+        """A block `[r, steps, b, ...]` with as many steps as every piece has."""
+        lacking = self.length - block.shape[1]
+        return block if lacking == 0 else np.pad(block, [(0, 0), (0, lacking), *[(0, 0)] * (block.ndim - 2)])
+
+    def weights(self, number: int) -> np.ndarray:
+        """The weights of a piece's images."""
+        start, stop = self.bounds(number)
+        return self.filled(self.rows.weights[:, start:stop])
 
     def __getitem__(self, number: int) -> list[np.ndarray]:
-        start, stop = self.bounds[number]
+        start, stop = self.bounds(number)
+        runs, _, batch_size = self.rows.indices.shape
+        blocks = blocks_of(self.mesh, (runs, self.length, batch_size))
         indices = self.rows.indices[:, start:stop]
-        return [self.images[indices[block]] for block in blocks_of(self.mesh, indices.shape)]
+        return [self.filled(self.images[indices[block]]) for block in blocks]
 
 
-def read_ahead(images: np.ndarray, rows: Rows, mesh: Mesh | None) -> Iterator[Batch]:
-    """The pieces of an epoch as batches `[r, steps, b, ...]` on the devices; the next is read while one is used.
+def read_ahead(pieces: Pieces) -> Iterator[tuple[tuple[int, int], Batch]]:
+    """The pieces on the devices, and which steps they are; the next one is read while one is used.
 
     Raises:
         JvaeError: Grain is not installed.
@@ -121,21 +121,23 @@ def read_ahead(images: np.ndarray, rows: Rows, mesh: Mesh | None) -> Iterator[Ba
         import grain
     except ImportError as error:
         raise JvaeError("images that do not fit into memory are read with Grain: pip install 'jvae[stream]'") from error
-    pieces = Pieces(images, rows, mesh)
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
     for number, blocks in enumerate(grain.MapDataset.source(pieces).to_iter_dataset(ahead)):
-        start, stop = pieces.bounds[number]
-        weights = rows.weights[:, start:stop]
-        if mesh is None:
-            yield Batch(jnp.asarray(blocks[0]), jnp.asarray(weights))
-            continue
-        places, sharding = blocks_of(mesh, weights.shape), sharding_of(mesh)
+        yield pieces.bounds(number), batches_of(blocks, pieces.weights(number), pieces.mesh)
 
-        def images_at(index: Block | None) -> np.ndarray:
-            return blocks[places.index((index or ())[:3])]  # noqa: B023  called at once
 
-        shape = (*weights.shape, *images.shape[1:])
-        yield Batch(jax.make_array_from_callback(shape, sharding, images_at), place(weights, mesh, RUNS, None, DATA))
+def batches_of(blocks: list[np.ndarray], weights: np.ndarray, mesh: Mesh | None) -> Batch:
+    """A piece's batches `[r, steps, b, ...]`, on the devices that need them."""
+    if mesh is None:
+        return Batch(jnp.asarray(blocks[0]), jnp.asarray(weights))
+    places = blocks_of(mesh, weights.shape)
+
+    def images_at(index: Block | None) -> np.ndarray:
+        return blocks[places.index((index or ())[:3])]
+
+    shape = (*weights.shape, *blocks[0].shape[3:])
+    images = jax.make_array_from_callback(shape, sharding_of(mesh), images_at)
+    return Batch(images, place(weights, mesh, RUNS, None, DATA))
 
 
 def sharding_of(mesh: Mesh) -> NamedSharding:

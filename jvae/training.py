@@ -47,26 +47,27 @@ class Metrics(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a scan over steps leaves beside the state."""
+    """The record of an epoch's steps; zeros where one is not taken yet."""
 
     metrics: Metrics
     """Of every step."""
     sizes: Float[Array, "*r steps"]
     """How many images each had."""
-    params_finite: Bool[Array, "*r"]
-    """Whether the last one left finite parameters."""
 
 
 class EpochResult(NamedTuple):
-    """What the host reads, once an epoch."""
+    """What an epoch came to."""
 
     mean: Metrics
     """Over the epoch's images."""
-    finite: Bool[Array, " steps"]
-    """Whether each step's bound was a finite number; the last entry also says so of the parameters it left."""
+    params_finite: Bool[Array, "*r"]
+    """Whether the parameters that it left are finite numbers."""
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
+Piece = Callable[
+    [TrainState, PyTree, PyTree, Steps, Int[Array, ""] | int, Int[Array, ""] | int], tuple[TrainState, Steps]
+]
 Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
 
 
@@ -152,54 +153,83 @@ def epoch_rows(
     return shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
 
 
-def scan_steps(
-    train_step: TrainStep, state: TrainState, key: Key[Array, ""], rows: PyTree, batch_of: Callable[[PyTree], Batch]
+def no_steps(states: TrainState, num_steps: int) -> Steps:
+    """The record of an epoch of which no step is taken yet; with the state's axis of runs, if it has one."""
+    zeros = jnp.zeros((*states.step.shape, num_steps))
+    return Steps(Metrics(zeros, zeros, zeros), zeros)
+
+
+def take_steps(
+    train_step: TrainStep,
+    state: TrainState,
+    key: Key[Array, ""],
+    taken: Steps,
+    start: Int[Array, ""] | int,
+    stop: Int[Array, ""] | int,
+    batch_of: Callable[[Int[Array, ""]], Batch],
 ) -> tuple[TrainState, Steps]:
-    """A `scan` of the step over the batches that rows stand for."""
+    """Take an epoch's steps start, ..., stop - 1, on the batches that `batch_of` gives for their numbers."""
     _, step_key = jax.random.split(key)
 
-    def body(state: TrainState, row: PyTree) -> tuple[TrainState, tuple[Metrics, Array]]:
-        batch = batch_of(row)
+    def body(i: Int[Array, ""], carry: tuple[TrainState, Steps]) -> tuple[TrainState, Steps]:
+        state, taken = carry
+        batch = batch_of(i)
         state, metrics = train_step(state, step_key, batch)
-        return state, (metrics, jnp.sum(batch.weights))
+        return state, jax.tree.map(lambda all_, one: all_.at[i].set(one), taken, Steps(metrics, jnp.sum(batch.weights)))
 
-    state, (metrics, sizes) = jax.lax.scan(body, state, rows)
-    params_finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)]))
-    return state, Steps(metrics, sizes, params_finite)
+    return jax.lax.fori_loop(start, stop, body, (state, taken))
 
 
-def summarise(steps: Steps) -> EpochResult:
-    """What the host reads of all steps of an epoch."""
-    mean = jax.tree.map(lambda v: jnp.vdot(steps.sizes, v) / jnp.sum(steps.sizes), steps.metrics)
-    finite = jnp.isfinite(steps.metrics.bound)
-    return EpochResult(mean, finite.at[-1].set(finite[-1] & steps.params_finite))
+@jax.jit
+def summarise(state: TrainState, taken: Steps) -> EpochResult:
+    """What the host reads of an epoch: of all its steps, and the state that they left."""
+    mean = jax.tree.map(lambda v: jnp.vdot(taken.sizes, v) / jnp.sum(taken.sizes), taken.metrics)
+    return EpochResult(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
+
+
+def make_piece(train_step: TrainStep, num_images: int, batch_size: int) -> Piece:
+    """A pure function `(state, run_key, images, taken, start, stop) -> (state, taken)`: a piece of an epoch.
+
+    It takes the steps start, ..., stop - 1 of the epoch over shuffled batches in which the state stands. Every image
+    counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch. However an epoch is cut into
+    pieces, its bits are the same.
+    """
+
+    def piece(
+        state: TrainState,
+        key: Key[Array, ""],
+        images: UInt8[Array, "n h w c"],
+        taken: Steps,
+        start: Int[Array, ""] | int,
+        stop: Int[Array, ""] | int,
+    ) -> tuple[TrainState, Steps]:
+        indices, weights = epoch_rows(key, state.step, num_images, batch_size)
+        return take_steps(train_step, state, key, taken, start, stop, lambda i: Batch(images[indices[i]], weights[i]))
+
+    return piece
 
 
 def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
-    """A pure function `(state, run_key, images) -> (state, result)`: a `scan` of the step over shuffled batches.
-
-    Every image counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
-    """
+    """A pure function `(state, run_key, images) -> (state, result)`: an epoch in one piece."""
+    steps, piece = steps_per_epoch(num_images, batch_size), make_piece(train_step, num_images, batch_size)
 
     def epoch(
         state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
     ) -> tuple[TrainState, EpochResult]:
-        rows = epoch_rows(key, state.step, num_images, batch_size)
-        state, steps = scan_steps(train_step, state, key, rows, lambda row: Batch(images[row[0]], row[1]))
-        return state, summarise(steps)
+        state, taken = piece(state, key, images, no_steps(state, steps), 0, steps)
+        return state, summarise(state, taken)
 
     return epoch
 
 
 def fit(
-    epoch: Epoch, state: TrainState, run: PyTree, images: UInt8[Array, "n h w c"], epochs: int
+    epoch: Epoch, state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"], epochs: int
 ) -> Iterator[tuple[TrainState, EpochResult]]:
     """Run the epochs, compiled once, and yield `(state, result)` after each.
 
-    `run` is what the epoch takes beside state and images: the run's key, or all that many runs have of their own.
     The state that was yielded is donated to the next epoch: read or save it before asking for the next.
     """
     compiled = jax.jit(epoch, donate_argnums=0)
     for _ in range(epochs):
-        state, result = compiled(state, run, images)
+        state, result = compiled(state, key, images)
         yield state, result

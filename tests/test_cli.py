@@ -196,14 +196,15 @@ def test_a_batch_larger_than_the_data_gets_one_line(tmp_path):
 def test_a_diverged_run_keeps_the_last_good_file(tmp_path, model):
     path = tmp_path / "model.npz"
     path.write_bytes(model.read_bytes())
-    result = jvae("train", *QUICK, "--learning-rate", "1e30", "--model", path, code=1)
+    result = jvae("train", *QUICK, "--learning-rate", "1e30", "--model", path, "--overwrite", code=1)
     assert "not finite at epoch 1, step" in result.stderr
     assert path.read_bytes() == model.read_bytes()
 
 
 def test_every_option_of_train_is_a_field_of_config_or_about_the_world():
     options = {parameter.name for parameter in main.commands["train"].params}
-    world = {"data_dir", "device", "model_path", "json_path"}
+    world = {"data_dir", "device", "model_path", "json_path", "resume", "overwrite", "stream"}
+    world |= {"mesh", "distributed", "coordinator", "num_processes", "process_id"}
     assert options == {field.name for field in config_fields()} | world
 
 

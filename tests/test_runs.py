@@ -16,6 +16,8 @@ from jvae.config import Config
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
 from jvae.lanes import lanes_at_a_time
+from jvae.outcomes import check_finite
+from jvae.training import Metrics, Steps
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -75,9 +77,16 @@ def test_a_run_that_is_not_there_is_named(tiny):
 
 
 def test_the_run_that_diverged_is_named():
-    bound, finite = np.array([-1.0, np.nan]), np.array([[True, True], [True, False]])
-    with pytest.raises(NonFiniteError, match=r"of the run with seed 8 are not finite at epoch 3, step 2 of 2"):
-        run.check_finite(Config(seed=7, runs=2), bound, finite, 3, np.array([True, True]))
+    fine, broken = np.zeros((2, 3)), np.array([[0, 0, 0], [0, np.nan, np.nan]])
+    config, running, everything = Config(seed=7, runs=2), np.array([True, True]), np.array([True, True])
+    metrics = Metrics(bound=broken, reconstruction=fine, kl=broken)
+    with pytest.raises(NonFiniteError, match=r"^the KL of the run with seed 8 is not finite at epoch 3, step 2 of 3"):
+        check_finite(config, Steps(metrics, fine), everything, 3, running)
+    check_finite(config, Steps(metrics, fine), everything, 3, np.array([True, False]))
+    sound = Steps(Metrics(fine, fine, fine), fine)
+    check_finite(config, sound, everything, 3, running)
+    with pytest.raises(NonFiniteError, match=r"^a parameter of the run with seed 7 is not finite at epoch 3, step 3"):
+        check_finite(config, sound, np.array([False, True]), 3, running)
 
 
 def test_seeds_stay_in_their_range():

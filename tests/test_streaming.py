@@ -79,8 +79,8 @@ def test_a_step_that_is_not_finite_is_named_across_pieces(tiny, monkeypatch):
 def test_the_command_streams(tmp_path):
     flags = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     said = [
-        CliRunner().invoke(main, ["train", *flags, how, "--model", str(tmp_path / "m.npz")])
-        for how in ("--stream", "--no-stream")
+        CliRunner().invoke(main, ["train", *flags, *how, "--model", str(tmp_path / "m.npz")])
+        for how in (["--stream"], ["--no-stream", "--overwrite"])
     ]
     assert [result.exit_code for result in said] == [0, 0]
     assert said[0].stdout == said[1].stdout

@@ -89,7 +89,7 @@ def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
     *_, together = run.train_together([cell.config for cell in found], tiny)
     assert isinstance(together[1], NonFiniteError)
-    assert "seed 0 are not finite at epoch 1" in str(together[1])
+    assert "seed 0 is not finite at epoch 1" in str(together[1])
     for i in (0, 2):
         *_, alone = run.train(found[i].config, tiny)
         jax.tree.map(np.testing.assert_array_equal, together[i].state, alone.state)

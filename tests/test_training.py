@@ -174,4 +174,4 @@ def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):
     images = jnp.ones((4, 2, 2, 1), jnp.uint8)
     _, result = make_epoch(step, 4, 4)(state, key, images)
     assert np.isfinite(result.mean.bound)
-    assert result.finite.tolist() == [False]
+    assert not result.params_finite
