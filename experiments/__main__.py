@@ -4,6 +4,7 @@ import click
 
 from experiments.baseline import baseline
 from experiments.bounds import bounds
+from experiments.faults import faults
 from experiments.hierarchical import hierarchical
 from experiments.kl import kl
 from experiments.networks import networks
@@ -20,7 +21,19 @@ def experiments() -> None:
     """The exercise sheet and the studies: each command states its question and prints its figures."""
 
 
-for command in (baseline, priors, outputs, networks, throughput, ppca, kl, hierarchical, bounds, reparametrisation):
+for command in (
+    baseline,
+    priors,
+    outputs,
+    networks,
+    throughput,
+    ppca,
+    kl,
+    hierarchical,
+    bounds,
+    reparametrisation,
+    faults,
+):
     experiments.add_command(command)
 
 if __name__ == "__main__":

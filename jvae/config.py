@@ -203,6 +203,8 @@ class ConfigField(NamedTuple):
         wanted = (int, float) if self.type is float else self.type
         if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
             raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
         if self.range is not None and not self.range.admits(value):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
 

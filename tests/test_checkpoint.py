@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import os
 import pickle
@@ -8,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from jvae import checkpoint, run
-from jvae.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, save_model, unpack
+from jvae import files, run
+from jvae.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, read_model, save_model
 from jvae.config import Config
 from jvae.errors import ModelFileError
 
@@ -52,10 +53,10 @@ def test_no_flipped_bit_goes_unseen(path):
     data = bytearray(path.read_bytes())
     for position in np.random.default_rng(0).integers(0, 8 * len(data), 300):
         data[position // 8] ^= 1 << (position % 8)
-        with pytest.raises(ValueError, match=r"damaged|not a jvae"):
-            unpack(bytes(data))
+        with pytest.raises(ValueError, match=r"damaged|not a jvae|empty"):
+            read_model(io.BytesIO(data))
         data[position // 8] ^= 1 << (position % 8)
-    unpack(bytes(data))
+    read_model(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, 100, -1, -DIGEST_LENGTH, -DIGEST_LENGTH - 1])
@@ -64,6 +65,14 @@ def test_a_truncated_file_is_refused_in_one_line(path, kept):
     with pytest.raises(ModelFileError, match=r"model\.npz: ") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def content(path):
+    """The arrays and the description in a model file."""
+    with zipfile.ZipFile(path) as archive:
+        description = json.loads(archive.read("model.json"))
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files if name != "model.json"}, description
 
 
 def reject(path, arrays, description, match):
@@ -75,7 +84,7 @@ def reject(path, arrays, description, match):
 
 
 def test_what_does_not_fit_the_configuration_is_named(path):
-    arrays, description = unpack(path.read_bytes())
+    arrays, description = content(path)
     name = "params/encoder/net/linear_0/bias"
     reject(path, {k: v for k, v in arrays.items() if k != name}, description, f"{name} is missing")
     reject(path, arrays | {"params/more": arrays[name]}, description, "params/more is not expected")
@@ -86,7 +95,7 @@ def test_what_does_not_fit_the_configuration_is_named(path):
 
 
 def test_a_bad_description_is_named(path):
-    arrays, description = unpack(path.read_bytes())
+    arrays, description = content(path)
     reject(path, arrays, {**description, "format": "other"}, "is not a jvae model file")
     reject(path, arrays, {**description, "format_version": 99}, "format version 99, this jvae reads up to 1")
     config = description["config"]
@@ -117,7 +126,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_temporary(model, path, monke
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    owner = checkpoint.Path if call == "replace" else os
+    owner = files.Path if call == "replace" else os
     monkeypatch.setattr(owner, call, full)
     with pytest.raises(ModelFileError, match=r"model\.npz: cannot be written: No space left"):
         save_model(path, model)
