@@ -245,13 +245,13 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
-    """The file's bytes."""
+    """The file's bytes: the same for the same content, for no member has a time of its own."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = b"0" * DIGEST_LENGTH  # a place of the right length
-        archive.writestr(MEMBER, json.dumps(description, indent=1))
+        archive.writestr(zipfile.ZipInfo(MEMBER), json.dumps(description, indent=1))
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as member:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     body = buffer.getbuffer()[:-DIGEST_LENGTH]
     return b"".join((body, hashlib.sha256(body).hexdigest().encode()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli_benchmark import benchmark
 from jvae.cli_options import (
     Commands,
     data_options,
@@ -128,6 +129,7 @@ def sample(
         write_figure(pictures.samples(model, seed, num_images, mean), output)
 
 
+main.add_command(benchmark)
 main.add_command(train)
 main.add_command(sweep)
 

@@ -11,6 +11,8 @@ import click
 from jvae.config import ConfigField, config_fields
 from jvae.errors import JvaeError
 
+COMPILE_CACHE = "jvae.compile_cache"
+
 
 class Commands(click.Group):
     """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
@@ -153,12 +155,31 @@ def mesh_options(command: Callable) -> Callable:
     return decorated
 
 
-device_option = click.option(
-    "--device",
-    type=click.Choice(("auto", "cpu", "gpu", "tpu")),
-    default="auto",
-    help="where to compute; auto takes the best there is",
-)
+def device_option(command: Callable) -> Callable:
+    """Where to compute, the command's `device`; and whether compiled programs are kept, which `use_device` asks."""
+
+    def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        context.meta[COMPILE_CACHE] = value
+
+    for decorate in (
+        click.option(
+            "--compile-cache/--no-compile-cache",
+            default=True,
+            expose_value=False,
+            callback=remember,
+            help="keep compiled programs, so that they start at once the next time",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(("auto", "cpu", "gpu", "tpu")),
+            default="auto",
+            help="where to compute; auto takes the best there is",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 num_samples_option = click.option(
     "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
 )

@@ -127,6 +127,9 @@ class Config:
         Range(0, 10**6),
         OnlyWith("validation", ("held-out", "test")),
     ] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"], "operands of the networks' matrix products; all else is float32"
+    ] = "float32"
     seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
     runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 
@@ -280,15 +283,17 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
 
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
     """The encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
-    from jvae import networks
+    from jvae import networks, products
 
+    product = products.float32 if config.precision == "float32" else products.bfloat16
     outputs = (2 * config.latent_dim,)
     if config.network == "mlp":
         hidden = (config.hidden_dim,) * 2
-        return networks.MLP(hidden, outputs), networks.MLP(hidden, image_shape)
+        return networks.MLP(hidden, outputs, product=product), networks.MLP(hidden, image_shape, product=product)
     if min(image_shape[:2]) < 8:
         raise ValueError(f"network is cnn: images must be at least 8x8, not {image_shape[0]}x{image_shape[1]}")
-    return networks.ConvEncoderNet(out_shape=outputs), networks.ConvDecoderNet(out_shape=image_shape)
+    product = products.float32 if config.precision == "float32" else products.bfloat16_of_columns
+    return networks.ConvEncoderNet(outputs, product), networks.ConvDecoderNet(image_shape, product)
 
 
 def build_transform(config: Config) -> "Transform":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli_options import flag, usage_error
+from jvae.cli_options import COMPILE_CACHE, flag, usage_error
 
 if TYPE_CHECKING:
     import jax
@@ -29,10 +29,13 @@ def check_output(path: Path, formats: Sequence[str] = ()) -> None:
         raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
 
 
-def use_device(name: str, hosts: tuple | None = None) -> "jax.Device":
+def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
     """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
+    from jvae.compile_cache import use_compile_cache
     from jvae.parallel import Hosts, select_device
 
+    if compile_cache and click.get_current_context().meta.get(COMPILE_CACHE, True):
+        use_compile_cache()
     return select_device(name, None if hosts is None else Hosts(*hosts))
 
 

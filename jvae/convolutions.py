@@ -12,13 +12,16 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jvae.initializers import uniform_fan_in
+from jvae.products import Product, float32
 
 TAPS = ((1, 1), (3, 0)), ((2, 1), (0, 2))
 """For the even and the odd output rows of a transposed convolution: the two (kernel row, shift of the padded input)."""
 FEW = 8
 
 
-def conv(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float[Array, "f rows columns b"]:
+def conv(
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+) -> Float[Array, "f rows columns b"]:
     """Halve an image, h x w to h//2 x w//2.
 
     y[f, r, s] = sum_{i, j, c} kernel[i, j, c, f] x[c, 2r + i - 1, 2s + j - 1], where x is 0 outside.
@@ -30,18 +33,22 @@ def conv(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float[A
     blocks = x.reshape(c, rows + 1, 2, columns + 1, 2, b).transpose(2, 4, 0, 1, 3, 5)
     views = jnp.stack([blocks[:, :, :, i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)])
     weights = kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, f)
-    return (weights.T @ views.reshape(16 * c, -1)).reshape(f, rows, columns, b)
+    return product(weights.T, views.reshape(16 * c, -1)).reshape(f, rows, columns, b)
 
 
-def conv_transpose(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float[Array, "f rows columns b"]:
+def conv_transpose(
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+) -> Float[Array, "f rows columns b"]:
     """Double an image, h x w to 2h x 2w: the transpose of `conv`.
 
     y[f, 2r + i - 1, 2s + j - 1] sums kernel[i, j, c, f] x[c, r, s] over all r, s, i, j and c that meet there.
     """
-    return scatter(x, kernel) if kernel.shape[-1] < FEW else gather(x, kernel)
+    return scatter(x, kernel, product) if kernel.shape[-1] < FEW else gather(x, kernel, product)
 
 
-def gather(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float[Array, "f rows columns b"]:
+def gather(
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+) -> Float[Array, "f rows columns b"]:
     """`conv_transpose` by output: of every 2x2 block of outputs, each sees its own 2x2 pixels of x."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -49,17 +56,19 @@ def gather(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float
     def outputs(rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]]) -> Float[Array, "f h w b"]:
         weights = jnp.concatenate([kernel[i, j] for i, _ in rows for j, _ in columns])
         views = jnp.concatenate([x[:, r : r + h, s : s + w] for _, r in rows for _, s in columns])
-        return (weights.T @ views.reshape(4 * c, -1)).reshape(f, h, w, b)
+        return product(weights.T, views.reshape(4 * c, -1)).reshape(f, h, w, b)
 
     y = jnp.stack([jnp.stack([outputs(rows, columns) for columns in TAPS], axis=3) for rows in TAPS], axis=2)
     return y.reshape(f, 2 * h, 2 * w, b)
 
 
-def scatter(x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"]) -> Float[Array, "f rows columns b"]:
+def scatter(
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+) -> Float[Array, "f rows columns b"]:
     """`conv_transpose` by input: every pixel of x adds to 4x4 outputs. It moves less memory where f is small."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     weights = kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 5, 4).reshape(16 * f, c)
-    terms = (weights @ x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
+    terms = product(weights, x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
 
     def moved(i: int, j: int) -> Float[Array, "2 2 f rows columns b"]:
         return jnp.pad(terms[i, j], ((0, 0), (0, 0), (0, 0), (i, 1 - i), (j, 1 - j), (0, 0)))
@@ -73,26 +82,29 @@ class Linear(nn.Module):
     """The affine layer kernel.T @ x + bias where the batch is the last axis, started as PyTorch starts `nn.Linear`."""
 
     features: int
+    product: Product = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c b"]) -> Float[Array, "f b"]:
         """Map every column."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(c)
-        return self.param("kernel", init, (c, f)).T @ x + self.param("bias", init, (f,))[:, None]
+        y = self.product(self.param("kernel", init, (c, f)).T, x)
+        return y + self.param("bias", init, (f,))[:, None]
 
 
 class Conv(nn.Module):
     """`conv` with a learned kernel and bias, started as PyTorch starts Conv2d: +-1/sqrt(16 c)."""
 
     features: int
+    product: Product = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:
         """Halve the image."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(16 * c)
-        y = conv(x, self.param("kernel", init, (4, 4, c, f)))
+        y = conv(x, self.param("kernel", init, (4, 4, c, f)), self.product)
         return y + self.param("bias", init, (f,))[:, None, None, None]
 
 
@@ -100,11 +112,12 @@ class ConvTranspose(nn.Module):
     """`conv_transpose` with a learned kernel and bias, started as PyTorch starts ConvTranspose2d: +-1/sqrt(16 f)."""
 
     features: int
+    product: Product = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:
         """Double the image."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(16 * f)  # PyTorch's fan-in of a transposed convolution counts the features, not c
-        y = conv_transpose(x, self.param("kernel", init, (4, 4, c, f)))
+        y = conv_transpose(x, self.param("kernel", init, (4, 4, c, f)), self.product)
         return y + self.param("bias", init, (f,))[:, None, None, None]

@@ -130,12 +130,15 @@ def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -
     return [*entries, DatasetEntry("digits", (8, 8, 1), 1541, 256, None, "scikit-learn, no download")]
 
 
+def cache_root() -> Path:
+    """The folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("JVAE_CACHE_DIR") or Path(base, "jvae")).expanduser()
+
+
 def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
     """The folder in the cache that holds the files of one data set."""
-    if cache_dir is None:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        cache_dir = Path(os.environ.get("JVAE_CACHE_DIR") or Path(base, "jvae"))
-    return Path(os.path.expanduser(cache_dir), "datasets", name)
+    return Path(cache_root() if cache_dir is None else cache_dir, "datasets", name)
 
 
 def _where(family: Family, folder: Path) -> Path | None:

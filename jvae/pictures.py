@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from matplotlib.figure import Figure
 
 from jvae import plots
+from jvae.benchmark import Measurement
 from jvae.checkpoint import ModelFile
 from jvae.config import Config, build_model, build_transform
 from jvae.datasets import Dataset
@@ -240,6 +241,15 @@ def sweep(results: Sequence[Result]) -> Figure:
             name = result.cell.name.replace("=", " ").replace(",", ", ")
             panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
     return plots.plot_sweep(panels)
+
+
+def roofline(measurements: Sequence[Measurement]) -> Figure:
+    """How near the steps of a benchmark come to the machine's peak."""
+    names = [f"{m.config.precision}, batch {m.config.batch_size}, runs {m.config.runs}" for m in measurements]
+    shares = np.array([[m.achieved, m.product_flops / m.products] for m in measurements])
+    config = measurements[0].config
+    heading = f"training step: {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
+    return plots.plot_roofline(names, shares, np.array([m.peak for m in measurements]), heading)
 
 
 def history(model: ModelFile) -> Figure:

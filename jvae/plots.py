@@ -236,6 +236,38 @@ def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
     return fig
 
 
+def plot_roofline(
+    names: list[str],
+    shares: Float[np.ndarray, "n 2"],
+    peaks: Float[np.ndarray, " n"],
+    title: str,
+) -> Figure:
+    """How near a step comes to the machine's peak: a pair of bars a measurement.
+
+    Args:
+        names: of the measurements.
+        shares: FLOP/s of the matrix products, over the whole step and over the products alone.
+        peaks: FLOP/s of a large product.
+        title: of the picture.
+    """
+    fig = figure(8, 0.55 * len(names) + 1.5)
+    ax = fig.subplots()
+    rows = np.arange(len(names))
+    ax.barh(rows - 0.18, shares[:, 1] / 1e9, 0.36, color="C0", alpha=0.45, label="the products alone, shape by shape")
+    ax.barh(rows + 0.18, shares[:, 0] / 1e9, 0.36, color="C0", label="the whole step")
+    for row, peak in zip(rows, peaks, strict=True):
+        last = "a 2048 x 2048 product" if row == 0 else None
+        ax.plot([peak / 1e9] * 2, [row - 0.42, row + 0.42], color=INK, linewidth=2, label=last)
+    ax.set_yticks(rows, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("GFLOP/s of matrix products")
+    fig.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    fig.suptitle(title, fontsize=10)
+    soften(ax)
+    return fig
+
+
 def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
     """A quantity over the epochs, nan for the runs that have stopped."""
     return np.array([record[name] for record in history], np.float64)

@@ -36,6 +36,12 @@ def test_a_model_survives_any_file_name(model, tmp_path, name):
     assert os.listdir(tmp_path) == [name]
 
 
+def test_one_content_is_one_file(model, path, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    save_model(tmp_path / "again.npz", load_model(path))
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
 def test_the_file_is_a_zip_that_numpy_reads_without_pickle(path):
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["params/encoder/net/linear_0/kernel"].shape == (64, 16)
