@@ -99,9 +99,11 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
         jax.block_until_ready((states, taken))
         return time.perf_counter() - started
 
-    take(min(num_steps, 3))
-    steps = max(1, min(num_steps, round(PIECE_SECONDS * min(num_steps, 10) / take(min(num_steps, 10)))))
-    step = timing([take(steps) / steps for _ in range(repeats)])
+    take(1)
+    few = min(num_steps - 1, 4)
+    steps = max(1, min((num_steps - 1) // 2, round(PIECE_SECONDS * few / take(few))))
+    # the difference of a long and a short piece: without the shuffle, of which an epoch has one
+    step = timing([(take(1 + steps) - take(1)) / steps for _ in range(repeats)])
     counted = step_products(config, images)
     times = {shape: time_product(shape, repeats).median for shape in counted}
     dtype = config.precision
