@@ -21,12 +21,27 @@ class GaussianPrior(nn.Module):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.loc = nn.Parameter(torch.zeros(latent_dim), requires_grad=False)
-        self.scale = nn.Parameter(torch.ones(latent_dim), requires_grad=False)
+        self.mean = nn.Parameter(torch.zeros(latent_dim), requires_grad=False)
+        self.std = nn.Parameter(torch.ones(latent_dim), requires_grad=False)
 
     def forward(self) -> td.Distribution:
         """The prior: event shape [m]."""
-        return td.Independent(td.Normal(self.loc, self.scale), 1)
+        return td.Independent(td.Normal(self.mean, self.std), 1)
+
+
+class MoGPrior(nn.Module):
+    """p(z), a mixture of Gaussians with learned weights, means and standard deviations."""
+
+    def __init__(self, latent_dim: int, num_components: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.means = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.log_stds = nn.Parameter(torch.zeros(num_components, latent_dim))
+
+    def forward(self) -> td.Distribution:
+        """The prior: event shape [m]."""
+        components = td.Independent(td.Normal(self.means, torch.exp(self.log_stds)), 1)
+        return td.MixtureSameFamily(td.Categorical(logits=self.logits), components)
 
 
 class GaussianEncoder(nn.Module):
@@ -34,11 +49,11 @@ class GaussianEncoder(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.encoder_net = net
 
     def forward(self, x: torch.Tensor) -> td.Distribution:
         """The posterior: batch shape [b], event shape [m]."""
-        loc, log_scale = torch.chunk(self.net(x), 2, dim=-1)
+        loc, log_scale = torch.chunk(self.encoder_net(x), 2, dim=-1)
         return td.Independent(td.Normal(loc, torch.exp(log_scale)), 1)
 
 
@@ -47,17 +62,33 @@ class BernoulliDecoder(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.decoder_net = net
 
     def forward(self, z: torch.Tensor) -> td.Distribution:
         """The output distribution: batch shape [b], event shape [h, w]."""
-        return td.Independent(td.Bernoulli(logits=self.net(z)), 2)
+        return td.Independent(td.Bernoulli(logits=self.decoder_net(z)), 2)
+
+
+class ContinuousBernoulliDecoder(BernoulliDecoder):
+    """p(x|z), a density on [0, 1], from a network z -> logits."""
+
+    def forward(self, z: torch.Tensor) -> td.Distribution:
+        """The output distribution."""
+        return td.Independent(td.ContinuousBernoulli(logits=self.decoder_net(z)), 2)
+
+
+class GaussianDecoder(BernoulliDecoder):
+    """p(x|z) with a fixed standard deviation, from a network z -> mean."""
+
+    def forward(self, z: torch.Tensor, std: float = 0.3) -> td.Distribution:
+        """The output distribution."""
+        return td.Independent(td.Normal(self.decoder_net(z), std), 2)
 
 
 class VAE(nn.Module):
     """The exercise's model, with its ELBO as mean over the batch."""
 
-    def __init__(self, prior: GaussianPrior, decoder: BernoulliDecoder, encoder: GaussianEncoder) -> None:
+    def __init__(self, prior: nn.Module, decoder: BernoulliDecoder, encoder: GaussianEncoder) -> None:
         super().__init__()
         self.prior, self.decoder, self.encoder = prior, decoder, encoder
 

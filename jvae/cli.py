@@ -19,6 +19,7 @@ from jvae.cli_options import (
     num_samples_option,
     run_option,
 )
+from jvae.cli_pytorch import export_pytorch, import_pytorch
 from jvae.cli_sweep import sweep
 from jvae.cli_train import train
 from jvae.config import Config
@@ -129,9 +130,8 @@ def sample(
         write_figure(pictures.samples(model, seed, num_images, mean), output)
 
 
-main.add_command(benchmark)
-main.add_command(train)
-main.add_command(sweep)
+for command in (benchmark, export_pytorch, import_pytorch, sweep, train):
+    main.add_command(command)
 
 
 @main.group()

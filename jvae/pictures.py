@@ -253,5 +253,11 @@ def roofline(measurements: Sequence[Measurement]) -> Figure:
 
 
 def history(model: ModelFile) -> Figure:
-    """The bound and its parts over the epochs of training."""
+    """The bound and its parts over the epochs of training.
+
+    Raises:
+        JvaeError: there was none, as with imported weights.
+    """
+    if not model.history:
+        raise JvaeError("the model has no history: no epoch of it was trained here")
     return plots.plot_history(model.history, f"training: {title(model.config)}")

@@ -33,7 +33,7 @@ def reference(seed: int, latent_dim: int = 4, hidden_dim: int = 24, b: int = 5) 
         densities["elbo"] = torch.mean(densities["log_px_z"] - densities["kl"])
     weights = {}
     for part in ("encoder", "decoder"):
-        linear = [layer for layer in getattr(model, part).net if isinstance(layer, torch.nn.Linear)]
+        linear = [layer for layer in getattr(getattr(model, part), f"{part}_net") if isinstance(layer, torch.nn.Linear)]
         for i, layer in enumerate(linear):
             weights |= {f"{part}_{i}_weight": layer.weight.detach(), f"{part}_{i}_bias": layer.bias.detach()}
     tensors = {"x": x, "noise": noise, **weights, **densities}

@@ -10,10 +10,10 @@ FILES = sorted((ROOT / "jvae").glob("*.py"))
 NO_MODEL = {"encoders", "decoders", "priors", "networks", "vae", "config", "lanes", "run"}
 # a heavy third party -> the files that may import it
 CONFINED = {
-    "click": {"cli", "cli_benchmark", "cli_options", "cli_sweep", "cli_train", "console"},
+    "click": {"cli", "cli_benchmark", "cli_pytorch", "cli_options", "cli_sweep", "cli_train", "console"},
     "matplotlib": {"plots", "pictures", "console"},
     "sklearn": {"latents", "datasets"},
-    "torch": {"pytorch"},
+    "torch": {"pytorch", "cli_pytorch"},
     "tensorflow_datasets": {"tfds"},
     "grain": {"streaming"},
     "distrax": {"encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents"},

@@ -106,7 +106,10 @@ def with_weights(stored) -> tuple:
         "params": {
             part: {
                 "net": {
-                    f"linear_{i}": {"kernel": stored[f"{part}_{i}_weight"].T, "bias": stored[f"{part}_{i}_bias"]}
+                    f"linear_{i}": {
+                        "kernel": jnp.asarray(stored[f"{part}_{i}_weight"].T),
+                        "bias": jnp.asarray(stored[f"{part}_{i}_bias"]),
+                    }
                     for i in range(3)
                 }
             }
