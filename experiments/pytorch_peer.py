@@ -93,10 +93,11 @@ class VAE(nn.Module):
         self.prior, self.decoder, self.encoder = prior, decoder, encoder
 
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
-        """Mean over the batch of the one-draw ELBO with the closed-form KL, in nats."""
-        q = self.encoder(x)
+        """Mean over the batch of the one-draw ELBO, with the closed-form KL where there is one, in nats."""
+        q, p = self.encoder(x), self.prior()
         z = q.rsample()
-        return torch.mean(self.decoder(z).log_prob(x) - td.kl_divergence(q, self.prior()), dim=0)
+        kl = q.log_prob(z) - p.log_prob(z) if isinstance(self.prior, MoGPrior) else td.kl_divergence(q, p)
+        return torch.mean(self.decoder(z).log_prob(x) - kl, dim=0)
 
 
 def build_vae(latent_dim: int, network: str = "mlp", validate: bool | None = None) -> VAE:

@@ -1,4 +1,4 @@
-"""Training as pure functions: a step, an epoch that scans over it, and the loop over epochs.
+"""Training as pure functions: a step, a piece of an epoch that loops over it, and the loop over epochs.
 
 A run is a function of its key alone: the step's noise comes from `fold_in(key, step)` and the epoch's shuffle from
 `fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run goes on exactly where it stopped.
