@@ -96,7 +96,8 @@ def plot_prior(
         order = np.random.default_rng(0).permutation(len(labels))
         index = np.searchsorted(classes, labels)
         points = coordinates[order]
-        ax.scatter(points[:, 0], points[:, 1], s=2, c=np.array(colours)[index[order]], alpha=0.5, linewidths=0)
+        size = float(np.clip(20_000 / len(labels), 2, 20))
+        ax.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[index[order]], alpha=0.5, linewidths=0)
         for c, colour in zip(classes, colours, strict=True):
             ax.scatter([], [], s=40, color=colour, label=str(c))
         if marks is not None:
@@ -196,12 +197,12 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
     epochs = [record["epoch"] for record in history]
     names = {"bound": "bound", "reconstruction": "reconstruction  log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
     for ax, (name, label), colour in zip(fig.subplots(1, 3), names.items(), ("C0", "C2", "C3"), strict=True):
-        style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3, "alpha": 0.8}
-        ax.plot(epochs, values_of(history, name), **style)
+        style: dict[str, Any] = {"marker": "o" if len(epochs) <= 30 else None, "markersize": 3, "alpha": 0.8}
+        ax.plot(epochs, values_of(history, name), color=colour, **style)
         if name == "bound" and "validation" in history[0]:
-            ax.plot(epochs, values_of(history, "validation"), **style, linestyle="--")
+            ax.plot(epochs, values_of(history, "validation"), color="C1", **style, linestyle="--")
             ax.plot([], [], color=colour, label="training")
-            ax.plot([], [], color=colour, linestyle="--", label="validation")
+            ax.plot([], [], color="C1", linestyle="--", label="validation")
             ax.legend(frameon=False, fontsize=8)
         ax.set_title(label, fontsize=10)
         ax.set_xlabel("epoch")
