@@ -7,6 +7,7 @@ from experiments.bounds import bounds
 from experiments.faults import faults
 from experiments.hierarchical import hierarchical
 from experiments.kl import kl
+from experiments.mirror import mirror
 from experiments.networks import networks
 from experiments.outputs import outputs
 from experiments.ppca import ppca
@@ -33,6 +34,7 @@ for command in (
     bounds,
     reparametrisation,
     faults,
+    mirror,
 ):
     experiments.add_command(command)
 
