@@ -85,3 +85,11 @@ def test_every_public_name_has_a_docstring(path):
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name
+
+
+def test_every_experiment_is_a_command():
+    """But for the PyTorch peer, which is a process of its own."""
+    from experiments.__main__ import experiments
+
+    files = [path for path in (ROOT / "experiments").glob("*.py") if "@click.command" in path.read_text()]
+    assert {path.stem for path in files} - {"pytorch_peer"} == set(experiments.commands)
