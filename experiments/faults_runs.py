@@ -111,7 +111,7 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
 
     moments, cache = random.Random(number), folder / "cache"
     whole, path = folder / "whole.npz", folder / "model.npz"
-    duration_of(whole, cache)
+    start_training(whole, cache=cache).communicate()
     for i in range(max(2, round(20 * share))):
         process = start_training(path, cache=cache)
         wait_for_epoch(process, moments.randrange(80))
