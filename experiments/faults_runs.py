@@ -210,12 +210,13 @@ def bad_command_lines(folder: Path, share: float) -> Iterator[str]:
 
 def wrong_lines() -> list[list[str]]:
     """Command lines each of which breaks one rule of Config."""
+    from jvae.cli_options import flag
     from jvae.config import config_fields
 
     lines = []
     for field in config_fields():
-        option = "--" + field.name.replace("_", "-")
-        enabled = [word for rule in field.needs for word in (f"--{rule.name.replace('_', '-')}", str(rule.values[0]))]
+        option = flag(field.name)
+        enabled = [word for rule in field.needs for word in (flag(rule.name), str(rule.values[0]))]
         if field.type is bool:
             lines.append([f"--no-{option[2:]}"])  # which needs another output
             continue

@@ -7,6 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
+from experiments.comparison import mean_and_sd
+from jvae.cli_pytorch import need_torch
 from jvae.config import Config
 
 
@@ -34,10 +36,7 @@ def mirror(
     Both train the exercise's model on MNIST from so many seeds. PyTorch's weights are then imported, so that one
     estimator judges both. Needs the extra `pytorch`.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise click.ClickException("PyTorch is not installed: pip install 'jvae[pytorch]'") from error
+    need_torch()
     from jvae.datasets import load_dataset
     from jvae.evaluation import spread
 
@@ -51,9 +50,8 @@ def mirror(
         one, other = spread(ours), spread(theirs)
         difference = one.mean - other.mean
         noise = float(np.hypot(one.standard_error, other.standard_error))
-        cells = [f"{found.mean:.2f} ± {found.standard_deviation:.2f}" for found in (one, other)]
-        cells += [f"{difference:+.2f} ± {noise:.2f}", f"{abs(difference) / noise:.1f}"]
-        click.echo(f"| {' | '.join([prior, *cells])} |")
+        cells = [prior, mean_and_sd(ours), mean_and_sd(theirs), f"{difference:+.2f} ± {noise:.2f}"]
+        click.echo(f"| {' | '.join(cells)} | {abs(difference) / noise:.1f} |")
         results[prior] = {"jvae": ours, "pytorch": theirs, "difference": difference, "standard_error": noise}
     if json_path is not None:
         json_path.write_text(json.dumps(results, indent=2) + "\n")

@@ -12,6 +12,8 @@ from typing import Any
 import click
 import numpy as np
 
+from jvae.cli_pytorch import need_torch
+
 OURS = ("jvae", "jvae-bfloat16", "step-by-step")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
@@ -43,10 +45,7 @@ def throughput(
     All train the same network on MNIST with the same batches and optimizer, one epoch each in turn. Needs the extra
     `pytorch`.
     """
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise click.ClickException("PyTorch is not installed: pip install 'jvae[pytorch]'") from error
+    need_torch()
     if whole:
         whole_processes(rounds, latent_dim, batch_size)
         return

@@ -84,7 +84,7 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
     config = replace(config, epochs=1)
     num_steps = steps_per_epoch(len(images), config.batch_size)
     lanes = lanes_of([config])
-    states, resident = init_states(config, lanes, images), jnp.asarray(images)
+    states, resident = init_states(config, lanes, images, np.arange(len(images))), jnp.asarray(images)
     at_a_time = lanes_at_a_time(config.runs, jax.default_backend())
     piece = make_piece_of_lanes(config, images.shape[1:], len(images), at_a_time, None)
     record = no_steps(states, num_steps)
@@ -128,8 +128,8 @@ def timing(seconds: list[float]) -> Timing:
 def one_step(config: Config, images: np.ndarray) -> tuple[Callable, tuple]:
     """A single run's step, and arguments for it."""
     lanes = lanes_of([replace(config, runs=1)])
-    lane = jax.tree.map(lambda leaf: leaf[0], lanes)
-    state = jax.tree.map(lambda leaf: leaf[0], init_states(replace(config, runs=1), lanes, images))
+    states = init_states(replace(config, runs=1), lanes, images, np.arange(len(images)))
+    lane, state = jax.tree.map(lambda leaf: leaf[0], (lanes, states))
     step_of = make_step_of(config, images.shape[1:], steps_per_epoch(len(images), config.batch_size), None)
     batch = Batch(jnp.asarray(images[: config.batch_size]), jnp.ones(config.batch_size))
     return lambda state, key, batch: step_of(lane)(state, key, batch), (state, lane.key, batch)

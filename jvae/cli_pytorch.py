@@ -55,7 +55,7 @@ def import_pytorch(
     data = open_dataset(dataset, data_dir)
     weights, shape = load_state_dict(source), data.train_images.shape[1:]
     try:
-        config = infer_config(weights, shape, **fields)
+        config = infer_config(weights, **fields)
         model = model_from_weights(weights, config, shape, data.fingerprint)
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
@@ -82,9 +82,8 @@ def export_pytorch(target: Path, model_path: Path, run: int) -> None:
     need_torch()
     from jvae.checkpoint import load_model
     from jvae.pytorch import count_weights, export_weights, save_state_dict
-    from jvae.report import write_file
     from jvae.run import select_run
 
     weights = export_weights(select_run(load_model(model_path), run))
-    save_state_dict(target, weights, write_file)
+    save_state_dict(target, weights)
     click.echo(f"wrote {target}: {len(weights)} tensors, {count_weights(weights):,} numbers")

@@ -1,5 +1,6 @@
 """`jvae sweep`: the command of `jvae.sweep`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def sweep(
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     results: list[Result] = []
-    batch_size = min(cell.config.batch_size for cell in cells)
-    for result in run_sweep(cells, dataset, output, lambda runs: use_mesh(mesh, runs, batch_size), report):
+    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), report):
         results.append(result)
         report(
             f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "

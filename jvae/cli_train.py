@@ -64,7 +64,7 @@ def train(
         raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     backend = use_device(device, hosts)
     report = reporter()
-    from jvae.parallel import is_first_process
+    from jvae.parallel import agree, is_first_process
 
     first = is_first_process()
     known = None
@@ -79,7 +79,7 @@ def train(
     from jvae import run
     from jvae.checkpoint import save_model
     from jvae.files import sweep_temporaries
-    from jvae.interruption import interruptible
+    from jvae.interruption import interruptible, name_of
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     if first:
@@ -115,9 +115,9 @@ def train(
             except NonFiniteError as error:
                 left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
                 raise NonFiniteError(f"{error}{left}") from error
-    if interruption:
-        report(f"stopped by {interruption.name}: go on with `jvae train --resume --model {model_path}`")
-        context.exit(interruption.exit_code)
+    if code := agree(interruption.exit_code):
+        report(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
+        context.exit(code)
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:

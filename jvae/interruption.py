@@ -18,11 +18,6 @@ class Interruption:
         return self.signal is not None
 
     @property
-    def name(self) -> str:
-        """The signal's name."""
-        return "nothing" if self.signal is None else self.signal.name
-
-    @property
     def exit_code(self) -> int:
         """By custom, 128 and the signal's number."""
         return 0 if self.signal is None else EXIT_CODES[self.signal]
@@ -34,6 +29,11 @@ class Interruption:
         """
         self.signal = signal.Signals(number)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def name_of(exit_code: int) -> str:
+    """The signal that an exit code stands for."""
+    return next(number.name for number, code in EXIT_CODES.items() if code == exit_code)
 
 
 @contextlib.contextmanager

@@ -71,16 +71,15 @@ def lanes_at_a_time(lanes: int, backend: str) -> int:
 
 
 def init_states(
-    config: Config, lanes: Lane, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"] | None = None
+    config: Config, lanes: Lane, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"]
 ) -> TrainState:
-    """The untrained state of every lane; `kept` says which of the images are trained on, if not all.
+    """The untrained state of every lane; `kept` says which of the images are trained on.
 
     Raises:
         ValueError: the network cannot take the images, or there are fewer of them than pseudo-inputs.
     """
     model = build_model(config, images.shape[1:])
-    count = len(images) if kept is None else len(kept)
-    optimizer = build_optimizer(config, steps_per_epoch(count, config.batch_size))
+    optimizer = build_optimizer(config, steps_per_epoch(len(kept), config.batch_size))
     init = partial(init_state, model, optimizer, image_shape=images.shape[1:])
     states = jax.jit(partial(jax.lax.map, lambda key: init(key=key)))(lanes.init_key)
     if config.pseudo_inputs == "data":
@@ -94,7 +93,7 @@ def chosen_images(
     key: Key[Array, ""],
     transform: Transform,
     images: UInt8[np.ndarray, "n h w c"],
-    kept: Int[np.ndarray, " k"] | None,
+    kept: Int[np.ndarray, " m"],
     count: int,
 ) -> Float[Array, "k h w c"]:
     """Different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
@@ -102,12 +101,11 @@ def chosen_images(
     Raises:
         ValueError: there are fewer images than pseudo-inputs.
     """
-    available = len(images) if kept is None else len(kept)
-    if count > available:
-        raise ValueError(f"num_components is {count}: must be at most the number of training images, {available}")
+    if count > len(kept):
+        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(kept)}")
     choice_key, transform_key = jax.random.split(key)
-    chosen = np.asarray(jax.random.choice(choice_key, available, (count,), replace=False))
-    return transform(transform_key, jnp.asarray(images[chosen if kept is None else kept[chosen]]))
+    chosen = np.asarray(jax.random.choice(choice_key, len(kept), (count,), replace=False))
+    return transform(transform_key, jnp.asarray(images[kept[chosen]]))
 
 
 def with_pseudo_inputs(states: TrainState, pseudo_inputs: Float[Array, "r k h w c"]) -> TrainState:

@@ -49,9 +49,11 @@ def outcomes(
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
     for progress in advances:
-        states, taken = fetch(progress.states), jax.device_get(fetch(progress.taken))
+        taken, results = jax.device_get(fetch(progress.taken)), None
         finished = progress.done == taken.sizes.shape[1]
-        results = jax.device_get(results_of(states, taken)) if finished else None
+        if finished:
+            states = fetch(progress.states)
+            results = jax.device_get(results_of(states, taken))
         running = selection.running
         for i, job in enumerate(jobs):
             mine = taken_by(job, taken)
@@ -77,7 +79,7 @@ def outcomes(
                     job.history.append({"epoch": progress.epoch, **record, "seconds": seconds})
         ending = bool(agree(int(interrupted()))) or not selection.running.any()
         if finished or ending:
-            here = progress._replace(states=states, taken=taken)
+            here = progress._replace(states=states if finished else fetch(progress.states), taken=taken)
             yield [failed.get(i) or model_of(job, selection, here, dataset) for i, job in enumerate(jobs)]
         if ending:
             return

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jvae.parallel import agree
 from jvae.training import Steps, TrainState
@@ -28,9 +29,7 @@ class Progress(NamedTuple):
 Advance = Callable[[TrainState, Steps, int, int], tuple[TrainState, Steps]]
 
 
-def advance(
-    take: Advance, progress: Progress, epochs: int, no_steps: Callable[[TrainState], Steps]
-) -> Iterator[Progress]:
+def advance(take: Advance, progress: Progress, epochs: int) -> Iterator[Progress]:
     """Go on to the end of the last epoch, and yield the progress after every piece.
 
     The first piece is short, and the later ones take about PIECE_SECONDS: nothing that a training does depends on where
@@ -40,13 +39,12 @@ def advance(
         take: `(states, taken, start, stop) -> (states, taken)`: an epoch's steps start, ..., stop - 1.
         progress: where to begin.
         epochs: the number of the last one.
-        no_steps: the states -> an empty record of an epoch.
     """
     states, epoch, done, taken = progress
     num_steps, length = taken.sizes.shape[-1], FIRST_STEPS
     while epoch < epochs or done < num_steps:
         if done == num_steps:
-            epoch, done, taken = epoch + 1, 0, no_steps(states)
+            epoch, done, taken = epoch + 1, 0, jax.tree.map(jnp.zeros_like, taken)
         stop = min(num_steps, done + length)
         began = time.perf_counter()
         states, taken = jax.block_until_ready(take(states, taken, done, stop))

@@ -10,7 +10,6 @@ import math
 import pickle
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jvae.checkpoint import ModelFile, current_versions
-from jvae.config import Config, build_model, build_optimizer
+from jvae.checkpoint import ModelFile, current_versions, state_shapes
+from jvae.config import Config, build_optimizer
 from jvae.errors import ModelFileError
 from jvae.priors import LOG_SCALE_LIMIT, bounded
-from jvae.training import TrainState, init_state
+from jvae.report import write_file
+from jvae.training import TrainState
 
 Weights = dict[str, np.ndarray]
 IGNORED = "decoder.std"  # the exercise's decoder has it, and uses it nowhere
@@ -100,9 +100,8 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
         ModelFileError: naming every array that is missing, unexpected or of another shape.
     """
     check_bridge(config)
-    shapes = parameter_shapes(config, image_shape)
     found = canonical(weights, config.network)
-    wanted = wanted_shapes(config, shapes)
+    wanted = wanted_shapes(config, state_shapes(config, image_shape).params["params"])
     optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is not expected" for name in found.keys() - wanted.keys() - optional]
@@ -143,12 +142,6 @@ def check_bridge(config: Config) -> None:
         raise ModelFileError(f"runs is {config.runs}: choose one with --run")
 
 
-def parameter_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree:
-    """The shapes of a model's parameters."""
-    model, optimizer = build_model(config, image_shape), build_optimizer(config, 1)
-    return jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape)).params["params"]
-
-
 def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
     """The names and shapes of the state dict of a configuration."""
     wanted = {}
@@ -176,15 +169,11 @@ def canonical(weights: Weights, network: str) -> Weights:
         found = [name.removesuffix(".weight") for name in weights if re.fullmatch(rf"{part}\..*\.weight", name)]
         if len(found) == len(layers):
             stems |= dict(zip(found, layers, strict=True))
-    return {".".join((stems.get(stem, stem), kind)): array for (stem, kind), array in split_names(weights)}
+    parts = {name: name.rpartition(".") for name in weights}
+    return {f"{stems.get(stem, stem)}.{kind}": weights[name] for name, (stem, _, kind) in parts.items()}
 
 
-def split_names(weights: Weights) -> list[tuple[tuple[str, str], np.ndarray]]:
-    """The arrays with their names split before the last dot."""
-    return [((name.rpartition(".")[0], name.rpartition(".")[2]), array) for name, array in weights.items()]
-
-
-def infer_config(weights: Weights, image_shape: tuple[int, ...], **fields: Any) -> Config:
+def infer_config(weights: Weights, **fields: Any) -> Config:
     """The configuration that a state dict speaks of; what it cannot tell, such as the output, comes as fields.
 
     Raises:
@@ -244,13 +233,17 @@ def load_state_dict(path: Path) -> Weights:
     return weights
 
 
-def save_state_dict(path: Path, weights: Weights, write: Callable[[Path, bytes], None]) -> None:
-    """Write a state dict that `model.load_state_dict(torch.load(path))` takes."""
+def save_state_dict(path: Path, weights: Weights) -> None:
+    """Write a state dict that `model.load_state_dict(torch.load(path))` takes.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
     import torch
 
     buffer = io.BytesIO()
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, buffer)
-    write(path, buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def count_weights(weights: Weights) -> int:

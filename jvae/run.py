@@ -30,7 +30,7 @@ from jvae.parallel import RUNS, place
 from jvae.progress import Advance, Progress, advance
 from jvae.selection import first_selection
 from jvae.streaming import fits_in_memory, streamed
-from jvae.training import Piece, Steps, TrainState, no_steps, steps_per_epoch
+from jvae.training import Piece, no_steps, steps_per_epoch
 
 
 def train(
@@ -93,8 +93,7 @@ def train_together(
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(LANE_FIELDS)}")
     kept, _ = split_rows(config, len(images))
-    count = len(images) if kept is None else len(kept)
-    num_steps = steps_per_epoch(count, config.batch_size)
+    num_steps = steps_per_epoch(len(kept), config.batch_size)
     lanes = lanes_of(configs)
     if resume is None:
         states = init_states(config, lanes, images, kept)
@@ -110,17 +109,16 @@ def train_together(
     at_a_time = lanes_at_a_time(len(lanes.learning_rate), jax.default_backend())
     shape = images.shape[1:]
     if not fits_in_memory(images.nbytes) if stream is None else stream:
-        of_batches = make_piece_of_batches(config, shape, count, at_a_time, mesh)
+        of_batches = make_piece_of_batches(config, shape, len(kept), at_a_time, mesh)
         take = streamed(of_batches, lanes, images, kept, config.batch_size, mesh)
     else:
-        piece = make_piece_of_lanes(config, shape, count, at_a_time, mesh)
-        take = resident(piece, place(lanes, mesh, RUNS), place(images if kept is None else images[kept], mesh))
-
-    def record(states: TrainState) -> Steps:
-        return place(no_steps(states, num_steps), mesh, RUNS)
+        piece = make_piece_of_lanes(config, shape, len(kept), at_a_time, mesh)
+        take = resident(
+            piece, place(lanes, mesh, RUNS), place(images if len(kept) == len(images) else images[kept], mesh)
+        )
 
     placed = progress._replace(states=place(progress.states, mesh, RUNS), taken=place(progress.taken, mesh, RUNS))
-    advances = advance(take, placed, config.epochs, record)
+    advances = advance(take, placed, config.epochs)
     return outcomes(jobs, dataset, images_for_validation(config, dataset), advances, selection, interrupted)
 
 
@@ -130,8 +128,8 @@ def resident(piece: Piece, lanes: Lane, images: UInt8[Array, "n h w c"]) -> Adva
     return lambda states, taken, start, stop: compiled(states, lanes, images, taken, start, stop)
 
 
-def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"] | None, Int[np.ndarray, " v"] | None]:
-    """The training images that are trained on, None for all, and those that are held out to judge the epochs.
+def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " v"] | None]:
+    """Which of the training images are trained on, and which are held out to judge the epochs, if any.
 
     Held-out images are chosen at random, the same for every seed and run.
 
@@ -139,7 +137,7 @@ def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"] |
         ValueError: the share that is held out is no image, or all.
     """
     if config.validation != "held-out":
-        return None, None
+        return np.arange(num_images), None
     count = round(config.held_out * num_images)
     if not 0 < count < num_images:
         raise ValueError(f"held_out is {config.held_out:g}: of {num_images} training images that is {count}")

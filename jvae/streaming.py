@@ -7,7 +7,7 @@ only the images of its own runs and its own part of each batch.
 import math
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -45,7 +45,7 @@ def streamed(
     piece: Callable[..., tuple[TrainState, Steps]],
     lanes: Lane,
     images: np.ndarray,
-    kept: Int[np.ndarray, " n"] | None,
+    kept: Int[np.ndarray, " n"],
     batch_size: int,
     mesh: Mesh | None,
 ) -> Advance:
@@ -55,20 +55,25 @@ def streamed(
         piece: of `make_piece_of_batches`.
         lanes: what the runs have of their own.
         images: uint8[n, h, w, c], such as a memory-mapped file.
-        kept: the images that are trained on; all of them for None.
+        kept: which of them are trained on.
         batch_size: b.
         mesh: where the lanes and the batches are spread, if they are.
     """
-    num_images = len(images) if kept is None else len(kept)
-    rows_of = jax.jit(jax.vmap(partial(epoch_rows, num_images=num_images, batch_size=batch_size)))
+    shuffle = jax.jit(jax.vmap(partial(epoch_rows, num_images=len(kept), batch_size=batch_size), in_axes=(0, None)))
     compiled = jax.jit(piece, donate_argnums=0)
     placed = place(lanes, mesh, RUNS)
+    num_steps = steps_per_epoch(len(kept), batch_size)
     step_bytes = len(lanes.learning_rate) * batch_size * math.prod(images.shape[1:])
-    length = max(1, min(steps_per_epoch(num_images, batch_size), PIECE_BYTES // step_bytes))
+    length = max(1, min(num_steps, PIECE_BYTES // step_bytes))
+
+    @lru_cache(maxsize=1)
+    def rows_of(epoch: int) -> Rows:
+        indices, weights = map(np.asarray, shuffle(lanes.key, jnp.int32(epoch * num_steps)))
+        return Rows(kept[indices], weights)
 
     def take(states: TrainState, taken: Steps, start: int, stop: int) -> tuple[TrainState, Steps]:
-        indices, weights = (np.asarray(part)[:, start:stop] for part in rows_of(lanes.key, fetch(states.step)))
-        rows = Rows(indices if kept is None else kept[indices], weights)
+        whole = rows_of(int(fetch(states.step)[0]) // num_steps)
+        rows = Rows(*(part[:, start:stop] for part in whole))
         for (first, last), batches in read_ahead(Pieces(images, rows, length, mesh)):
             states, taken = compiled(states, placed, batches, taken, start + first, start + first, start + last)
         return states, taken

@@ -90,9 +90,9 @@ def cells_of(common: dict[str, Any], grid: Grid) -> list[Cell]:
 
 def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
     """The fields without those that mean something only beside other values than these."""
-    kept = dict(values)
-    for field in config_fields():  # a field's rules speak of earlier fields
-        defaults = {f.name: f.default for f in config_fields()}
+    fields, kept = config_fields(), dict(values)
+    defaults = {field.name: field.default for field in fields}
+    for field in fields:  # a field's rules speak of earlier fields
         if any(kept.get(rule.name, defaults[rule.name]) not in rule.values for rule in field.needs):
             kept.pop(field.name, None)
     return kept
@@ -105,7 +105,7 @@ def groups_of(cells: Sequence[Cell]) -> list[list[Cell]]:
     groups: list[list[Cell]] = []
     for cell in cells:
         for group in groups:
-            if share_a_program(group[0].config, cell.config) and group[0].config.runs == cell.config.runs:
+            if share_a_program(group[0].config, cell.config):
                 group.append(cell)
                 break
         else:
@@ -117,7 +117,7 @@ def run_sweep(
     cells: Sequence[Cell],
     dataset: "Dataset",
     folder: Path,
-    mesh_of: Callable[[int], "Mesh | None"] = lambda runs: None,
+    mesh_of: Callable[[int, int], "Mesh | None"] = lambda runs, batch_size: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Result]:
     """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
@@ -128,7 +128,7 @@ def run_sweep(
         cells: of `cells_of`.
         dataset: of all cells.
         folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
-        mesh_of: the number of lanes -> the mesh to spread them over.
+        mesh_of: the number of lanes and the batch size -> the mesh to spread them over.
         report: called with a line of progress now and then.
 
     Raises:
@@ -146,7 +146,7 @@ def train_group(
     cells: list[Cell],
     dataset: "Dataset",
     folder: Path,
-    mesh_of: Callable[[int], "Mesh | None"],
+    mesh_of: Callable[[int, int], "Mesh | None"],
     report: Callable[[str], None],
 ) -> Iterator[Result]:
     """Train cells that share a program, and write and yield their results."""
@@ -160,7 +160,7 @@ def train_group(
     epoch = 0
     models: Sequence[ModelFile | Exception] = []
     try:
-        mesh = mesh_of(config.runs * len(cells))
+        mesh = mesh_of(config.runs * len(cells), config.batch_size)
         for models in train_together([cell.config for cell in cells], dataset, mesh):  # noqa: B007  the last ones are finished below
             epoch += 1
             report(f"{names}: epoch {epoch}/{config.epochs}")

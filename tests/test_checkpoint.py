@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.faults_files import content_of
 from jvae import files, run
 from jvae.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, read_model, save_model
 from jvae.config import Config
@@ -73,14 +74,6 @@ def test_a_truncated_file_is_refused_in_one_line(path, kept):
     assert "\n" not in str(caught.value)
 
 
-def content(path):
-    """The arrays and the description in a model file."""
-    with zipfile.ZipFile(path) as archive:
-        description = json.loads(archive.read("model.json"))
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files if name != "model.json"}, description
-
-
 def reject(path, arrays, description, match):
     """A file with a good digest, but with content that does not fit, is refused with the reason."""
     path.write_bytes(pack(arrays, description))
@@ -90,7 +83,7 @@ def reject(path, arrays, description, match):
 
 
 def test_what_does_not_fit_the_configuration_is_named(path):
-    arrays, description = content(path)
+    arrays, description = content_of(path)
     name = "params/encoder/net/linear_0/bias"
     reject(path, {k: v for k, v in arrays.items() if k != name}, description, f"{name} is missing")
     reject(path, arrays | {"params/more": arrays[name]}, description, "params/more is not expected")
@@ -101,7 +94,7 @@ def test_what_does_not_fit_the_configuration_is_named(path):
 
 
 def test_a_bad_description_is_named(path):
-    arrays, description = content(path)
+    arrays, description = content_of(path)
     reject(path, arrays, {**description, "format": "other"}, "is not a jvae model file")
     reject(path, arrays, {**description, "format_version": 99}, "format version 99, this jvae reads up to 1")
     config = description["config"]
