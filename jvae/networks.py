@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -107,5 +108,7 @@ class ConvDecoderNet(nn.Module):
         h = nn.relu(Linear(HIDDEN, self.product, name="linear_0")(z.T))
         h = nn.relu(Linear(math.prod(start), self.product, name="linear_1")(h)).reshape(*start, z.shape[0])
         h = nn.relu(ConvTranspose(CHANNELS[0], self.product, name="conv_transpose_0")(h))
-        h = ConvTranspose(channels, self.product, name="conv_transpose_1")(h)
-        return h[:, :height, :width].transpose(3, 1, 2, 0)
+        h = ConvTranspose(channels, self.product, name="conv_transpose_1")(h)[:, :height, :width]
+        # written out once: without the barrier every use of the image would walk across memory to transpose it anew
+        images = jax.lax.optimization_barrier(h.reshape(-1, z.shape[0]).T)
+        return images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
