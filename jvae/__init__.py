@@ -32,6 +32,7 @@ The map, from the mathematics outwards:
     run             train: Config and data in, a model file an epoch out
     sweep           every combination of a grid's values
     benchmark       a step's speed, its products and the machine's peak
+    profile         which part of a step takes which share of its time
     pytorch         to and from the exercise's state dict
     interruption    signals, as a question that a training asks
     compile_cache   programs that were compiled once

@@ -75,8 +75,20 @@ class Measurement(NamedTuple):
         return self.product_flops / self.step.median
 
 
-def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
-    """Time the training step of a configuration on images uint8[n, h, w, c].
+class CompiledPiece(NamedTuple):
+    """A piece of an epoch, ready to be taken again and again."""
+
+    program: str
+    """What the compiler made of it, as text."""
+    compile_seconds: float
+    take: Callable[[int], float]
+    """Takes so many of an epoch's steps, and returns the seconds that passed."""
+    most: int
+    """The number of an epoch's steps."""
+
+
+def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
+    """Compile the training of all of a configuration's runs on images uint8[n, h, w, c].
 
     Raises:
         ValueError: the configuration does not fit the images.
@@ -99,17 +111,27 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
         jax.block_until_ready((states, taken))
         return time.perf_counter() - started
 
-    take(1)
-    few = min(num_steps - 1, 4)
-    steps = max(1, min((num_steps - 1) // 2, round(PIECE_SECONDS * few / take(few))))
+    return CompiledPiece(compiled.as_text() or "", compile_seconds, take, num_steps)
+
+
+def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
+    """Time the training step of a configuration on images uint8[n, h, w, c].
+
+    Raises:
+        ValueError: the configuration does not fit the images.
+    """
+    piece = compile_piece(config, images)
+    piece.take(1)
+    few = min(piece.most - 1, 4)
+    steps = max(1, min((piece.most - 1) // 2, round(PIECE_SECONDS * few / piece.take(few))))
     # the difference of a long and a short piece: without the shuffle, of which an epoch has one
-    step = timing([(take(1 + steps) - take(1)) / steps for _ in range(repeats)])
+    step = timing([(piece.take(1 + steps) - piece.take(1)) / steps for _ in range(repeats)])
     counted = step_products(config, images)
     times = {shape: time_product(shape, repeats).median for shape in counted}
     dtype = config.precision
     return Measurement(
         config,
-        compile_seconds,
+        piece.compile_seconds,
         step,
         config.runs * config.batch_size / step.median,
         config.runs * sum(count * times[shape] for shape, count in counted.items()),

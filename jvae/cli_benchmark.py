@@ -1,5 +1,6 @@
 """`jvae benchmark`: the command of `jvae.benchmark`."""
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from jvae.console import PICTURE_FORMATS, check_output, open_dataset, report, us
 
 if TYPE_CHECKING:
     from jvae.benchmark import Measurement
+    from jvae.profile import Share
 
 
 class Numbers(click.ParamType):
@@ -31,10 +33,11 @@ class Numbers(click.ParamType):
 
 @click.command()
 @click.option("--batch-sizes", type=Numbers(), default="128,1024,8192", help="images per training step")
-@click.option("--run-counts", type=Numbers(), default="1,8", help="how many runs in one program")
-@click.option("--precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
+@click.option("--runs", "run_counts", type=Numbers(), default="1,8", help="how many runs in one program")
+@click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
 @click.option("--repeats", type=click.IntRange(3), default=7, help="measurements of which the median counts")
-@config_options
+@click.option("--profile", is_flag=True, help="also which part of the first combination's step takes which time")
+@partial(config_options, without=("batch_size", "runs", "precision"))
 @data_options
 @device_option
 @json_option
@@ -44,6 +47,7 @@ def benchmark(
     run_counts: tuple[int, ...],
     precisions: str,
     repeats: int,
+    profile: bool,
     data_dir: Path | None,
     device: str,
     json_path: Path | None,
@@ -52,8 +56,7 @@ def benchmark(
 ) -> None:
     """How fast a training step is on this machine, and how near to its peak.
 
-    Every combination of batch size, number of runs and precision is compiled and timed; --batch-size, --runs and
-    --precision themselves are not used.
+    Every combination of batch size, number of runs and precision is compiled and timed.
     """
     try:
         configs = [
@@ -77,13 +80,21 @@ def benchmark(
         except ValueError as error:
             raise usage_error(error) from error
     click.echo(describe(measurements))
+    shares = []
+    if profile:
+        from jvae.profile import profile_step
+
+        shares = profile_step(configs[0], dataset.train_images)
+        click.echo(describe_shares(shares))
     if json_path is not None:
         from jvae.checkpoint import current_versions
         from jvae.report import write_json
 
         machine = {"platform": backend.platform, "device": backend.device_kind, **environment()}
         rows = [values_of(measurement) for measurement in measurements]
-        write_json(json_path, {"machine": machine, "versions": current_versions(), "measurements": rows})
+        parts = {share.part: share.seconds for share in shares}
+        values = {"versions": current_versions(), "measurements": rows, "profile": parts}
+        write_json(json_path, {"machine": machine, **values})
     if plot_path is not None:
         from jvae.pictures import roofline
 
@@ -122,6 +133,16 @@ def describe(measurements: "list[Measurement]") -> str:
         peak = max(m.peak for m in measurements if m.config.precision == precision)
         lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
     return "\n".join(lines)
+
+
+def describe_shares(shares: "list[Share]") -> str:
+    """A profile as a table for a person: the parts of at least 1 %, and the rest together."""
+    whole = sum(share.seconds for share in shares)
+    large = [share for share in shares if share.seconds >= 0.01 * whole]
+    small = whole - sum(share.seconds for share in large)
+    rows = [(share.part, share.seconds) for share in large] + [("parts below 1 %", small)]
+    lines = [f"{1e3 * seconds:8.3f} ms  {seconds / whole:4.0%}  {part}" for part, seconds in rows]
+    return "\n".join(["the first combination's step, by part, over all threads:", *lines])
 
 
 def values_of(m: "Measurement") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The command line's options, made from `Config`, and the way its errors are said."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,11 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
     return click.option(flag(field.name), field.name, type=kind, **attributes)
 
 
-def config_options(command: Callable) -> Callable:
-    """Every Config field as an option, with its default."""
+def config_options(command: Callable, without: Collection[str] = ()) -> Callable:
+    """Every Config field as an option, with its default; but for some."""
     for field in reversed(config_fields()):
-        command = option_of(field, default=field.default)(command)
+        if field.name not in without:
+            command = option_of(field, default=field.default)(command)
     return command
 
 

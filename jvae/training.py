@@ -106,7 +106,8 @@ def make_train_step(
         params: PyTree, step: Int[Array, ""], key: Key[Array, ""], batch: Batch
     ) -> tuple[Float[Array, ""], Metrics]:
         transform_key, draw_key = jax.random.split(key)
-        x = transform(transform_key, batch.images)
+        with jax.named_scope("data"):
+            x = transform(transform_key, batch.images)
         d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples)
         each = mean_over_draws(d)
         metrics = Metrics(bound(d, step), each.log_px_z, each.kl)
@@ -116,8 +117,10 @@ def make_train_step(
     def train_step(state: TrainState, key: Key[Array, ""], batch: Batch) -> tuple[TrainState, Metrics]:
         step_key = jax.random.fold_in(key, state.step)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.step, step_key, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+        return TrainState(params, opt_state, state.step + 1), metrics
 
     return train_step
 
@@ -204,7 +207,12 @@ def make_piece(train_step: TrainStep, num_images: int, batch_size: int) -> Piece
         stop: Int[Array, ""] | int,
     ) -> tuple[TrainState, Steps]:
         indices, weights = epoch_rows(key, state.step, num_images, batch_size)
-        return take_steps(train_step, state, key, taken, start, stop, lambda i: Batch(images[indices[i]], weights[i]))
+
+        def batch_of(i: Int[Array, ""]) -> Batch:
+            with jax.named_scope("data"):
+                return Batch(images[indices[i]], weights[i])
+
+        return take_steps(train_step, state, key, taken, start, stop, batch_of)
 
     return piece
 

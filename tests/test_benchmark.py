@@ -10,6 +10,7 @@ from jvae import benchmark
 from jvae.benchmark import Shape
 from jvae.cli import main
 from jvae.config import Config
+from jvae.profile import part_of
 
 
 def test_the_products_of_the_exercise_are_counted(tiny):
@@ -47,9 +48,25 @@ def test_a_timed_product_is_the_whole_product():
     assert benchmark.time_product(Shape(8, 8, 8, "float32"), 3).median > 0
 
 
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("jit(f)/while/body/closed_call/optimizer/mul", "optimizer"),
+        ("jit(f)/while/body/data/gather", "data"),
+        ("jit(f)/while/body/transpose(jvp(VAE))/decoder/net/linear_2/dot_general", "decoder/net/linear_2, backward"),
+        ("jit(f)/while/body/jvp(VAE)/VAE.infer/encoder/net/linear_0/add", "encoder/net/linear_0, forward"),
+        ("jit(f)/while/body/jvp(VAE)/decoder/net/jit(relu)/max", "decoder/net, forward"),
+        ("jit(f)/while/body/jvp(VAE)/VAE.infer/jit(_normal)/jit(_uniform)/while", "densities and noise, forward"),
+        ("jit(f)/jit(_shuffle)/sort", "all else"),
+    ],
+)
+def test_an_operation_belongs_to_the_module_that_it_came_from(source, part):
+    assert part_of(source) == part
+
+
 def test_the_command_prints_writes_and_draws(tmp_path):
     quick = ["--dataset", "digits", "--hidden-dim", "8", "--latent-dim", "2", "--repeats", "3"]
-    grid = ["--batch-sizes", "32,64", "--run-counts", "1", "--precisions", "float32,bfloat16"]
+    grid = ["--batch-sizes", "32,64", "--runs", "1", "--precision", "float32,bfloat16", "--profile"]
     files = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
     done = CliRunner().invoke(main, ["benchmark", *quick, *grid, *files])
     assert done.exit_code == 0, done.output
@@ -57,11 +74,13 @@ def test_the_command_prints_writes_and_draws(tmp_path):
     assert [row["config"]["batch_size"] for row in written["measurements"]] == [32, 64, 32, 64]
     assert written["machine"]["platform"] == "cpu"
     assert done.stdout.count("bfloat16") == 3
+    assert {"optimizer", "data", "encoder/net/linear_0, forward"} <= set(written["profile"])
+    assert "optimizer" in done.stdout
     assert (tmp_path / "b.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
-    "words", [["--batch-sizes", "1,x"], ["--precisions", "float64"], ["--batch-sizes", "9999", "--dataset", "digits"]]
+    "words", [["--batch-sizes", "1,x"], ["--precision", "float64"], ["--batch-sizes", "9999", "--dataset", "digits"]]
 )
 def test_a_wrong_command_line_is_one_line(words):
     done = CliRunner().invoke(main, ["benchmark", *words])
