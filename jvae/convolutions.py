@@ -6,7 +6,9 @@ under vmap, is not needed. A kernel[i, j, c, f] weighs row i, column j and chann
 """
 
 from collections.abc import Sequence
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -26,14 +28,31 @@ def conv(
 
     y[f, r, s] = sum_{i, j, c} kernel[i, j, c, f] x[c, 2r + i - 1, 2s + j - 1], where x is 0 outside.
     """
-    (c, h, w, b), f = x.shape, kernel.shape[-1]
+    _, h, w, b = x.shape
+    return product(weights_of(kernel).T, patches(x)).reshape(-1, h // 2, w // 2, b)
+
+
+def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
+    """The k = 16c pixels that each of n = h//2 * w//2 * b outputs of `conv` sees."""
+    c, h, w, b = x.shape
     rows, columns = h // 2, w // 2
     # In blocks of 2x2 pixels the kernel is 2x2 with stride 1: four shifted views of the blocks meet the whole kernel.
     x = jnp.pad(x, ((0, 0), (1, 2 * rows + 1 - h), (1, 2 * columns + 1 - w), (0, 0)))
     blocks = x.reshape(c, rows + 1, 2, columns + 1, 2, b).transpose(2, 4, 0, 1, 3, 5)
     views = jnp.stack([blocks[:, :, :, i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)])
-    weights = kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, f)
-    return product(weights.T, views.reshape(16 * c, -1)).reshape(f, rows, columns, b)
+    return views.reshape(16 * c, -1)
+
+
+def weights_of(kernel: Float[Array, "4 4 c f"]) -> Float[Array, "k f"]:
+    """A kernel in the order of `patches`."""
+    *_, c, f = kernel.shape
+    return kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, f)
+
+
+def kernel_of(weights: Float[Array, "k f"]) -> Float[Array, "4 4 c f"]:
+    """The inverse of `weights_of`."""
+    c, f = weights.shape[0] // 16, weights.shape[1]
+    return weights.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, c, f)
 
 
 def conv_transpose(
@@ -46,6 +65,7 @@ def conv_transpose(
     return scatter(x, kernel, product) if kernel.shape[-1] < FEW else gather(x, kernel, product)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def gather(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
 ) -> Float[Array, "f rows columns b"]:
@@ -62,13 +82,34 @@ def gather(
     return y.reshape(f, 2 * h, 2 * w, b)
 
 
+def gather_forward(
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product
+) -> tuple[Float[Array, "f rows columns b"], tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]]:
+    """The value, and what its gradient needs."""
+    return gather(x, kernel, product), (x, kernel)
+
+
+def gather_backward(
+    product: Product,
+    operands: tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]],
+    gradient: Float[Array, "f rows columns b"],
+) -> tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]:
+    """Two whole products, since `conv` is the transpose; the four blocks on their own would take eight small ones."""
+    x, kernel = operands
+    seen = patches(gradient)
+    dx = product(weights_of(kernel.swapaxes(2, 3)).T, seen).reshape(x.shape)
+    return dx, kernel_of(product(seen, x.reshape(x.shape[0], -1).T)).swapaxes(2, 3)
+
+
+gather.defvjp(gather_forward, gather_backward)
+
+
 def scatter(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
 ) -> Float[Array, "f rows columns b"]:
     """`conv_transpose` by input: every pixel of x adds to 4x4 outputs. It moves less memory where f is small."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
-    weights = kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 5, 4).reshape(16 * f, c)
-    terms = product(weights, x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
+    terms = product(weights_of(kernel.swapaxes(2, 3)), x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
 
     def moved(i: int, j: int) -> Float[Array, "2 2 f rows columns b"]:
         return jnp.pad(terms[i, j], ((0, 0), (0, 0), (0, 0), (i, 1 - i), (j, 1 - j), (0, 0)))
