@@ -88,6 +88,7 @@ class Explorer {
     const z = this.latent(), mean = this.decode(z);
     drawImage($("decoded"), mean, this.shape);
     const { top, height } = this.map.frame, [x, y] = this.map.toPixels(...this.place());
+    $("probe").style.setProperty("--height", `${height}px`);
     $("probe").style.transform = `translate(${x}px, ${this.map.line ? top + height / 2 : y}px)`;
     this.neighbour = this.map.nearest(this.place(), this.isChosen).point;
     this.drawNeighbour();
@@ -196,6 +197,8 @@ class Explorer {
   }
 
   addLegend() {
+    const longest = Math.max(...this.data.classes.map(({ name }) => name.length));
+    $("legend").style.setProperty("--entry", `${2 + 0.6 * longest}rem`);
     this.data.classes.forEach(({ name, colour }, label) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", textContent: name });
@@ -223,7 +226,7 @@ class Explorer {
       const [, share] = labels[axis].match(/\(([\d.]+)%/);
       label.innerHTML = "<span></span><input type='range' step='any'><output></output>";
       const [span, input, output] = label.children;
-      span.textContent = `PC ${axis + 1} · ${Math.round(share)} %`;
+      span.textContent = `PC ${axis + 1} · ${Math.round(share)}%`;
       input.setAttribute("aria-label", labels[axis]);
       Object.assign(input, { min: -reach, max: reach });
       input.addEventListener("input", () => ((this.position[axis] = Number(input.value)), this.changed()));
@@ -246,7 +249,8 @@ async function start() {
   const arrays = {};
   await Promise.all(Object.entries(packed).map(async ([name, array]) => (arrays[name] = await unpack(array))));
   const explorer = new Explorer(data, arrays, await makeDecoder(data.decoder));
-  $("model").textContent = data.title;
+  $("model").textContent = data.title.replaceAll(" = ", "\u00a0=\u00a0");
+  $("plane").classList.toggle("line", explorer.map.line);
   if (data.level) $("latent").innerHTML = "z<sub>1</sub>";
   if (!prior.exact) $("prior-name").textContent = "prior density (an estimate from draws)";
   $("plane").setAttribute("aria-label", `Latent space: ${data.projection.labels.slice(0, 2).join(" and ")}`);
