@@ -94,7 +94,11 @@ DECODED += [({"hidden_dim": 512, "latent_dim": 10}, (28, 28, 1)), ({**MLP, "late
 DECODED += [({**MLP, "levels": 2, "upper_dim": 2, "prior": "mog", "num_components": 3}, (8, 8, 1))]
 
 
-@pytest.mark.parametrize(("fields", "shape"), DECODED, ids=lambda value: "-".join(map(str, value)) if value else "")
+def name_of(value: dict | tuple) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else "-".join(map(str, value.values()))
+
+
+@pytest.mark.parametrize(("fields", "shape"), DECODED, ids=name_of)
 def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
     """Within 1e-3; near the latents' origin and far from it, where pixels saturate and a series ends."""
     data = images_of(shape)
