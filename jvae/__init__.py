@@ -38,9 +38,11 @@ The map, from the mathematics outwards:
     compile_cache   programs that were compiled once
     pictures        a trained model's pictures, by way of plots
     plots           plot_*, arrays -> matplotlib Figure
+    explorer        a trained model's latent space as one HTML page; page: what it is made of
     report          results as text and as JSON
     errors          what the command line reports in one line
-    cli             the command line: cli_train, cli_sweep, cli_benchmark, cli_pytorch; cli_options, console
+    cli             the command line: cli_train, cli_sweep, cli_explore, cli_benchmark, cli_pytorch; cli_options,
+                    console
 
 Nothing heavy is imported here: `from jvae.bounds import elbo`.
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvae.cli_benchmark import benchmark
+from jvae.cli_explore import explore
 from jvae.cli_options import (
     Commands,
     data_options,
@@ -130,7 +131,7 @@ def sample(
         write_figure(pictures.samples(model, seed, num_images, mean), output)
 
 
-for command in (benchmark, export_pytorch, import_pytorch, sweep, train):
+for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train):
     main.add_command(command)
 
 

@@ -14,7 +14,7 @@ from jvae.vae import VAE
 
 
 class Projection(NamedTuple):
-    """An affine map from the latent space onto d = min(m, 2) axes: coordinates = (z - center) @ axes.T."""
+    """An affine map from the latent space onto d <= m axes: coordinates = (z - center) @ axes.T."""
 
     center: Float[np.ndarray, " m"]
     axes: Float[np.ndarray, "d m"]
@@ -29,15 +29,19 @@ class Projection(NamedTuple):
         """The points of the latent space that lie in the plane at the coordinates."""
         return coordinates @ self.axes + self.center
 
+    def plane(self) -> "Projection":
+        """The projection onto the first two axes, or the one there is."""
+        return Projection(self.center, self.axes[:2], self.labels[:2])
 
-def principal_projection(z: Float[np.ndarray, "n m"]) -> Projection:
-    """The latent axes themselves for m <= 2, else the first two principal components of the latents z."""
+
+def principal_projection(z: Float[np.ndarray, "n m"], dimensions: int = 2) -> Projection:
+    """The latent axes themselves for m <= 2, else the first principal components of the latents z, n at most."""
     m = z.shape[1]
     if m <= 2:
         return Projection(np.zeros(m, z.dtype), np.eye(m, dtype=z.dtype), tuple(f"$z_{i + 1}$" for i in range(m)))
     from sklearn.decomposition import PCA
 
-    pca = PCA(2).fit(z)
+    pca = PCA(min(dimensions, *z.shape)).fit(z)
     shares = pca.explained_variance_ratio_
     labels = tuple(f"principal component {i + 1} ({share:.1%} of the variance)" for i, share in enumerate(shares))
     return Projection(pca.mean_, pca.components_, labels)

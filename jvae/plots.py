@@ -113,7 +113,7 @@ def plot_prior(
     return fig
 
 
-def mass_levels(density: Float[np.ndarray, "rows columns"], shares: tuple[float, ...]) -> list[float]:
+def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) -> list[float]:
     """The density levels above which lie the given shares of the mass on the grid, lowest level first."""
     falling = np.sort(density.ravel())[::-1]
     mass = np.cumsum(falling) / falling.sum()

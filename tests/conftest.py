@@ -26,8 +26,10 @@ import jax
 import numpy as np
 import pytest
 
-from jvae.config import Config
+from jvae.checkpoint import ModelFile, current_versions
+from jvae.config import Config, build_model, build_optimizer
 from jvae.datasets import Dataset, load_dataset
+from jvae.training import init_state
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,18 @@ def small() -> Config:
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> ModelFile:
+    """A model that nobody has trained, whose decoder has weights - biases too - that no initialiser made."""
+    shape = dataset.test_images.shape[1:]
+    state = init_state(build_model(config, shape), build_optimizer(config, 1), jax.random.key(0), shape)
+    decoder = state.params["params"]["decoder"]
+    leaves, tree = jax.tree.flatten(decoder)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [leaf + spread * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    params = {"params": {**state.params["params"], "decoder": jax.tree.unflatten(tree, moved)}}
+    return ModelFile(config, state._replace(params=params), [], shape, dataset.fingerprint, current_versions())
 
 
 def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0) -> None:

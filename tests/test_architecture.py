@@ -10,7 +10,7 @@ FILES = sorted((ROOT / "jvae").glob("*.py"))
 NO_MODEL = {"encoders", "decoders", "priors", "networks", "vae", "config", "lanes", "run"}
 # a heavy third party -> the files that may import it
 CONFINED = {
-    "click": {"cli", "cli_benchmark", "cli_pytorch", "cli_options", "cli_sweep", "cli_train", "console"},
+    "click": {"cli", "cli_benchmark", "cli_explore", "cli_pytorch", "cli_options", "cli_sweep", "cli_train", "console"},
     "matplotlib": {"plots", "pictures", "console"},
     "sklearn": {"latents", "datasets"},
     "torch": {"pytorch", "cli_pytorch"},
