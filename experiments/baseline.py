@@ -78,12 +78,14 @@ def tell(values: dict[str, Any]) -> Story:
 
 {comparison_table([first, second])}
 
-{more} An ELBO is summed over pixels and latent dimensions for each image and averaged over all test images, with 10 draws
+{more} An ELBO is summed over pixels and latent dimensions for each image and averaged over all test images, with 10
+draws
 z ~ q(z|x) an image.
 
 #### The aggregate posterior
 
-One draw z ~ q(z|x) for every test image, coloured by class. For M = 2 the axes are the latent dimensions themselves; for
+One draw z ~ q(z|x) for every test image, coloured by class. For M = 2 the axes are the latent dimensions themselves;
+for
 M > 2 they are the first two principal components of the draws, which hold so much of the variance as the table says:
 what looks mixed there may be apart in the other dimensions. That is why the table also counts how often the 5 nearest
 latents of other images tell an image's class, in all M dimensions.
@@ -96,9 +98,9 @@ latents of other images tell an image's class, in all M dimensions.
 
 ![Aggregate posterior, {second["name"]}, seed 0](posterior-{second["latent_dim"]}.png)
 
-![Test images and the means of p(x|z) at one draw of q(z|x), {first["name"]}](reconstructions-{first["latent_dim"]}.png)
+![Test images and the means of p(x|z), {first["name"]}](reconstructions-{first["latent_dim"]}.png)
 
-![Test images and the means of p(x|z) at one draw of q(z|x), {second["name"]}](reconstructions-{second["latent_dim"]}.png)
+![Test images and the means of p(x|z), {second["name"]}](reconstructions-{second["latent_dim"]}.png)
 
 ![What the decoder makes of the latent plane, M = 2](manifold.png)"""
     short = f"Test ELBO {mean_and_sd(first['elbo'])} nats with {first['name']}, {mean_and_sd(second['elbo'])} with "
@@ -108,7 +110,8 @@ latents of other images tell an image's class, in all M dimensions.
 PART = Part(
     name="baseline",
     title="Exercise 1.5: test-set ELBO and aggregate posterior",
-    question="What is the ELBO of the test set? How do samples of the aggregate posterior lie, by class, for M = 2 and M > 2?",
+    question="What is the ELBO of the test set? How do samples of the aggregate posterior lie, by class, "
+    "for M = 2 and M > 2?",
     minutes=lambda s: 0.4 + s.runs * s.epochs * 2 * 2.3 / 60,
     measure=measure,
     tell=tell,

@@ -68,12 +68,16 @@ def tell(values: dict[str, Any]) -> Story:
     header = ["trained on", "test ELBO", *(f"IWAE-{k}" for k in numbers), f"effective sample size of {most}"]
     text = f"""{table(header, lines)}
 
-Mean ± standard deviation over the seeds, nats per image; the ELBO of all test images, IWAE of the first {values["images"]:,}. Effective
+Mean ± standard deviation over the seeds, nats per image; the ELBO of all test images, IWAE of the first
+{values["images"]:,}. Effective
 sample size: its median over the images.
 
-- From one draw to {most}, the bound of the exercise's model rises by {mean_and_sd(gaps)} nats: so much at least is the ELBO below log p(x).
-- Several draws a step, trained on the ELBO: IWAE-{most} is {more.says("better than with one", "worse than with one", "not different from one's beyond the noise")}
-- Trained on IWAE instead of the ELBO, with as many draws: IWAE-{most} is {tighter.says("better", "worse", "not different beyond the noise")}
+- From one draw to {most}, the bound of the exercise's model rises by {mean_and_sd(gaps)} nats: so much at least is
+the ELBO below log p(x).
+- Several draws a step, trained on the ELBO: IWAE-{most} is
+{more.says("better than with one", "worse than with one", "not different from one's beyond the noise")}
+- Trained on IWAE instead of the ELBO, with as many draws: IWAE-{most} is
+{tighter.says("better", "worse", "not different beyond the noise")}
 - And its ELBO is {elbo.says("better", "worse", "not different beyond the noise")}{why}
 
 ![Bounds of the test set's log-evidence against the number of draws; bands hold all seeds](bounds.png)"""

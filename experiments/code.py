@@ -49,8 +49,8 @@ def tell(values: dict[str, Any]) -> Story:
 PART = Part(
     name="code",
     title="Exercise 1.4: the code",
-    question="Where is the reparametrisation trick, what are the dimensions of the ELBO's terms, what does Independent do, and what "
-    "is the split of the encoder's output for?",
+    question="Where is the reparametrisation trick, what are the dimensions of the ELBO's terms, what does Independent "
+    "do, and what is the split of the encoder's output for?",
     minutes=lambda s: 0.2,
     measure=measure,
     tell=tell,

@@ -38,6 +38,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def figures(value: float) -> str:
+    """A positive number of any size with three figures."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
     """The rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
     header = ["", "test ELBO", *more, "reconstruction", "KL", "s / epoch", "ELBO by seed"]

@@ -28,7 +28,7 @@ from experiments import (
     throughput,
 )
 from experiments.lab import Lab
-from experiments.part import Part, load_result, obtain, settings_of
+from experiments.part import Part, finished, obtain, settings_of
 from experiments.progress import Progress
 from experiments.report import Chapter, report, write_both, write_page
 from experiments.settings import Settings, shared_options
@@ -95,6 +95,7 @@ def run_all(parts: Sequence[Part], settings: Settings, folder: Path) -> list[Cha
     lab = Lab(settings, folder, progress.say)
     chapters = []
     for part in parts:
+        (folder / f"{part.name}-error.txt").unlink(missing_ok=True)
         chapter = found[part.name]
         if chapter is None:
             progress.begin()
@@ -108,19 +109,17 @@ def first_look(part: Part, lab: Lab) -> Chapter | None:
     """The chapter of a part that is finished or cannot be measured here; None where it is to be measured."""
     if obstacle := part.obstacle(lab.settings):
         return Chapter(part, None, skipped=obstacle)
-    found = load_result(lab.folder / part.name)
-    return Chapter(part, found) if found is not None and found.settings == settings_of(part, lab, {}) else None
+    result = finished(part, lab.folder, settings_of(part, lab, {}))
+    return None if result is None else Chapter(part, result)
 
 
 def measure(part: Part, lab: Lab) -> Chapter:
     """Measure a part; whatever goes wrong is its own loss."""
-    trace = lab.folder / f"{part.name}-error.txt"
-    trace.unlink(missing_ok=True)
     try:
         result = obtain(part, lab)
         part.tell(result.values)
     except Exception as error:
-        trace.write_text(traceback.format_exc())
+        (lab.folder / f"{part.name}-error.txt").write_text(traceback.format_exc())
         message = (str(error).splitlines() or [""])[0]
         return Chapter(part, None, failed=f"{type(error).__name__}: {message}")
     return Chapter(part, result)

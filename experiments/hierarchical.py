@@ -40,7 +40,7 @@ def measure(lab: Lab, upper_dim: int = 5) -> Measured:
 
 
 def tell(values: dict[str, Any]) -> Story:
-    """The table, and whether the second level helps, whether it collapses, and whether a mixture on top adds anything."""
+    """The table, and whether the second level helps, collapses, and gains by a mixture on top."""
     one, two, mixture = values["rows"]
     helps, adds = judge(two["elbo"], one["elbo"]), judge(mixture["elbo"], two["elbo"])
     upper_dim = values["upper_dim"]
@@ -55,8 +55,8 @@ def tell(values: dict[str, Any]) -> Story:
         collapse = "**The upper level has collapsed**: none of its dimensions carries anything."
     elif active < upper_dim - 0.5:
         collapse = (
-            f"**The upper level has collapsed in part**: {active:.1f} of its {upper_dim} dimensions are active, and they "
-            f"carry {upper_kl:.2f} nats of the KL."
+            f"**The upper level has collapsed in part**: {active:.1f} of its {upper_dim} dimensions are active, and "
+            f"they carry {upper_kl:.2f} nats of the KL."
         )
     else:
         collapse = (
@@ -98,7 +98,8 @@ to where the posteriors are, as a mixture or a flow does.
 PART = Part(
     name="hierarchical",
     title="Exercise 1.3: the two-level VAE",
-    question="What is the ELBO of a hierarchical VAE with p(x|z1) p(z1|z2) p(z2) and q(z1|x) q(z2|z1)? Does it help, trained?",
+    question="What is the ELBO of a hierarchical VAE with p(x|z1) p(z1|z2) p(z2) and q(z1|x) q(z2|z1)? "
+    "Does it help, trained?",
     minutes=lambda s: 0.5 + s.runs * s.epochs * 3 * 2.6 / 60,
     measure=measure,
     tell=tell,

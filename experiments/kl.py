@@ -13,13 +13,14 @@ from typing import Any
 
 import click
 
-from experiments.comparison import table
+from experiments.comparison import figures, table
 from experiments.kl_directions import LOCS, SCALES, WEIGHTS, best_fits, moments, plot_directions
 from experiments.kl_estimates import divergences, linear_rows, network_row
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
 
+EXPRESSIONS = ("model, q", "exact", "(8) ± s.e.", "(9) ± s.e.", "variance (8)", "(9)", "of the gradient (8)", "(9)")
 FAR = 4.5
 """Standard errors: what none of ten Monte Carlo estimates is off by, in 10,000 repetitions."""
 
@@ -75,7 +76,7 @@ def tell(values: dict[str, Any]) -> Story:
             row["name"],
             "" if row["exact"] is None else f"{row['exact']:.3f}",
             *(f"{value:.3f} ± {error:.3f}" for value, error in row["values"]),
-            *(f"{value:.3g}" for value in (*row["variances"], *row["gradient_variances"])),
+            *(figures(value) for value in (*row["variances"], *row["gradient_variances"])),
         ]
         for row in rows
     ]
@@ -91,19 +92,24 @@ def tell(values: dict[str, Any]) -> Story:
 
 {table(["KL, nats", "closed form", "Monte Carlo ± standard error", "distrax"], divergence_rows)}
 
-Over {values["draws"]:,} draws each, the closed form and Monte Carlo {divergent} (at most {max(off):.1f} standard errors apart), and the closed
+Over {values["draws"]:,} draws each, the closed form and Monte Carlo {divergent} (at most {max(off):.1f} standard
+errors apart), and the closed
 form is distrax's within {theirs:.0e} relative.
 
 #### The two expressions of the ELBO
 
-(8) is the mean of log p(x, z) - log q(z|x); (9) is the mean of log p(x|z) less the KL in closed form. One expectation, derived below, but
-not one variance. On the digits, nats per image; the variance is that of one draw at a fixed image; the gradient is in q's loc.
+(8) is the mean of log p(x, z) - log q(z|x); (9) is the mean of log p(x|z) less the KL in closed form. One
+expectation, derived below, but
+not one variance. On the digits, nats per image; the variance is that of one draw at a fixed image; the gradient is
+in q's loc.
 
-{table(["model, q", "exact", "(8) ± s.e.", "(9) ± s.e.", "variance (8)", "(9)", "of the gradient (8)", "(9)"], expression_rows)}
+{table(EXPRESSIONS, expression_rows)}
 
-Where the exact value is known, both expressions {"have it" if known else "**miss it, which must not be**"} (at most {max(gaps):.1f} standard errors off).
-As an estimate of the *bound*, (9) is the noisier one for {", ".join(noisier) or "none of them"}. As an estimate of its *gradient*, (8) is the noisier one for
-{", ".join(steeper) or "none of them"}.
+Where the exact value is known, both expressions {"have it" if known else "**miss it, which must not be**"} (at most
+{max(gaps):.1f} standard errors off).
+As an estimate of the *bound*, (9) is the noisier one for {"; ".join(noisier) or "none of them"}. As an estimate of
+its *gradient*, (8) is the noisier one for
+{"; ".join(steeper) or "none of them"}.
 
 #### The two directions
 
@@ -111,9 +117,10 @@ p = {mixture}, of mean {values["mean"]:.4f} and standard deviation {values["sd"]
 
 {table(["q minimises", "μ", "σ", "KL(q‖p)", "KL(p‖q)"], fits)}
 
-KL(q‖p), the ELBO's, {"seeks one mode, and the start decides which" if seeks else "did not settle on one mode"}; KL(p‖q) {"covers both, with p's own mean and variance" if covers else "did not reach p's own mean and variance"}.
+KL(q‖p), the ELBO's, {"seeks one mode, and the start decides which" if seeks else "did not settle on one mode"};
+KL(p‖q) {"covers both, with p's own mean and variance" if covers else "did not reach p's own mean and variance"}.
 
-![Above, the Gaussians that minimise each direction; below, each direction between N(μ, σ²) and N(0, 1)](directions.png)"""
+![Above, Gaussians that minimise each direction; below, each direction for N(μ, σ²) and N(0, 1)](directions.png)"""
     short = (
         f"Closed forms derived below; they, Monte Carlo and distrax {divergent.replace('**', '')}. (8) and (9) "
         f"{'have one expectation' if known else 'differ, which must not be'}, and different variances."
@@ -124,7 +131,8 @@ KL(q‖p), the ELBO's, {"seeks one mode, and the start decides which" if seeks e
 PART = Part(
     name="kl",
     title="Exercise 1.2: the KL divergence and the ELBO",
-    question="What is the KL divergence between Gaussians in closed form, and why are the two expressions of the ELBO the same?",
+    question="What is the KL divergence between Gaussians in closed form, and why are the two expressions of the ELBO "
+    "the same?",
     minutes=lambda s: 0.5,
     measure=measure,
     tell=tell,

@@ -55,7 +55,7 @@ class Lab:
         from jvae.checkpoint import save_model
 
         what = name_of(replace(config, seed=0, runs=1), self.settings) or "the exercise's model"
-        for epoch, model in enumerate(run.train(config, self.data), start=1):
+        for epoch, model in enumerate(run.train(config, self.data), start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
         models = [run.select_run(model, i) for i in range(config.runs)]
         (self.folder / "models").mkdir(parents=True, exist_ok=True)

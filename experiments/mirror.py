@@ -32,7 +32,7 @@ def without_torch(settings: Settings) -> str:
 
 
 def measure(lab: Lab, priors: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
-    """The test ELBO of every seed in both frameworks; PyTorch's weights are imported, so that one estimator judges both."""
+    """The test ELBO of every seed in both frameworks; PyTorch's weights are imported: one estimator judges both."""
     from jvae.evaluation import spread
 
     runs = max(lab.settings.runs, lab.settings.choose(8, 3))
@@ -95,13 +95,15 @@ def tell(values: dict[str, Any]) -> Story:
         else f"**Both frameworks train to the same test ELBO, within {WITHIN:g} standard errors.**"
     )
     seeds = "; ".join(
-        f"{prior}, jvae {', '.join(f'{v:.2f}' for v in result['jvae'])}, PyTorch {', '.join(f'{v:.2f}' for v in result['pytorch'])}"
+        f"{prior} {who}, {', '.join(f'{value:.2f}' for value in result[name])}"
         for prior, result in values["priors"].items()
+        for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
     )
     header = ["prior", "jvae", "PyTorch", "difference of the means", "in standard errors"]
     text = f"""{table(header, lines)}
 
-Test ELBO in nats, mean ± standard deviation over {values["runs"]} seeds of each framework, one estimator for both. {verdict} By seed: {seeds}."""
+Test ELBO in nats, mean ± standard deviation over {values["runs"]} seeds of each framework, one estimator for both.
+{verdict} By seed: {seeds}."""
     return Story(verdict.replace("**", ""), text)
 
 

@@ -1,10 +1,12 @@
 """Exercise 1.7: other output distributions.
 
-Question: how do Gaussian outputs with fixed and with learned variance, and the continuous Bernoulli, compare? Which looks
+Question: how do Gaussian outputs with fixed and with learned variance, and the continuous Bernoulli, compare? Which
+looks
           better, a sample of p(x|z) or its mean?
 Source:   the sheet's exercise 1.7; Loaiza-Ganem & Cunningham 2019 (continuous Bernoulli); Rybkin et al. 2021 (scale).
 Command:  python -m experiments outputs --output report
-Expected: 121 ± 1 (fixed), 456 ± 5 (one learned), 883 ± 7 (one a pixel), 2978 ± 7 (continuous Bernoulli) nats: densities.
+Expected: 121 ± 1 (fixed), 456 ± 5 (one learned), 883 ± 7 (one a pixel), 2978 ± 7 (continuous Bernoulli) nats:
+densities.
 Minutes:  5.
 """
 
@@ -75,7 +77,7 @@ def tell(values: dict[str, Any]) -> Story:
         verdict = f"**The mean for {', '.join(means)}; the sample for the others**"
     low, high = next(row["scale_range"] for row in rows if "scale_range" in row)
     captions = "\n\n".join(
-        f"![{row['name']}: samples of p(x|z) at the left, means at the same z at the right, seed 0](samples-{i + 1}.png)"
+        f"![{row['name']}: samples at the left, means at the same z at the right, seed 0](samples-{i + 1}.png)"
         for i, row in enumerate(rows)
     )
     text = f"""#### The bounds
@@ -87,17 +89,20 @@ with a Bernoulli's ELBO; with each other they can, for all four describe the sam
 
 {chr(10).join(steps)}
 
-The highest bound is that of: {best["name"]}. A higher density is not a better model of digits: whoever is narrow in pixels that are
+The highest bound is that of: {best["name"]}. A higher density is not a better model of digits: whoever is narrow in
+pixels that are
 always black earns most of it. (The learned scales a pixel run from {low:.4f} to {high:.3f}.)
 
 #### Which looks better, the sample or the mean?
 
-Roughness is the mean absolute difference of neighbouring pixels, here divided by that of the test images ({data:.4f}): above 1
+Roughness is the mean absolute difference of neighbouring pixels, here divided by that of the test images
+({data:.4f}): above 1
 is noisier than data, below 1 smoother.
 
 {table(["", "samples / data", "means / data", "nearer to the data"], lines)}
 
-{verdict}, by this measure. p(x|z) is a product over pixels: nothing in it says that neighbours look alike, so a sample is the
+{verdict}, by this measure. p(x|z) is a product over pixels: nothing in it says that neighbours look alike, so a
+sample is the
 mean under noise that is independent from pixel to pixel. The mean is smooth, and is not a draw from the model.
 
 {captions}
@@ -113,8 +118,8 @@ mean under noise that is independent from pixel to pixel. The mean is smooth, an
 PART = Part(
     name="outputs",
     title="Exercise 1.7: output distributions",
-    question="How do Gaussian outputs with fixed and learned variance - and the continuous Bernoulli - compare? Which is the "
-    "better picture, a sample of p(x|z) or its mean?",
+    question="How do Gaussian outputs with fixed and learned variance - and the continuous Bernoulli - compare? Which "
+    "is the better picture, a sample of p(x|z) or its mean?",
     minutes=lambda s: 0.7 + s.runs * s.epochs * 4 * 2.4 / 60,
     measure=measure,
     tell=tell,

@@ -30,9 +30,9 @@ pre code { padding: 0; background: none; }
 .wide:focus-visible { outline: 2px solid var(--link); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-td:not(:first-child), th:not(:first-child) { white-space: nowrap; }
-td.text, th.text { white-space: normal; min-width: 14rem; }
-td:first-child { min-width: 8rem; }
+[style*="right"] { white-space: nowrap; }
+td:first-child { min-width: 9rem; }
+td + td:not([style*="right"]) { min-width: 15rem; }
 th { background: var(--panel); }
 tr:last-child td { border-bottom: 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; padding: 6px; border-radius: 8px;
@@ -46,6 +46,7 @@ math { font-size: 1.08em; }
 @media print { details { border: 0; } .wide { overflow: visible; } }
 """
 
+FIGURE_DPI, SCREEN_DPI = 150, 110
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -93,9 +94,11 @@ def formula(text: str, options: dict[str, Any]) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A picture with its bytes in the page, and its caption."""
-    data, caption = base64.b64encode(path.read_bytes()).decode(), escape(caption)
-    return f'<img src="data:image/png;base64,{data}" alt="{caption}"><span class="caption">{caption}</span>'
+    """A PNG with its bytes in the page, as wide as its inches ask for, and its caption."""
+    data, caption = path.read_bytes(), escape(caption)
+    width = round(int.from_bytes(data[16:20], "big") * SCREEN_DPI / FIGURE_DPI)  # PNG's header has the pixels there
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<img src="{source}" width="{width}" alt="{caption}"><span class="caption">{caption}</span>'
 
 
 def escape(text: str) -> str:

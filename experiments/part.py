@@ -91,8 +91,8 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Resul
     """
     choices = {name: value for name, value in (choices or {}).items() if value not in (None, ())}
     settings = settings_of(part, lab, choices)
-    found = load_result(lab.folder / part.name)
-    if found is not None and found.settings == settings:
+    found = finished(part, lab.folder, settings)
+    if found is not None:
         return found
     started = time.perf_counter()
     measured = part.measure(lab, **choices)
@@ -101,6 +101,18 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Resul
     result = load_result(lab.folder / part.name)
     assert result is not None
     return result
+
+
+def finished(part: Part, folder: Path, settings: dict[str, Any]) -> Result | None:
+    """A part's results in the folder, if they are there, of the same settings, and can be told."""
+    found = load_result(folder / part.name)
+    if found is None or found.settings != settings:
+        return None
+    try:
+        part.tell(found.values)
+    except (KeyError, ValueError, TypeError, IndexError):  # of another version of this program
+        return None
+    return found
 
 
 def load_result(folder: Path) -> Result | None:

@@ -105,20 +105,22 @@ def tell(values: dict[str, Any]) -> Story:
         missing = [f"{name} is {gap:.4f} nats short of it" for name, gap in below.items() if name not in reached]
         climb = f"**Nothing exceeds the closed form**; {' and '.join(missing)}."
     oracle = (
-        f"**It agrees with scikit-learn's `PCA.score`** once both divide the covariance by n - 1 (relative difference {off:.0e})"
+        "**It agrees with scikit-learn's `PCA.score`** once both divide the covariance by n - 1 "
+        f"(relative difference {off:.0e})"
         if agrees
-        else f"**It does not agree with scikit-learn's `PCA.score`** (relative difference {off:.1e}, more than {AGREE:g})"
+        else "**It does not agree with scikit-learn's `PCA.score`** "
+        f"(relative difference {off:.1e}, more than {AGREE:g})"
     )
     best_b = (
-        "**The best b is the mean, for any W and sigma**: the gradient vanishes there and nowhere else."
+        "**The best b is the mean, for any W and σ**: the gradient vanishes there and nowhere else."
         if vanishes
         else "**The gradient in b does not vanish at the mean, which must not be.**"
     )
     last_gap, last_error = values["gaps"][-1], values["errors"][-1]
     tight = abs(last_gap) <= 3 * last_error + 1e-3 * abs(values["gaps"][0])
     rising = all(a < b + 1e-3 for a, b in zip(values["gaps"], values["gaps"][1:], strict=False))
-    bound = f"IWAE {'rises' if rising else 'does not rise steadily'} with K, and with K = {values['draws'][-1]} it is {last_gap:+.3f} ± "
-    bound += f"{last_error:.3f} nats from log p(x): " + (
+    bound = f"IWAE {'rises' if rising else 'does not rise steadily'} with K, and with K = {values['draws'][-1]} it is "
+    bound += f"{last_gap:+.3f} ± {last_error:.3f} nats from log p(x): " + (
         "no longer distinguishable from it." if tight else "still below it."
     )
     rows = [[name, *(f"{value:.4f}" for value in pair)] for name, pair in fits.items()]
@@ -130,14 +132,15 @@ def tell(values: dict[str, Any]) -> Story:
     ]
     text = f"""#### The maximum of the likelihood
 
-b is the data's mean; W spans the m largest eigenvectors of their covariance, scaled to the eigenvalues less sigma^2; sigma^2 is the mean of
+b is the data's mean; W spans the m largest eigenvectors of their covariance, scaled to the eigenvalues less σ²; σ²
+is the mean of
 the eigenvalues left out, here {values["sigma"] ** 2:.5f}. The derivation is below.
 
 {table(["nats per image", "training images", "test images"], rows)}
 
 n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantised, m = {values["m"]}. {climb} {oracle}.
 
-![The log-likelihood after every step of EM and of gradient ascent, and how far below the closed form it still is](convergence.png)
+![The log-likelihood after every step of EM and of gradient ascent, and what is still missing](convergence.png)
 
 #### The gradient in b
 
@@ -147,7 +150,8 @@ n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantise
 
 #### A known log p(x), and bounds of it
 
-With the exact posterior as q every bound is log p(x). Here q is wrong on purpose, its mean off by half a standard deviation and
+With the exact posterior as q every bound is log p(x). Here q is wrong on purpose, its mean off by half a standard
+deviation and
 its scales 1.5 times too wide, on {values["images"]} test images.
 
 {table(["K", "IWAE, nats", "minus log p(x)", "standard error of the draws"], gaps)}
@@ -155,7 +159,7 @@ its scales 1.5 times too wide, on {values["images"]} test images.
 At K = 1 the theory says -KL(q ‖ p(z|x)) = {values["expected_gap"]:+.4f}. {bound}
 
 ![IWAE against the number of draws, and the exact log p(x)](iwae.png)"""
-    short = f"b = mean, W and sigma^2 from the eigenvalues: {top:.2f} nats. {oracle}. {climb}".replace("**", "")
+    short = f"b = mean, W and σ² from the eigenvalues: {top:.2f} nats. {oracle}. {climb}".replace("**", "")
     return Story(short, text, sound=agrees and vanishes and not higher)
 
 
@@ -212,7 +216,7 @@ def iwae_gaps(model: "PPCA", key: "jax.Array", x: "jax.Array") -> tuple[np.ndarr
 PART = Part(
     name="ppca",
     title="Exercise 1.1: probabilistic PCA",
-    question="What are the maximum-likelihood b, W and sigma^2 of a VAE with a linear decoder and one output variance?",
+    question="What are the maximum-likelihood b, W and σ² of a VAE with a linear decoder and one output variance?",
     minutes=lambda s: s.choose(60, 25) / 60,
     measure=measure,
     tell=tell,

@@ -106,7 +106,7 @@ def build_vae(
     validate: bool | None = None,
     image_shape: tuple[int, int] = (28, 28),
 ) -> VAE:
-    """The VAE of 28x28 images, or with fully connected networks of any, with the exercise's fully connected networks, or with `--network cnn`'s.
+    """The VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
 
     Args:
         latent_dim: M.

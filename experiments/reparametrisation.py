@@ -1,7 +1,8 @@
 """Why the reparametrisation trick matters: the noise of every gradient estimator, and what it does to training.
 
 Question: how noisy is the encoder's gradient with each estimator, and what does training with each reach?
-Source:   Kingma & Welling 2014; Roeder et al. 2017 (sticking the landing); estimators are derived in reparametrisation.md.
+Source:   Kingma & Welling 2014; Roeder et al. 2017 (sticking the landing); estimators are derived in
+reparametrisation.md.
 Command:  python -m experiments reparametrisation --epochs 3 --output report
 Expected: the score function's variance is thousands of times the pathwise one, and it hardly trains.
 Minutes:  4; one seed, and batches of 125.
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.comparison import table
+from experiments.comparison import figures, table
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
@@ -137,7 +138,7 @@ def tell(values: dict[str, Any]) -> Story:
         cells = [name]
         for stage in (start, trained):
             variance, pathwise = stage[name]["total_variance"], stage["pathwise"]["total_variance"]
-            cells += [f"{variance:.3g}", f"{variance / pathwise:.3g}"]
+            cells += [figures(variance), figures(variance / pathwise)]
         lines.append([*cells, f"{trained[name]['signal_to_noise']:.2g}", f"{curves[name][-1]:.1f}"])
     ratio = trained["score function"]["total_variance"] / trained["pathwise"]["total_variance"]
     lead = curves["pathwise"][-1] - curves["score function"][-1]
@@ -145,11 +146,11 @@ def tell(values: dict[str, Any]) -> Story:
     best = max(curves, key=lambda name: curves[name][-1])
     matters = ratio > 10 and lead > 0
     verdict = (
-        f"**The trick matters**: after training the score function's variance is {ratio:,.0f} times the pathwise one, and with as "
-        f"many steps it trains to an ELBO {lead:.0f} nats lower."
+        f"**The trick matters**: after training the score function's variance is {ratio:,.0f} times the pathwise one, "
+        f"and with as many steps it trains to an ELBO {lead:.0f} nats lower."
         if matters
-        else f"**The trick does not show here**: the score function's variance is {ratio:.2g} times the pathwise one, and "
-        f"training with the path ends {lead:+.1f} nats from training with the score function."
+        else f"**The trick does not show here**: the score function's variance is {ratio:.2g} times the pathwise one, "
+        f"and training with the path ends {lead:+.1f} nats from training with the score function."
     )
     epochs = values["epochs"]
     header = [
@@ -163,9 +164,12 @@ def tell(values: dict[str, Any]) -> Story:
     ]
     text = f"""{table(header, lines)}
 
-Variance: the trace of the covariance of the encoder's gradient of the mean ELBO of {values["images"]} test images, 2 draws each, over
-{values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for {epochs} epoch{"s" * (epochs > 1)}; ratio: to the
-pathwise one. Signal: the norm of the pathwise mean, since all share one expectation. Test ELBO: what {epochs} epoch{"s" * (epochs > 1)} with that estimator
+Variance: the trace of the covariance of the encoder's gradient of the mean ELBO of {values["images"]} test images, 2
+draws each, over
+{values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for {epochs}
+epoch{"s" * (epochs > 1)}; ratio: to the
+pathwise one. Signal: the norm of the pathwise mean, since all share one expectation. Test ELBO: what {epochs}
+epoch{"s" * (epochs > 1)} with that estimator
 reach, seed 0, so that differences of a nat say nothing.
 
 {verdict} After training, the least variance is that of: {quietest}. The highest ELBO: {best}.
@@ -207,7 +211,8 @@ def plot(curves: dict[str, list[float]], noise: dict[int, Any], over_training: l
 PART = Part(
     name="reparametrisation",
     title="Study: the reparametrisation trick and its rivals",
-    question="How noisy is the encoder's gradient with the reparametrisation trick and without it, and does that matter in training?",
+    question="How noisy is the encoder's gradient with the reparametrisation trick and without it, and does "
+    "that matter in training?",
     minutes=lambda s: 0.6 + s.choose(60, 0) / 60 + 5 * min(s.epochs, 3) * 5 / 60,
     measure=measure,
     tell=tell,

@@ -1,6 +1,7 @@
 """Epochs of jvae and of PyTorch in turn, on this machine; and whole processes of the exercise's command.
 
-Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in PyTorch as an expert has it?
+Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in PyTorch as an expert
+has it?
 Source:   experiments/pytorch_peer.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
 Expected: the exercise's loop 2.4 times jvae's seconds, tuned PyTorch 1.0 to 1.1 times.
@@ -95,7 +96,8 @@ def tell(values: dict[str, Any]) -> Story:
         sentences.append(f"{name}: {how}, {middle}")
     text = f"""{ratio_table(seconds, "an epoch")}
 
-Medians of {len(first)} round{"s" * (len(first) > 1)} of {values["images"]:,} images after one that compiles, all in turn on the same cores; {values["network"]}.
+Medians of {len(first)} round{"s" * (len(first) > 1)} of {values["images"]:,} images after one that compiles, all in
+turn on the same cores; {values["network"]}.
 
 - {(chr(10) + "- ").join(sentences)}"""
     shown = [s for s in sentences if s.split(":")[0] in ("exercise", "tuned", "compiled")]
@@ -201,7 +203,8 @@ def whole_processes(rounds: int, latent_dim: int, batch_size: int) -> None:
 PART = Part(
     name="throughput",
     title="Study: speed",
-    question="How long does an epoch take beside the exercise's PyTorch loop, and beside PyTorch as an expert writes it?",
+    question="How long does an epoch take beside the exercise's PyTorch loop, and beside PyTorch as an expert "
+    "writes it?",
     minutes=lambda s: s.choose(170, 20) / 60,
     measure=measure,
     tell=tell,

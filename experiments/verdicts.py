@@ -26,10 +26,7 @@ class Verdict(NamedTuple):
         if self.runs == 1:
             return f"{self.difference:+.2f}{unit}, one seed"
         low, high = self.difference - self.margin, self.difference + self.margin
-        return (
-            f"{self.difference:+.2f} ± {self.error:.2f}{unit}, mean and standard error of {self.runs} seed-by-seed "
-            f"differences; 95 % interval {low:+.2f} to {high:+.2f}"
-        )
+        return f"{self.difference:+.2f} ± {self.error:.2f}{unit}, 95 % interval {low:+.2f} to {high:+.2f}"
 
     def brief(self, unit: str = "nats") -> str:
         """The word, and the difference with its standard error."""
@@ -51,7 +48,8 @@ class Verdict(NamedTuple):
 def judge(ours: Sequence[float], theirs: Sequence[float], smaller_is_better: bool = False) -> Verdict:
     """Compare results of the same seeds, larger being better unless said otherwise; the difference is ours - theirs.
 
-    One is better where Student's 95 % interval of the mean difference lies on the better side of zero, and worse where on the other.
+    One is better where Student's 95 % interval of the mean difference lies on the better side of zero, and
+    worse where on the other.
 
     Raises:
         ValueError: the series are empty or differ in length.

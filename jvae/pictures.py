@@ -82,7 +82,7 @@ def posterior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> 
     which = check_level(model.config, level)
     z = latents_of_test_set(model, dataset, seed, level)
     projection = principal_projection(z)
-    heading = f"aggregate posterior{which}: {title(model.config)}"
+    heading = f"aggregate posterior{which}\n{title(model.config)}"
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
@@ -121,7 +121,7 @@ def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figu
     which = check_level(model.config, level)
     view, exact = prior_view(model, dataset, seed, level)
     how = "density" if exact else "density estimate"
-    return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}: {title(model.config)}")
+    return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model.config)}")
 
 
 def priors(models: dict[str, ModelFile], dataset: Dataset, seed: int) -> Figure:

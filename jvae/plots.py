@@ -50,7 +50,7 @@ def plot_posterior(
         ax.set_ylabel(axis_labels[1])
         ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(axis_labels[0])
-    ax.set_title(title)
+    ax.set_title(title, fontsize=11)
     ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     soften(ax)
     return fig
