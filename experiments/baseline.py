@@ -79,16 +79,14 @@ def tell(values: dict[str, Any]) -> Story:
 {comparison_table([first, second])}
 
 {more} An ELBO is summed over pixels and latent dimensions for each image and averaged over all test images, with 10
-draws
-z ~ q(z|x) an image.
+draws z ~ q(z|x) an image.
 
 #### The aggregate posterior
 
 One draw z ~ q(z|x) for every test image, coloured by class. For M = 2 the axes are the latent dimensions themselves;
-for
-M > 2 they are the first two principal components of the draws, which hold so much of the variance as the table says:
-what looks mixed there may be apart in the other dimensions. That is why the table also counts how often the 5 nearest
-latents of other images tell an image's class, in all M dimensions.
+for M > 2 they are the first two principal components of the draws, which hold so much of the variance as the table
+says: what looks mixed there may be apart in the other dimensions. That is why the table also counts how often the 5
+nearest latents of other images tell an image's class, in all M dimensions.
 
 {table(["", "class from the 5 nearest latents", "variance in the pictured plane"], rows)}
 

@@ -69,8 +69,7 @@ def tell(values: dict[str, Any]) -> Story:
     text = f"""{table(header, lines)}
 
 Mean ± standard deviation over the seeds, nats per image; the ELBO of all test images, IWAE of the first
-{values["images"]:,}. Effective
-sample size: its median over the images.
+{values["images"]:,}. Effective sample size: its median over the images.
 
 - From one draw to {most}, the bound of the exercise's model rises by {mean_and_sd(gaps)} nats: so much at least is
 the ELBO below log p(x).

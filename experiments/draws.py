@@ -8,6 +8,8 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from experiments.lab import Lab
+    from experiments.two_samples import Features
     from jvae.checkpoint import ModelFile
 
 
@@ -46,3 +48,17 @@ def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14)
 
     rows = [sample_images([model], columns, mean=True)[0] for model in models.values()]
     return plot_rows(np.stack(rows), list(models), "means of p(x|z) at draws z ~ p(z), not chosen", title)
+
+
+def features_of(lab: "Lab", binary: bool) -> tuple["Features", float]:
+    """The features of binary or of grey images, and the Fréchet distance of training images from the test images."""
+    from experiments.two_samples import frechet_distance, learn_features
+
+    def prepare(images: np.ndarray) -> np.ndarray:
+        return (images >= 128).astype(np.float32) if binary else images / np.float32(255)
+
+    lab.say("learning the features of the Fréchet distance")
+    data, most = lab.data, lab.settings.choose(60_000, 10_000)
+    train, test = prepare(data.train_images[:most]), prepare(data.test_images)
+    features = learn_features(train, data.train_labels[:most], test, data.test_labels, epochs=5)
+    return features, frechet_distance(features.of(train[: len(test)]), features.of(test))

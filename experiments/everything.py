@@ -60,7 +60,7 @@ PARTS: tuple[Part, ...] = tuple(
     "names",
     type=click.Choice([part.name for part in PARTS]),
     multiple=True,
-    help="this part, and others that are named so; by default all",
+    help="measure this part, and others that are named so; what is finished stands in the report all the same",
 )
 def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) -> None:
     """The whole sheet and all studies, in one report: report.md, and report.html with everything inside it.
@@ -77,8 +77,7 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     use_device(settings.device)
-    chosen = [part for part in PARTS if not names or part.name in names]
-    chapters = run_all(chosen, settings, output)
+    chapters = run_all([part.name for part in PARTS if not names or part.name in names], settings, output)
     write_all(chapters, settings, output, names)
     click.echo(f"wrote {output / 'report.md'} and {output / 'report.html'}")
     wrong = [chapter.part.name for chapter in chapters if not chapter.story.sound]
@@ -86,22 +85,22 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
         raise JvaeError(f"failed, or not as it must be: {', '.join(wrong)}; the report says more")
 
 
-def run_all(parts: Sequence[Part], settings: Settings, folder: Path) -> list[Chapter]:
-    """Measure what is not there yet, part by part."""
+def run_all(names: Sequence[str], settings: Settings, folder: Path) -> list[Chapter]:
+    """The chapters of all parts that are finished, after measuring those of the names that are not."""
     lab = Lab(settings, folder)
-    found = {part.name: first_look(part, lab) for part in parts}
-    waiting = [part for part in parts if found[part.name] is None]
+    found = {part.name: first_look(part, lab) for part in PARTS}
+    waiting = [part for part in PARTS if found[part.name] is None and part.name in names]
     progress = Progress([(part.name, part.minutes(settings)) for part in waiting])
     lab = Lab(settings, folder, progress.say)
     chapters = []
-    for part in parts:
-        (folder / f"{part.name}-error.txt").unlink(missing_ok=True)
+    for part in PARTS:
         chapter = found[part.name]
-        if chapter is None:
+        if chapter is None and part in waiting:
             progress.begin()
             chapter = measure(part, lab)
             progress.end(chapter.failed or "done")
-        chapters.append(chapter)
+        if chapter is not None:
+            chapters.append(chapter)
     return chapters
 
 
@@ -115,11 +114,13 @@ def first_look(part: Part, lab: Lab) -> Chapter | None:
 
 def measure(part: Part, lab: Lab) -> Chapter:
     """Measure a part; whatever goes wrong is its own loss."""
+    trace = lab.folder / f"{part.name}-error.txt"
+    trace.unlink(missing_ok=True)
     try:
         result = obtain(part, lab)
         part.tell(result.values)
     except Exception as error:
-        (lab.folder / f"{part.name}-error.txt").write_text(traceback.format_exc())
+        trace.write_text(traceback.format_exc())
         message = (str(error).splitlines() or [""])[0]
         return Chapter(part, None, failed=f"{type(error).__name__}: {message}")
     return Chapter(part, result)

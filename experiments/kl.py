@@ -93,22 +93,19 @@ def tell(values: dict[str, Any]) -> Story:
 {table(["KL, nats", "closed form", "Monte Carlo ± standard error", "distrax"], divergence_rows)}
 
 Over {values["draws"]:,} draws each, the closed form and Monte Carlo {divergent} (at most {max(off):.1f} standard
-errors apart), and the closed
-form is distrax's within {theirs:.0e} relative.
+errors apart), and the closed form is distrax's within {theirs:.0e} relative.
 
 #### The two expressions of the ELBO
 
 (8) is the mean of log p(x, z) - log q(z|x); (9) is the mean of log p(x|z) less the KL in closed form. One
-expectation, derived below, but
-not one variance. On the digits, nats per image; the variance is that of one draw at a fixed image; the gradient is
-in q's loc.
+expectation, derived below, but not one variance. On the digits, nats per image; the variance is that of one draw at a
+fixed image; the gradient is in q's loc.
 
 {table(EXPRESSIONS, expression_rows)}
 
 Where the exact value is known, both expressions {"have it" if known else "**miss it, which must not be**"} (at most
-{max(gaps):.1f} standard errors off).
-As an estimate of the *bound*, (9) is the noisier one for {"; ".join(noisier) or "none of them"}. As an estimate of
-its *gradient*, (8) is the noisier one for
+{max(gaps):.1f} standard errors off). As an estimate of the *bound*, (9) is the noisier one for
+{"; ".join(noisier) or "none of them"}. As an estimate of its *gradient*, (8) is the noisier one for
 {"; ".join(steeper) or "none of them"}.
 
 #### The two directions

@@ -53,9 +53,14 @@ class Lab:
         """Train the runs of a configuration, and keep each as the single run that it is."""
         from jvae import run
         from jvae.checkpoint import save_model
+        from jvae.errors import JvaeError
 
+        try:
+            epochs = run.train(config, self.data)
+        except ValueError as error:  # the settings do not fit the data
+            raise JvaeError(str(error)) from error
         what = name_of(replace(config, seed=0, runs=1), self.settings) or "the exercise's model"
-        for epoch, model in enumerate(run.train(config, self.data), start=1):  # noqa: B007  the last one is kept
+        for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
         models = [run.select_run(model, i) for i in range(config.runs)]
         (self.folder / "models").mkdir(parents=True, exist_ok=True)

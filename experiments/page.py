@@ -43,6 +43,9 @@ details { margin: 1.5rem 0; padding: .6rem 1rem; border: 1px solid var(--line); 
 summary { cursor: pointer; font-weight: 600; }
 .math.block { overflow-x: auto; overflow-y: hidden; padding: .3rem 0; }
 math { font-size: 1.08em; }
+@media (max-width: 40rem) { main { padding: .5rem 1rem 3rem; } table { font-size: .86rem; }
+  th, td { padding: .4rem .5rem; } td:first-child { min-width: 5.5rem; }
+  td + td:not([style*="right"]) { min-width: 11rem; } }
 @media print { details { border: 0; } .wide { overflow: visible; } }
 """
 

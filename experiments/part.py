@@ -139,7 +139,7 @@ def save_result(folder: Path, measured: Measured, settings: dict[str, Any], seco
         new.mkdir(parents=True)
         for name, figure in measured.pictures.items():
             buffer = BytesIO()
-            figure.savefig(buffer, format="png")
+            figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.1)
             (new / f"{name}.png").write_bytes(buffer.getvalue())
         write_json(
             new / RESULTS, {"values": measured.values, "settings": settings, "seconds": seconds, "about": about()}

@@ -35,6 +35,7 @@ def measure(lab: Lab, steps: int | None = None, learning_rate: float = 0.1, num_
 
     from experiments.ppca_plots import plot_convergence, plot_iwae
     from jvae import ppca as model_of
+    from jvae.errors import JvaeError
 
     steps, m = steps or lab.settings.choose(1000, 300), lab.settings.latent_dim
     train, test = (
@@ -42,7 +43,10 @@ def measure(lab: Lab, steps: int | None = None, learning_rate: float = 0.1, num_
         for images in (lab.data.train_images, lab.data.test_images)
     )
     n, d = train.shape
-    closed = model_of.fit_closed_form(train, m)
+    try:
+        closed = model_of.fit_closed_form(train, m)
+    except ValueError as error:  # latent_dim does not fit the data
+        raise JvaeError(str(error)) from error
     start_key, key = jax.random.split(jax.random.key(0))
     lab.say(f"EM and gradient ascent, {steps} steps each")
     em = model_of.fit_em(train, m, steps, start_key)
@@ -132,13 +136,13 @@ def tell(values: dict[str, Any]) -> Story:
     ]
     text = f"""#### The maximum of the likelihood
 
-b is the data's mean; W spans the m largest eigenvectors of their covariance, scaled to the eigenvalues less σ²; σ²
-is the mean of
-the eigenvalues left out, here {values["sigma"] ** 2:.5f}. The derivation is below.
+b is the data's mean; W spans the m largest eigenvectors of their covariance, scaled to the eigenvalues less σ²; σ² is
+the mean of the eigenvalues left out, here {values["sigma"] ** 2:.5f}. The derivation is below.
 
 {table(["nats per image", "training images", "test images"], rows)}
 
-n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantised, m = {values["m"]}. {climb} {oracle}.
+n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantised, m = {values["m"]}. {climb}
+{oracle}.
 
 ![The log-likelihood after every step of EM and of gradient ascent, and what is still missing](convergence.png)
 
@@ -151,8 +155,7 @@ n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantise
 #### A known log p(x), and bounds of it
 
 With the exact posterior as q every bound is log p(x). Here q is wrong on purpose, its mean off by half a standard
-deviation and
-its scales 1.5 times too wide, on {values["images"]} test images.
+deviation and its scales 1.5 times too wide, on {values["images"]} test images.
 
 {table(["K", "IWAE, nats", "minus log p(x)", "standard error of the draws"], gaps)}
 

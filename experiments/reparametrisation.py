@@ -8,6 +8,7 @@ Expected: the score function's variance is thousands of times the pathwise one, 
 Minutes:  4; one seed, and batches of 125.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = 32
 """Images whose mean gradient is measured."""
 STEP_BATCH = 125
-"""Images in a training step; it divides 60,000."""
+"""Images in a training step, where there are as many; it divides 60,000."""
 
 
 def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Measured:
@@ -39,8 +40,11 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     from jvae.gradients import ELBO_ESTIMATORS, from_vae
 
     most, repeats = most or lab.settings.choose(64, 8), repeats or lab.settings.choose(100, 50)
-    config = lab.settings.config(epochs=min(lab.settings.epochs, 3), batch_size=STEP_BATCH)
-    data = lab.data
+    config = lab.settings.config(
+        epochs=min(lab.settings.epochs, 3), batch_size=min(STEP_BATCH, len(lab.data.train_images))
+    )
+    most_images, data = lab.settings.choose(60_000, 15_000), lab.data
+    data = data._replace(train_images=data.train_images[:most_images])
     vae, transform = build_model(config, data.train_images.shape[1:]), build_transform(config)
     x = transform(jax.random.key(0), jnp.asarray(data.test_images[:BATCH]))
     curves, snapshots = {}, {}
@@ -50,12 +54,10 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     model, path = from_vae(vae, closed_form_kl=True), snapshots["pathwise"]
     draws = [2**i for i in range(1, 20, 2) if 2**i <= most]
     lab.say("the noise of the gradients")
-    noise = {
-        "start": {k: noise_of(model, path[0], x, k, repeats) for k in draws[:1]},
-        "trained": {k: noise_of(model, path[-1], x, k, repeats) for k in draws},
-    }
-    over_training = [noise_of(model, params, x, 2, repeats) for params in path]
-    counts = {"repeats": repeats, "epochs": config.epochs, "images": BATCH}
+    meters = {k: noise_meter(model, x, k, repeats) for k in draws}
+    over_training = [meters[2](params) for params in path]
+    noise = {"start": {2: over_training[0]}, "trained": {k: meter(path[-1]) for k, meter in meters.items()}}
+    counts = {"repeats": repeats, "epochs": config.epochs, "images": BATCH, "trained_on": len(data.train_images)}
     values = {"curves": curves, "noise": noise, "noise_over_training": over_training, **counts}
     return Measured(values, {"estimators": plot(curves, noise["trained"], over_training)})
 
@@ -98,8 +100,8 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
     return bounds, snapshots
 
 
-def noise_of(model: Any, params: Any, x: Any, num_samples: int, repeats: int) -> dict[str, dict[str, float]]:
-    """The noise of every estimator's gradient for the encoder.
+def noise_meter(model: Any, x: Any, num_samples: int, repeats: int) -> Callable[[Any], dict[str, dict[str, float]]]:
+    """A function of parameters: the noise of every estimator's gradient for the encoder.
 
     The signal is the same for all, for they have one expectation: it is taken from the pathwise mean, the score
     function's own being lost in its noise.
@@ -108,15 +110,21 @@ def noise_of(model: Any, params: Any, x: Any, num_samples: int, repeats: int) ->
 
     from jvae.gradients import ELBO_ESTIMATORS, gradient_moments, noise_by_group
 
-    found = {}
-    for name, estimator in ELBO_ESTIMATORS.items():
-        measure = jax.jit(
-            lambda params, key, estimator=estimator: noise_by_group(
+    def meter(estimator: Any) -> Callable:
+        return jax.jit(
+            lambda params, key: noise_by_group(
                 gradient_moments(estimator, model, params, key, x, num_samples, repeats)
             )["encoder"]
         )
-        found[name] = {k: float(v) for k, v in measure(params, jax.random.key(1))._asdict().items()}
-    return with_one_signal(found)
+
+    meters = {name: meter(estimator) for name, estimator in ELBO_ESTIMATORS.items()}
+
+    def measure(params: Any) -> dict[str, dict[str, float]]:
+        key = jax.random.key(1)
+        found = {name: {k: float(v) for k, v in m(params, key)._asdict().items()} for name, m in meters.items()}
+        return with_one_signal(found)
+
+    return measure
 
 
 def with_one_signal(noise: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -165,12 +173,10 @@ def tell(values: dict[str, Any]) -> Story:
     text = f"""{table(header, lines)}
 
 Variance: the trace of the covariance of the encoder's gradient of the mean ELBO of {values["images"]} test images, 2
-draws each, over
-{values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for {epochs}
-epoch{"s" * (epochs > 1)}; ratio: to the
-pathwise one. Signal: the norm of the pathwise mean, since all share one expectation. Test ELBO: what {epochs}
-epoch{"s" * (epochs > 1)} with that estimator
-reach, seed 0, so that differences of a nat say nothing.
+draws each, over {values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for
+{epochs} epoch{"s" * (epochs > 1)}; ratio: to the pathwise one. Signal: the norm of the pathwise mean, since all share
+one expectation. Test ELBO: what {epochs} epoch{"s" * (epochs > 1)} with that estimator reach on
+{values["trained_on"]:,} images, seed 0, so that differences of a nat say nothing.
 
 {verdict} After training, the least variance is that of: {quietest}. The highest ELBO: {best}.
 
