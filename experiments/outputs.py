@@ -23,14 +23,14 @@ from experiments.settings import Settings, shared_options
 from experiments.verdicts import judge, mean_and_sd
 
 VARIATIONS: dict[str, dict[str, Any]] = {
-    "Gaussian, fixed scale 0.3": {"decoder": "gaussian"},
-    "Gaussian, one learned scale": {"decoder": "gaussian", "variance": "scalar"},
-    "Gaussian, one learned scale a pixel": {"decoder": "gaussian", "variance": "pixel"},
+    "Gaussian (fixed scale)": {"decoder": "gaussian"},
+    "Gaussian (one scale)": {"decoder": "gaussian", "variance": "scalar"},
+    "Gaussian (a scale a pixel)": {"decoder": "gaussian", "variance": "pixel"},
     "continuous Bernoulli": {"decoder": "continuous-bernoulli"},
 }
 
 KINDS = ("sample", "mean")
-NEARER = {"better": "the means", "worse": "the samples", "equal": "neither, within the noise", "undecided": "undecided"}
+NEARER = {"better": "the means", "worse": "the samples", "equal": "neither", "undecided": "undecided"}
 
 
 def measure(lab: Lab) -> Measured:
@@ -79,9 +79,8 @@ def tell(values: dict[str, Any]) -> Story:
         rough = [f"{np.mean(row[f'{kind}_roughness']) / data:.2f}" for kind in KINDS]
         distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
         lines.append([row["name"], *rough, *distances, NEARER[verdict.word]])
-    answer = ". ".join(
-        f"{kind[0].upper()}{kind[1:]}: {'all four' if len(names) == len(rows) else '; '.join(names)}"
-        for kind, names in nearer.items()
+    answer = "; ".join(
+        f"{kind}: {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
     known = values["features"]
     low, high = next(row["scale_range"] for row in rows if "scale_range" in row)
@@ -111,16 +110,16 @@ layer of a digit classifier (accuracy {known["accuracy"]:.1%}): smaller is neare
 
 {table(["", "roughness, samples", "roughness, means", "distance, samples", "distance, means", "nearer"], lines)}
 
-Nearer to the test images by the Fréchet distance - **{answer}**. p(x|z) is a product over pixels: nothing in it says
-that neighbours look alike, so a sample is the mean under noise that is independent from pixel to pixel. The mean is
-smooth, and is not a draw from the model.
+Nearer to the test images by the Fréchet distance are **{answer}** (neither: no difference beyond the noise). p(x|z)
+is a product over pixels: nothing in it says that neighbours look alike, so a sample is the mean under noise that is
+independent from pixel to pixel. The mean is smooth, and is not a draw from the model.
 
 {captions}
 
 ![The learned standard deviation of every pixel, seed 0](scale.png)"""
     short = (
         f"Highest bound: {best['name']}, {mean_and_sd(best['elbo'])} nats (a density). "
-        f"Nearer to the test images, by Fréchet distance - {answer}."
+        f"Nearer to the test images by Fréchet distance are {answer}."
     )
     return Story(short, text)
 

@@ -32,7 +32,7 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-
 th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 [style*="right"] { white-space: nowrap; }
 td:first-child { min-width: 9rem; }
-td + td:not([style*="right"]) { min-width: 15rem; }
+td + td:not([style*="right"]) { min-width: 9rem; }
 th { background: var(--panel); }
 tr:last-child td { border-bottom: 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; padding: 6px; border-radius: 8px;

@@ -97,7 +97,7 @@ def from_chance(row: Row) -> list[float]:
     return [abs(accuracy - 0.5) for accuracy in row["accuracy"]]
 
 
-def optional_table(found: dict[str, dict[str, Verdict]]) -> str:
+def verdict_table(found: dict[str, dict[str, Verdict]]) -> str:
     """One row a prior: each verdict against the Gaussian prior."""
     units = {"elbo": "nats", "iwae": "nats", "match": "", "samples": ""}
     header = ["against the Gaussian", "ELBO", "IWAE", "match with the aggregate posterior", "samples"]
@@ -144,7 +144,7 @@ def tell(values: dict[str, Any]) -> Story:
     rivals = [r for r in values["rows"] if r is not best and judge(best["elbo"], r["elbo"]).word != "better"]
     leads = f"The highest mean ELBO is that of the {NAMES[best['name']]}"
     if rivals:
-        leads += f"; not beyond the noise above {' and '.join(NAMES[r['name']] for r in rivals)}"
+        leads += f"; not beyond the noise above {', '.join(NAMES[r['name']] for r in rivals)}"
     known, images = values["features"], values["iwae_images"]
     text = f"""#### All priors, everything else equal
 
@@ -163,9 +163,9 @@ classifier (accuracy {known["accuracy"]:.1%}); smaller is better, and as many tr
 
 {answers("mog", found["mog"])}
 
-#### The optional priors, each against the Gaussian
+#### Every prior against the Gaussian
 
-{optional_table(found)}
+{verdict_table(found)}
 
 #### Do the samples look better?
 

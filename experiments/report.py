@@ -13,11 +13,9 @@ HERE = Path(__file__).parent
 ABOUT = """\
 Variational autoencoders in JAX: every question of the week-1 sheet of Advanced Machine Learning (02460), and the
 mini-project. All figures and pictures come from one run of the command below, and every judgement was made by them.
-Where
-two models are compared, `+2.7 ± 0.2` is the mean of their seed-by-seed differences and its standard error; *better* and
-*worse* are said only where Student's 95 % interval of that mean excludes zero, and *no difference beyond the noise*
-elsewhere.
-With two seeds the interval is 13 standard errors wide to each side, with five it is 2.8."""
+Where two models are compared, `+2.7 ± 0.2` is the mean of their seed-by-seed differences and its standard error;
+*better* and *worse* are said only where Student's 95 % interval of that mean excludes zero, and *no difference beyond
+the noise* elsewhere. With two seeds the interval is 13 standard errors wide to each side, with five it is 2.8."""
 
 
 class Chapter(NamedTuple):

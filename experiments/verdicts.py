@@ -20,19 +20,27 @@ class Verdict(NamedTuple):
     """Half the width of its 95 % interval."""
     runs: int
 
+    @property
+    def digits(self) -> int:
+        """Decimals that show the uncertainty."""
+        return 3 if abs(self.error if self.runs > 1 else self.difference) < 0.05 else 2
+
     def numbers(self, unit: str = "nats") -> str:
         """The difference with its uncertainty."""
         unit = unit and f" {unit}"
         if self.runs == 1:
-            return f"{self.difference:+.2f}{unit}, one seed"
-        low, high = self.difference - self.margin, self.difference + self.margin
-        return f"{self.difference:+.2f} ± {self.error:.2f}{unit}, 95 % interval {low:+.2f} to {high:+.2f}"
+            return f"{self.difference:+.{self.digits}f}{unit}, one seed"
+        low, high, digits = self.difference - self.margin, self.difference + self.margin, self.digits
+        return (
+            f"{self.difference:+.{digits}f} ± {self.error:.{digits}f}{unit}, "
+            f"95 % interval {low:+.{digits}f} to {high:+.{digits}f}"
+        )
 
     def brief(self, unit: str = "nats") -> str:
         """The word, and the difference with its standard error."""
         words = {"equal": "no difference beyond the noise", "undecided": "one seed, undecided"}
-        noise = "" if self.runs == 1 else f" ± {self.error:.2f}"
-        return f"{words.get(self.word, self.word)} ({self.difference:+.2f}{noise}{unit and ' ' + unit})"
+        noise = "" if self.runs == 1 else f" ± {self.error:.{self.digits}f}"
+        return f"{words.get(self.word, self.word)} ({self.difference:+.{self.digits}f}{noise}{unit and ' ' + unit})"
 
     def says(self, better: str, worse: str, equal: str, unit: str = "nats") -> str:
         """The sentence that the result asks for, with the numbers."""

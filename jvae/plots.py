@@ -85,7 +85,7 @@ def plot_prior(view: PriorView, title: str) -> Figure:
 
 def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     """Several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
-    columns = min(3, len(views))
+    columns = 2 if len(views) == 4 else min(3, len(views))
     rows = -(-len(views) // columns)
     fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.7)
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
