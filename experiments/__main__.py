@@ -1,9 +1,11 @@
-"""`python -m experiments NAME`: the group of the experiments' commands."""
+"""`python -m experiments NAME`: the group of the experiments' commands; `all` makes one report of them."""
 
 import click
 
 from experiments.baseline import baseline
 from experiments.bounds import bounds
+from experiments.code import code
+from experiments.everything import everything
 from experiments.faults import faults
 from experiments.hierarchical import hierarchical
 from experiments.kl import kl
@@ -19,22 +21,24 @@ from jvae.cli_options import Commands
 
 @click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 110})
 def experiments() -> None:
-    """The exercise sheet and the studies: each command states its question and prints its figures."""
+    """The exercise sheet and the studies: each command answers its question by measurement; `all` makes one report."""
 
 
 for command in (
+    everything,
+    ppca,
+    kl,
+    hierarchical,
+    code,
     baseline,
     priors,
     outputs,
     networks,
-    throughput,
-    ppca,
-    kl,
-    hierarchical,
     bounds,
     reparametrisation,
-    faults,
     mirror,
+    throughput,
+    faults,
 ):
     experiments.add_command(command)
 

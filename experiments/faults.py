@@ -1,13 +1,20 @@
-"""Faults: what is done to runs, files and command lines, and how many times jvae noticed."""
+"""Faults: what is done to runs, files and command lines, and how many times jvae noticed.
+
+Question: does a run survive what runs meet, and is every damaged file and wrong command line refused in one line?
+Command:  python -m experiments faults --output report
+Expected: no fault goes unnoticed.
+Minutes:  11; with --quick a twentieth of the faults, and 1.
+"""
 
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
+from experiments.comparison import table
 from experiments.faults_files import (
     bad_data_files,
     damaged_files,
@@ -23,6 +30,9 @@ from experiments.faults_runs import (
     killed_while_saving,
     signalled,
 )
+from experiments.lab import Lab
+from experiments.part import Measured, Part, Story, run_part
+from experiments.settings import Settings, shared_options
 
 
 class Campaign(NamedTuple):
@@ -57,24 +67,65 @@ CAMPAIGNS = (
 )
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="a tenth of the faults")
-@click.option("--only", help="the campaigns whose name contains this")
-def faults(quick: bool, only: str | None) -> None:
-    """Does a run survive what runs meet? Injects faults, and counts those that were not handled as they must be."""
-    click.echo("| fault | injected | handled | silent | right is |\n|---|---|---|---|---|")
-    wrong: list[str] = []
-    for campaign in CAMPAIGNS:
-        if only and only not in campaign.fault:
+LONG = ("SIGINT", "SIGKILL while training")
+"""What the short form leaves out: whole trainings, as those that SIGTERM ends."""
+
+
+def measure(lab: Lab, only: str = "") -> Measured:
+    """Inject the faults of every campaign, or of those whose name contains a word."""
+    share = 0.05 if lab.settings.quick else 1.0
+    rows = []
+    for i, campaign in enumerate(CAMPAIGNS):
+        if only not in campaign.fault or (not only and lab.settings.quick and campaign.fault in LONG):
             continue
+        lab.say(f"{i + 1}/{len(CAMPAIGNS)}, {campaign.fault}")
         with tempfile.TemporaryDirectory(prefix="jvae-faults-") as folder:
-            texts = list(campaign.inject(Path(folder), 0.1 if quick else 1.0))
+            texts = list(campaign.inject(Path(folder), share))
         missed = [text for text in texts if text]
-        wrong += [f"{campaign.fault}: {text}" for text in missed]
-        click.echo(
-            f"| {campaign.fault} | {len(texts)} | {len(texts) - len(missed)} | {len(missed)} | {campaign.right} |"
-        )
-    for text in wrong:
-        click.echo(text, err=True)
-    if wrong:
-        raise click.ClickException(f"{len(wrong)} faults were not handled")
+        rows.append({"fault": campaign.fault, "right": campaign.right, "injected": len(texts), "missed": missed})
+    return Measured({"rows": rows, "share": share}, {})
+
+
+def tell(values: dict[str, Any]) -> Story:
+    """The table, and what went unnoticed."""
+    lines, missed, injected = [], [], 0
+    for row in values["rows"]:
+        silent = len(row["missed"])
+        injected += row["injected"]
+        missed += [f"{row['fault']}: {text}" for text in row["missed"]]
+        lines.append([row["fault"], row["injected"], row["injected"] - silent, silent, row["right"]])
+    verdict = (
+        f"**{len(missed)} of {injected:,} faults were not handled as they must be.**"
+        if missed
+        else f"**All {injected:,} faults were handled as they must be.**"
+    )
+    part = (
+        ""
+        if values["share"] == 1
+        else f" This is the short form, with {values['share']:.0%} of the faults and without {' and '.join(LONG)}."
+    )
+    text = f"""{table(["fault", "injected", "handled", "silent", "right is"], lines)}
+
+{verdict}{part}"""
+    if missed:
+        text += "\n\n" + "\n".join(f"- `{text.replace('`', '')}`" for text in missed)
+    return Story(verdict.replace("**", ""), text, sound=not missed)
+
+
+PART = Part(
+    name="faults",
+    title="Study: faults",
+    question="Does a run survive what runs meet: interruptions, kills, damaged and hostile files, wrong command lines?",
+    minutes=lambda s: s.choose(660, 50) / 60,
+    measure=measure,
+    tell=tell,
+    uses=("quick",),
+)
+
+
+@click.command()
+@shared_options
+@click.option("--only", help="the campaigns whose name contains this")
+def faults(settings: Settings, output: Path | None, only: str | None) -> None:
+    """Does a run survive what runs meet? Injects faults, and counts those that were not handled as they must be."""
+    run_part(PART, settings, output, only=only)

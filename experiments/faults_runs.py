@@ -112,7 +112,7 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
     moments, cache = random.Random(number), folder / "cache"
     whole, path = folder / "whole.npz", folder / "model.npz"
     start_training(whole, cache=cache).communicate()
-    for i in range(max(2, round(20 * share))):
+    for i in range(max(1, round(20 * share))):
         process = start_training(path, cache=cache)
         wait_for_epoch(process, moments.randrange(80))
         time.sleep(moments.uniform(0, 0.05))
@@ -133,7 +133,7 @@ def killed_in_training(folder: Path, share: float) -> Iterator[str]:
     moments, cache, path = random.Random(0), folder / "cache", folder / "model.npz"
     seconds = duration_of(path, cache)
     path.unlink()
-    for _ in range(max(2, round(20 * share))):
+    for _ in range(max(1, round(20 * share))):
         process = start_training(path, "--overwrite", cache=cache)
         time.sleep(moments.uniform(0, 1) * seconds)
         process.kill()
@@ -158,7 +158,7 @@ def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
 
     moments, path = random.Random(1), folder / "model.npz"
     original = small_model(folder)
-    for _ in range(max(5, round(80 * share))):
+    for _ in range(max(2, round(80 * share))):
         process = subprocess.Popen(
             [sys.executable, "-c", SAVER, str(original), str(path)], stdout=subprocess.PIPE, text=True
         )

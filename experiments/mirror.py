@@ -1,73 +1,58 @@
-"""The mirror: do jvae and PyTorch train to the same test-set ELBO?"""
+"""The mirror: do jvae and PyTorch train to the same test-set ELBO?
 
-import json
+Question: are the test ELBOs of both frameworks, over many seeds of the same setting, from one distribution?
+Source:   the exercise's own model in PyTorch, experiments/pytorch_peer.py.
+Command:  python -m experiments mirror --runs 8 --output report     (in `all`, 8 seeds at least)
+Expected: gaussian -94.9 ± 1.0 and -94.2 ± 0.8, mog -92.1 ± 0.8 and -91.8 ± 0.7: within 2 standard errors.
+Minutes:  7. Needs the extra `pytorch`.
+"""
+
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from experiments.comparison import mean_and_sd
-from jvae.cli_pytorch import need_torch
+from experiments.comparison import table
+from experiments.lab import Lab
+from experiments.part import Measured, Part, Story, run_part
+from experiments.settings import Settings, shared_options
+from experiments.verdicts import mean_and_sd
 from jvae.config import Config
 
+WITHIN = 2.0
+"""Standard errors of the difference of the means."""
 
-@click.command()
-@click.option("--runs", type=click.IntRange(2), default=8, help="seeds 0, 1, ... of each framework")
-@click.option("--epochs", type=click.IntRange(1), default=5, help="passes over the training images")
-@click.option("--latent-dim", type=click.IntRange(1), default=10, help="M")
-@click.option("--batch-size", type=click.IntRange(1), default=128, help="images per step")
-@click.option("--num-components", type=click.IntRange(1), default=50, help="of the mixture")
-@click.option("--prior", "priors", type=click.Choice(["gaussian", "mog"]), multiple=True, default=("gaussian", "mog"))
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False, exists=True), help="IDX files")
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="write the results here")
-def mirror(
-    runs: int,
-    epochs: int,
-    latent_dim: int,
-    batch_size: int,
-    num_components: int,
-    priors: tuple[str, ...],
-    data_dir: Path | None,
-    json_path: Path | None,
-) -> None:
-    """Does the same setting give the same test-set ELBO in both frameworks?
 
-    Both train the exercise's model on MNIST from so many seeds. PyTorch's weights are then imported, so that one
-    estimator judges both. Needs the extra `pytorch`.
-    """
-    need_torch()
-    from jvae.datasets import load_dataset
+def without_torch(settings: Settings) -> str:
+    """Why PyTorch cannot be compared with here, if it cannot."""
+    from importlib.util import find_spec
+
+    return "" if find_spec("torch") else "PyTorch is not installed (pip install 'jvae[pytorch]')"
+
+
+def measure(lab: Lab, priors: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
+    """The test ELBO of every seed in both frameworks; PyTorch's weights are imported: one estimator judges both."""
     from jvae.evaluation import spread
 
-    data = load_dataset("mnist", data_dir=data_dir)
+    runs = max(lab.settings.runs, lab.settings.choose(8, 3))
     results = {}
-    click.echo("| prior | jvae | PyTorch | difference of the means | in standard errors |\n|---|---|---|---|---|")
     for prior in priors:
-        mixture: dict[str, Any] = {"prior": prior} | ({"num_components": num_components} if prior == "mog" else {})
-        config = Config(latent_dim=latent_dim, epochs=epochs, batch_size=batch_size, **mixture)
-        ours, theirs = train_ours(config, data, runs), train_theirs(config, data, runs)
+        variation: dict[str, Any] = {} if prior == "gaussian" else {"prior": prior, "num_components": num_components}
+        ours = [e.elbo.value for e in lab.evaluations(lab.models(runs, **variation))]
+        theirs = train_theirs(lab, lab.settings.config(**variation), runs)
         one, other = spread(ours), spread(theirs)
-        difference = one.mean - other.mean
         noise = float(np.hypot(one.standard_error, other.standard_error))
-        cells = [prior, mean_and_sd(ours), mean_and_sd(theirs), f"{difference:+.2f} ± {noise:.2f}"]
-        click.echo(f"| {' | '.join(cells)} | {abs(difference) / noise:.1f} |")
-        results[prior] = {"jvae": ours, "pytorch": theirs, "difference": difference, "standard_error": noise}
-    if json_path is not None:
-        json_path.write_text(json.dumps(results, indent=2) + "\n")
+        results[prior] = {
+            "jvae": ours,
+            "pytorch": theirs,
+            "difference": one.mean - other.mean,
+            "standard_error": noise,
+        }
+    return Measured({"runs": runs, "priors": results}, {})
 
 
-def train_ours(config: Config, data: Any, runs: int) -> list[float]:
-    """The test ELBO of every seed in jvae."""
-    from dataclasses import replace
-
-    from jvae import run
-
-    *_, model = run.train(replace(config, runs=runs), data)
-    return [run.evaluate_model(run.select_run(model, i), data).elbo.value for i in range(runs)]
-
-
-def train_theirs(config: Config, data: Any, runs: int) -> list[float]:
+def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     """The test ELBO of every seed in PyTorch."""
     import torch
 
@@ -76,11 +61,13 @@ def train_theirs(config: Config, data: Any, runs: int) -> list[float]:
     from jvae.run import evaluate_model
 
     torch.set_flush_denormal(True)
+    data = lab.data
     binary = torch.from_numpy((data.train_images[..., 0] >= 128).astype(np.float32))
     elbos = []
     for seed in range(runs):
+        lab.say(f"PyTorch, {config.prior} prior, run {seed + 1}/{runs}")
         torch.manual_seed(seed)
-        model = build_vae(config.latent_dim, validate=False)
+        model = build_vae(config.latent_dim, validate=False, image_shape=binary.shape[1:])
         if config.prior == "mog":
             model.prior = MoGPrior(config.latent_dim, config.num_components)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
@@ -89,4 +76,52 @@ def train_theirs(config: Config, data: Any, runs: int) -> list[float]:
         weights = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
         imported = model_from_weights(weights, config, data.train_images.shape[1:], data.fingerprint)
         elbos.append(evaluate_model(imported, data).elbo.value)
+    torch.set_flush_denormal(False)
     return elbos
+
+
+def tell(values: dict[str, Any]) -> Story:
+    """The table, and whether the means lie within two standard errors of each other."""
+    lines, apart = [], []
+    for prior, result in values["priors"].items():
+        ratio = abs(result["difference"]) / result["standard_error"]
+        if ratio > WITHIN:
+            apart.append(f"{prior} ({ratio:.1f} standard errors)")
+        noise = f"{result['difference']:+.2f} ± {result['standard_error']:.2f}"
+        lines.append([prior, mean_and_sd(result["jvae"]), mean_and_sd(result["pytorch"]), noise, f"{ratio:.1f}"])
+    verdict = (
+        f"**The means differ by more than {WITHIN:g} standard errors: {', '.join(apart)}.**"
+        if apart
+        else f"**Both frameworks train to the same test ELBO, within {WITHIN:g} standard errors.**"
+    )
+    seeds = "; ".join(
+        f"{prior} {who}, {', '.join(f'{value:.2f}' for value in result[name])}"
+        for prior, result in values["priors"].items()
+        for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
+    )
+    header = ["prior", "jvae", "PyTorch", "difference of the means", "in standard errors"]
+    text = f"""{table(header, lines)}
+
+Test ELBO in nats, mean ± standard deviation over {values["runs"]} seeds of each framework, one estimator for both.
+{verdict} By seed: {seeds}."""
+    return Story(verdict.replace("**", ""), text)
+
+
+PART = Part(
+    name="mirror",
+    title="Study: the mirror of PyTorch",
+    question="Do jvae and PyTorch train the same setting to the same test-set ELBO?",
+    minutes=lambda s: 0.4 + max(s.runs, s.choose(8, 3)) * (0.06 + s.epochs * 4 * 2.6 / 60),
+    measure=measure,
+    tell=tell,
+    obstacle=without_torch,
+)
+
+
+@click.command()
+@shared_options
+@click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50")
+@click.option("--prior", "priors", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both")
+def mirror(settings: Settings, output: Path | None, num_components: int | None, priors: tuple[str, ...]) -> None:
+    """Does the same setting give the same test-set ELBO in both frameworks? Needs the extra `pytorch`."""
+    run_part(PART, settings, output, num_components=num_components, priors=priors)

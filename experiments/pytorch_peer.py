@@ -100,17 +100,23 @@ class VAE(nn.Module):
         return torch.mean(self.decoder(z).log_prob(x) - kl, dim=0)
 
 
-def build_vae(latent_dim: int, network: str = "mlp", validate: bool | None = None) -> VAE:
-    """The VAE of 28x28 images with the exercise's fully connected networks, or with `--network cnn`'s.
+def build_vae(
+    latent_dim: int,
+    network: str = "mlp",
+    validate: bool | None = None,
+    image_shape: tuple[int, int] = (28, 28),
+) -> VAE:
+    """The VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
 
     Args:
         latent_dim: M.
         network: mlp or cnn.
         validate: whether distributions check their arguments, which costs time; PyTorch's default is that they do.
+        image_shape: height and width.
     """
     if validate is not None:
         td.Distribution.set_default_validate_args(validate)
-    nets = mlp_nets(latent_dim) if network == "mlp" else cnn_nets(latent_dim)
+    nets = mlp_nets(latent_dim, image_shape=image_shape) if network == "mlp" else cnn_nets(latent_dim)
     return VAE(GaussianPrior(latent_dim), BernoulliDecoder(nets[1]), GaussianEncoder(nets[0]))
 
 

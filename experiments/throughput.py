@@ -1,4 +1,12 @@
-"""Epochs of jvae and of PyTorch in turn, on this machine; and whole processes of the exercise's command."""
+"""Epochs of jvae and of PyTorch in turn, on this machine; and whole processes of the exercise's command.
+
+Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in PyTorch as an expert
+has it?
+Source:   experiments/pytorch_peer.py, the exercise's loop and the tuned one.
+Command:  python -m experiments throughput --output report
+Expected: the exercise's loop 2.4 times jvae's seconds, tuned PyTorch 1.0 to 1.1 times.
+Minutes:  3. On the CPU. Needs the extra `pytorch`.
+"""
 
 import os
 import subprocess
@@ -12,79 +20,99 @@ from typing import Any
 import click
 import numpy as np
 
+from experiments.comparison import table
+from experiments.lab import Lab
+from experiments.mirror import without_torch
+from experiments.part import Measured, Part, Story, run_part
+from experiments.settings import Settings, shared_options
 from jvae.cli_pytorch import need_torch
 
 OURS = ("jvae", "jvae-bfloat16", "step-by-step")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
+WHAT = {
+    "jvae-bfloat16": "jvae, `--precision bfloat16`",
+    "step-by-step": "jvae's step called batch by batch",
+    "exercise": "PyTorch, the exercise's loop with its DataLoader",
+    "no-pil": "PyTorch, that without torchvision's steps through PIL",
+    "tuned": "PyTorch tuned: resident tensors, fused Adam, no argument checks, no denormals",
+    "compiled": "PyTorch tuned and compiled",
+}
 
 
-@click.command()
-@click.option(
-    "--rounds", type=click.IntRange(2), default=6, help="epochs of each; the first, which compiles, is left out"
-)
-@click.option("--latent-dim", type=click.IntRange(1), default=10)
-@click.option("--batch-size", type=click.IntRange(1), default=128)
-@click.option("--images", type=click.IntRange(1, 60_000), default=60_000, help="training images in an epoch")
-@click.option("--network", type=click.Choice(["mlp", "cnn"]), default="mlp")
-@click.option(
-    "--who",
-    "names",
-    type=click.Choice([*OURS, *THEIRS]),
-    multiple=True,
-    default=DEFAULT,
-    help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's steps "
-    "through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that compiled",
-)
-@click.option("--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell")
-def throughput(
-    rounds: int, latent_dim: int, batch_size: int, images: int, network: str, names: tuple[str, ...], whole: bool
-) -> None:
-    """How fast is an epoch beside PyTorch's, on the CPU?
+def measure(
+    lab: Lab,
+    rounds: int | None = None,
+    images: int | None = None,
+    network: str = "mlp",
+    names: tuple[str, ...] = (),
+) -> Measured:
+    """Train the same network with the same batches and optimizer, one epoch each in turn."""
+    import jax
 
-    All train the same network on MNIST with the same batches and optimizer, one epoch each in turn. Needs the extra
-    `pytorch`.
-    """
-    need_torch()
-    if whole:
-        whole_processes(rounds, latent_dim, batch_size)
-        return
-    from jvae.config import Config
-    from jvae.datasets import load_dataset
-    from jvae.parallel import select_device
+    from jvae.errors import JvaeError
 
-    select_device("cpu")
-    data = load_dataset("mnist")
-    data = data._replace(train_images=data.train_images[:images], train_labels=data.train_labels[:images])
-    config = Config(latent_dim=latent_dim, epochs=rounds, batch_size=batch_size, network=network)  # type: ignore[arg-type]
+    if jax.default_backend() != "cpu":
+        raise JvaeError(f"throughput compares on the CPU, not on {jax.default_backend()}: use --device cpu")
+    rounds = rounds or lab.settings.choose(6, 3)
+    names = names or (DEFAULT[:-1] if lab.settings.quick else DEFAULT)
+    images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
+    data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
+    m, batch_size = lab.settings.latent_dim, lab.settings.batch_size
+    config = lab.settings.config(epochs=rounds, network=network)
     epochs = {
         name: our_epoch(name, config, data)
         if name in OURS
-        else their_epoch(name, network, latent_dim, batch_size, data.train_images[..., 0])
+        else their_epoch(name, network, m, batch_size, data.train_images[..., 0])
         for name in names
     }
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name, epoch in epochs.items():
+            lab.say(f"round {i + 1}/{rounds}: {name}")
             started = time.perf_counter()
             epoch()
             seconds[name].append(time.perf_counter() - started)
-        note = " (compiles: not counted)" if i == 0 else ""
-        click.echo(
-            f"round {i + 1}: " + ", ".join(f"{name} {seconds[name][-1]:.2f} s" for name in names) + note, err=True
+    counted = {name: values[1:] for name, values in seconds.items()}  # the first round compiles
+    return Measured({"seconds": counted, "images": images, "network": network, "rounds": rounds}, {})
+
+
+def tell(values: dict[str, Any]) -> Story:
+    """The table of seconds, and who is faster than whom in every round."""
+    seconds = values["seconds"]
+    names = list(seconds)
+    first = np.array(seconds[names[0]])
+    sentences = []
+    for name in names[1:]:
+        ratios = np.array(seconds[name]) / first
+        middle = f"{np.median(ratios):.2f} times {names[0]}'s seconds"
+        how = (
+            "slower in every round"
+            if ratios.min() > 1
+            else "faster in every round"
+            if ratios.max() < 1
+            else "about as fast"
         )
-    click.echo(table({name: values[1:] for name, values in seconds.items()}, "an epoch"))
+        sentences.append(f"{name}: {how}, {middle}")
+    text = f"""{ratio_table(seconds, "an epoch")}
+
+Medians of {len(first)} round{"s" * (len(first) > 1)} of {values["images"]:,} images after one that compiles, all in
+turn on the same cores; {values["network"]}.
+
+- {(chr(10) + "- ").join(sentences)}"""
+    shown = [s for s in sentences if s.split(":")[0] in ("exercise", "tuned", "compiled")]
+    return Story(f"An epoch takes {np.median(first):.2f} s. PyTorch: {'; '.join(shown)}." if shown else text, text)
 
 
-def table(seconds: dict[str, list[float]], what: str) -> str:
+def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
     """Medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
     first = np.array(next(iter(seconds.values())))
-    lines = [f"| | {what} | times {next(iter(seconds))}'s (range) |", "|---|---|---|"]
+    lines = []
     for name, values in seconds.items():
         ratios = np.array(values) / first
         compared = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-        lines.append(f"| {name} | {np.median(values):.2f} s | {compared} |")
-    return "\n".join(lines)
+        lines.append([WHAT.get(name, name), f"{np.median(values):.2f} s", compared])
+    return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
 
 
 def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
@@ -132,7 +160,7 @@ def their_epoch(name: str, network: str, latent_dim: int, batch_size: int, image
 
     torch.manual_seed(0)
     expert = name in ("tuned", "compiled")
-    model = build_vae(latent_dim, network, validate=False if expert else None)
+    model = build_vae(latent_dim, network, validate=False if expert else None, image_shape=images.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if expert else None)
     if expert:
         torch.set_flush_denormal(True)
@@ -167,6 +195,50 @@ def whole_processes(rounds: int, latent_dim: int, batch_size: int) -> None:
                 if i > 0:  # the first round fills the caches of files and programs
                     seconds[name].append(time.perf_counter() - started)
                     memory[name].append(usage.ru_maxrss / 2**10)
-    click.echo(table(seconds, "the command"))
+    click.echo(ratio_table(seconds, "the command"))
     for name, values in memory.items():
         click.echo(f"peak resident memory, {name}: {np.median(values):,.0f} MiB")
+
+
+PART = Part(
+    name="throughput",
+    title="Study: speed",
+    question="How long does an epoch take beside the exercise's PyTorch loop, and beside PyTorch as an expert "
+    "writes it?",
+    minutes=lambda s: s.choose(170, 20) / 60,
+    measure=measure,
+    tell=tell,
+    uses=("dataset", "latent_dim", "batch_size", "device", "quick"),
+    obstacle=without_torch,
+)
+
+
+@click.command()
+@shared_options
+@click.option("--rounds", type=click.IntRange(2), help="epochs of each; the first is left out; 6, or 3 with --quick")
+@click.option("--images", type=click.IntRange(1), help="training images in an epoch; 60000, or 12800 with --quick")
+@click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp")
+@click.option(
+    "--who",
+    "names",
+    type=click.Choice([*OURS, *THEIRS]),
+    multiple=True,
+    help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's steps "
+    "through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that compiled",
+)
+@click.option("--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell")
+def throughput(
+    settings: Settings,
+    output: Path | None,
+    rounds: int | None,
+    images: int | None,
+    network: str | None,
+    names: tuple[str, ...],
+    whole: bool,
+) -> None:
+    """How fast is an epoch beside PyTorch's, on the CPU? Needs the extra `pytorch`."""
+    if whole:
+        need_torch()
+        whole_processes(rounds or 6, settings.latent_dim, settings.batch_size)
+        return
+    run_part(PART, settings, output, rounds=rounds, images=images, network=network, names=names)

@@ -82,7 +82,7 @@ def posterior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> 
     which = check_level(model.config, level)
     z = latents_of_test_set(model, dataset, seed, level)
     projection = principal_projection(z)
-    heading = f"aggregate posterior{which}: {title(model.config)}"
+    heading = f"aggregate posterior{which}\n{title(model.config)}"
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
@@ -119,6 +119,19 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
 def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
     """The prior's density, projected as the aggregate posterior over it is, with its components marked."""
     which = check_level(model.config, level)
+    view, exact = prior_view(model, dataset, seed, level)
+    how = "density" if exact else "density estimate"
+    return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model.config)}")
+
+
+def priors(models: dict[str, ModelFile], dataset: Dataset, seed: int) -> Figure:
+    """Several models' priors over their aggregate posteriors, side by side, by name."""
+    views = {name: prior_view(model, dataset, seed)[0] for name, model in models.items()}
+    return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
+
+
+def prior_view(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> tuple[plots.PriorView, bool]:
+    """A level's prior and aggregate posterior, both projected onto the latter's plane; and if the density is exact."""
     vae = build_model(model.config, model.image_shape)
     params = model.state.params
     z = latents_of_test_set(model, dataset, seed, level)
@@ -133,8 +146,7 @@ def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figu
     density, exact = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype), level - 1)
     mixture = prior_mixture(vae, params, level - 1) if model.config.prior in ("mog", "vamp") else None
     marks = None if mixture is None else projection.project(mixture.loc)
-    how = "density" if exact else "density estimate"
-    return plots.plot_prior(
+    view = plots.PriorView(
         density.reshape([len(t) for t in ticks[::-1]]),
         ticks,
         coordinates,
@@ -142,8 +154,8 @@ def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figu
         marks,
         {"mog": "component", "vamp": "pseudo-input"}.get(model.config.prior, ""),
         projection.labels,
-        f"prior ({how}) and aggregate posterior{which}: {title(model.config)}",
     )
+    return view, exact
 
 
 def pseudo_inputs(model: ModelFile) -> Figure:

@@ -1,7 +1,7 @@
 """Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -50,36 +50,63 @@ def plot_posterior(
         ax.set_ylabel(axis_labels[1])
         ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(axis_labels[0])
-    ax.set_title(title)
+    ax.set_title(title, fontsize=11)
     ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     soften(ax)
     return fig
 
 
-def plot_prior(
-    density: Float[np.ndarray, "rows columns"] | Float[np.ndarray, " columns"],
-    ticks: list[np.ndarray],
-    coordinates: Float[np.ndarray, "n d"],
-    labels: np.ndarray,
-    marks: Float[np.ndarray, "k d"] | None,
-    mark_name: str,
-    axis_labels: tuple[str, ...],
-    title: str,
-) -> Figure:
-    """A prior's density beneath samples of the aggregate posterior, with its components marked.
+class PriorView(NamedTuple):
+    """A prior's density and samples of the aggregate posterior, in d = 1 or 2 coordinates."""
 
-    Args:
-        density: over the grid of the ticks; rows follow the second axis, rising.
-        ticks: the grid's coordinates along each axis.
-        coordinates: the samples, d = 1 or 2.
-        labels: their classes.
-        marks: the components' centres, if there are any.
-        mark_name: what they are.
-        axis_labels: of the d axes.
-        title: of the picture.
-    """
+    density: Float[np.ndarray, "rows columns"] | Float[np.ndarray, " columns"]
+    """Over the grid of the ticks; rows follow the second axis, rising."""
+    ticks: list[np.ndarray]
+    """The grid's coordinates along each axis."""
+    coordinates: Float[np.ndarray, "n d"]
+    """The samples."""
+    labels: np.ndarray
+    """Their classes."""
+    marks: Float[np.ndarray, "k d"] | None
+    """The components' centres, if there are any."""
+    mark_name: str
+    axis_labels: tuple[str, ...]
+
+
+def plot_prior(view: PriorView, title: str) -> Figure:
+    """A prior's density beneath samples of the aggregate posterior, with its components marked."""
     fig = figure(7.6, 6)
     ax = fig.subplots()
+    draw_prior(ax, view)
+    ax.set_title(title, fontsize=11)
+    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return fig
+
+
+def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
+    """Several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
+    columns = 2 if len(views) == 4 else min(3, len(views))
+    rows = -(-len(views) // columns)
+    fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.7)
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(views) :]:
+        ax.set_axis_off()
+    for ax, (name, view) in zip(axes, views.items(), strict=False):
+        draw_prior(ax, view)
+        ax.set_title(name, fontsize=12)
+        ax.tick_params(labelsize=8)
+    entries: dict[str, Any] = {}
+    for ax in axes[: len(views)]:
+        handles, names = ax.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    fig.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, title="class")
+    fig.suptitle(title, fontsize=12)
+    return fig
+
+
+def draw_prior(ax: Axes, view: PriorView) -> None:
+    """Draw a prior's density, the samples by class, and the components."""
+    density, ticks, coordinates, labels, marks, mark_name, axis_labels = view
     classes = np.unique(labels)
     colours = class_colours(classes)
     if len(ticks) == 1:
@@ -107,10 +134,7 @@ def plot_prior(
         ax.set_ylim(ticks[1][0], ticks[1][-1])
         ax.set_ylabel(axis_labels[1])
     ax.set_xlabel(axis_labels[0])
-    ax.set_title(title, fontsize=11)
-    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     soften(ax)
-    return fig
 
 
 def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) -> list[float]:

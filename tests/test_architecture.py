@@ -88,8 +88,18 @@ def test_every_public_name_has_a_docstring(path):
 
 
 def test_every_experiment_is_a_command():
-    """But for the PyTorch peer, which is a process of its own."""
+    """But for the PyTorch peer, which is a process of its own; and `all` does every part."""
     from experiments.__main__ import experiments
+    from experiments.everything import PARTS
 
     files = [path for path in (ROOT / "experiments").glob("*.py") if "@click.command" in path.read_text()]
-    assert {path.stem for path in files} - {"pytorch_peer"} == set(experiments.commands)
+    assert {path.stem for path in files} - {"pytorch_peer", "everything"} | {"all"} == set(experiments.commands)
+    assert {part.name for part in PARTS} | {"all"} == set(experiments.commands)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_every_experiment_says_what_it_asks(path):
+    doc = ast.get_docstring(ast.parse(path.read_text()))
+    assert doc
+    if "@click.command" in path.read_text() and path.stem != "pytorch_peer":
+        assert all(f"{word}:" in doc for word in ("Question", "Command", "Expected", "Minutes"))

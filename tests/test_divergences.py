@@ -213,7 +213,7 @@ def test_the_best_gaussian_covers_all_modes_in_one_direction_and_seeks_one_in_th
 
 
 def test_the_experiment_prints_its_tables_and_draws_its_picture(tmp_path):
-    result = CliRunner().invoke(experiments, ["kl", "--draws", "500", "--epochs", "1", "--output", str(tmp_path)])
+    result = CliRunner().invoke(experiments, ["kl", "--draws", "500", "--vae-epochs", "1", "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "closed form" in result.output
-    assert (tmp_path / "kl_directions.png").stat().st_size > 10_000
+    assert (tmp_path / "kl" / "directions.png").stat().st_size > 10_000

@@ -396,5 +396,5 @@ def test_the_experiment_prints_its_figures_and_draws_its_pictures(tmp_path):
     result = CliRunner().invoke(experiments, arguments)
     assert result.exit_code == 0, result.output
     assert "closed form" in result.output
-    for name in ("ppca_convergence.png", "ppca_iwae.png"):
-        assert (tmp_path / name).stat().st_size > 10_000
+    for name in ("convergence.png", "iwae.png"):
+        assert (tmp_path / "ppca" / name).stat().st_size > 10_000
