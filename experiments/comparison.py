@@ -38,6 +38,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
+    """Medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
+    first = np.array(next(iter(seconds.values())))
+    lines = []
+    for name, values in seconds.items():
+        ratios = np.array(values) / first
+        compared = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append([name, f"{np.median(values):.2f} s", compared])
+    return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
+
+
 def figures(value: float) -> str:
     """A positive number of any size with three figures."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

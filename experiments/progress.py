@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TextIO
 
 LOG_SECONDS = 30.0
+TRUSTED_SECONDS = 300.0
 
 
 class Progress:
     """The progress view of several parts, on stderr.
 
-    The time left is the parts' expected minutes, times how much slower than expected the finished ones were.
+    The time left is the parts' expected minutes, times how much slower than expected the finished ones were; the
+    expectation counts as much as TRUSTED_SECONDS of finished parts, so that a first short one does not decide.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Progress:
 
     def left(self) -> float:
         """Seconds that are probably left."""
-        factor = self.measured / self.foreseen if self.foreseen > 0 else 1.0
+        factor = (self.measured + TRUSTED_SECONDS) / (self.foreseen + TRUSTED_SECONDS)
         current = self.expected[self.index][1] * 60 * factor - (self.clock() - self.part_started)
         later = sum(minutes for _, minutes in self.expected[self.index + 1 :]) * 60 * factor
         return max(current, 0.0) + later

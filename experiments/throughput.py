@@ -8,10 +8,6 @@ Expected: the exercise's loop 2.4 times jvae's seconds, tuned PyTorch 1.0 to 1.1
 Minutes:  3. On the CPU. Needs the extra `pytorch`.
 """
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +16,8 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.comparison import table
+from experiments.commands import compare_commands
+from experiments.comparison import ratio_table
 from experiments.lab import Lab
 from experiments.mirror import without_torch
 from experiments.part import Measured, Part, Story, run_part
@@ -94,7 +91,8 @@ def tell(values: dict[str, Any]) -> Story:
             else "about as fast"
         )
         sentences.append(f"{name}: {how}, {middle}")
-    text = f"""{ratio_table(seconds, "an epoch")}
+    named = {WHAT.get(name, name): each for name, each in seconds.items()}
+    text = f"""{ratio_table(named, "an epoch")}
 
 Medians of {len(first)} round{"s" * (len(first) > 1)} of {values["images"]:,} images after one that compiles, all in
 turn on the same cores; {values["network"]}.
@@ -102,17 +100,6 @@ turn on the same cores; {values["network"]}.
 - {(chr(10) + "- ").join(sentences)}"""
     shown = [s for s in sentences if s.split(":")[0] in ("exercise", "tuned", "compiled")]
     return Story(f"An epoch takes {np.median(first):.2f} s. PyTorch: {'; '.join(shown)}." if shown else text, text)
-
-
-def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
-    """Medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
-    first = np.array(next(iter(seconds.values())))
-    lines = []
-    for name, values in seconds.items():
-        ratios = np.array(values) / first
-        compared = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-        lines.append([WHAT.get(name, name), f"{np.median(values):.2f} s", compared])
-    return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
 
 
 def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
@@ -171,35 +158,6 @@ def their_epoch(name: str, network: str, latent_dim: int, batch_size: int, image
     return lambda: train_epoch(model, optimizer, loader)
 
 
-def whole_processes(rounds: int, latent_dim: int, batch_size: int) -> None:
-    """The exercise's command of 5 epochs from the shell: seconds and peak resident memory of each process, in turn."""
-    settings = ["--latent-dim", str(latent_dim), "--epochs", "5", "--batch-size", str(batch_size)]
-    jvae = [sys.executable, "-c", "from jvae.cli import main; main()", "train", "--device", "cpu", *settings]
-    with tempfile.TemporaryDirectory() as folder:
-        model = ["--model", str(Path(folder, "model.npz")), "--overwrite"]
-        commands = {
-            "jvae, cold": [*jvae, *model, "--no-compile-cache"],
-            "jvae, compiled before": [*jvae, *model],
-            "the exercise in PyTorch": [sys.executable, "-m", "experiments.pytorch_peer", *settings],
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in commands}
-        memory: dict[str, list[float]] = {name: [] for name in commands}
-        for i in range(rounds):
-            for name, command in commands.items():
-                started = time.perf_counter()
-                process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                if process.returncode != 0:
-                    raise click.ClickException(f"{' '.join(command)}: exit code {process.returncode}")
-                if i > 0:  # the first round fills the caches of files and programs
-                    seconds[name].append(time.perf_counter() - started)
-                    memory[name].append(usage.ru_maxrss / 2**10)
-    click.echo(ratio_table(seconds, "the command"))
-    for name, values in memory.items():
-        click.echo(f"peak resident memory, {name}: {np.median(values):,.0f} MiB")
-
-
 PART = Part(
     name="throughput",
     title="Study: speed",
@@ -239,6 +197,6 @@ def throughput(
     """How fast is an epoch beside PyTorch's, on the CPU? Needs the extra `pytorch`."""
     if whole:
         need_torch()
-        whole_processes(rounds or 6, settings.latent_dim, settings.batch_size)
+        click.echo(compare_commands(rounds or 6, settings.latent_dim, settings.batch_size))
         return
     run_part(PART, settings, output, rounds=rounds, images=images, network=network, names=names)
