@@ -9,7 +9,7 @@ from experiments.lab import Lab
 from experiments.verdicts import mean_and_sd
 
 Row = dict[str, Any]
-"""name, unit, parameters; and one value a seed of elbo, reconstruction, kl (nats per image) and seconds (an epoch)."""
+"""name, unit, parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
 PARTS = ("elbo", "reconstruction", "kl")
 
 
@@ -26,10 +26,8 @@ def row_of(lab: Lab, name: str, models: Sequence[Any]) -> Row:
 
     evaluations = lab.evaluations(models)
     parts = {part: [getattr(e, part).value for e in evaluations] for part in PARTS}
-    # an epoch after the first, which compiles
-    seconds = [float(np.median([record["seconds"] for record in m.history[1:] or m.history])) for m in models]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(models[0].state.params))
-    return {"name": name, **parts, "seconds": seconds, "parameters": parameters, "unit": unit(models[0].config)}
+    return {"name": name, **parts, "parameters": parameters, "unit": unit(models[0].config)}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -56,15 +54,13 @@ def figures(value: float) -> str:
 
 def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
     """The rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
-    header = ["", "test ELBO", *more, "reconstruction", "KL", "s / epoch", "ELBO by seed"]
+    header = ["", "test ELBO", *more, "reconstruction", "KL", "ELBO by seed"]
     lines = []
     for i, row in enumerate(rows):
         elbo, reconstruction, kl = (mean_and_sd(row[part]) for part in PARTS)
         seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
         extra = [column[i] for column in more.values()]
-        lines.append(
-            [row["name"], f"**{elbo}**", *extra, reconstruction, kl, f"{np.median(row['seconds']):.1f}", seeds]
-        )
+        lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
     units = sorted({row["unit"] for row in rows})
     noun = "seed" if len(rows[0]["elbo"]) == 1 else f"{len(rows[0]['elbo'])} seeds"
     return f"{table(header, lines)}\n\nMean ± standard deviation over {noun}; {'; '.join(units)}."

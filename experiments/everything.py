@@ -28,7 +28,7 @@ from experiments import (
     throughput,
 )
 from experiments.lab import Lab
-from experiments.part import Part, finished, obtain, settings_of
+from experiments.part import Part, finished, folder_of, obtain, settings_of
 from experiments.progress import Progress
 from experiments.report import Chapter, report, write_both, write_page
 from experiments.settings import Settings, shared_options
@@ -71,15 +71,11 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
     from jvae.console import use_device
     from jvae.errors import JvaeError
 
-    output = output or Path("report")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     use_device(settings.device)
-    chapters = run_all([part.name for part in PARTS if not names or part.name in names], settings, output)
-    write_all(chapters, settings, output, names)
-    click.echo(f"wrote {output / 'report.md'} and {output / 'report.html'}")
+    with folder_of(output or Path("report")) as folder:
+        chapters = run_all([part.name for part in PARTS if not names or part.name in names], settings, folder)
+        write_all(chapters, settings, folder, names)
+    click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
     wrong = [chapter.part.name for chapter in chapters if not chapter.story.sound]
     if wrong:
         raise JvaeError(f"failed, or not as it must be: {', '.join(wrong)}; the report says more")
@@ -87,11 +83,10 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
 
 def run_all(names: Sequence[str], settings: Settings, folder: Path) -> list[Chapter]:
     """The chapters of all parts that are finished, after measuring those of the names that are not."""
-    lab = Lab(settings, folder)
+    lab = Lab(settings, folder, lambda line: progress.say(line))
     found = {part.name: first_look(part, lab) for part in PARTS}
     waiting = [part for part in PARTS if found[part.name] is None and part.name in names]
     progress = Progress([(part.name, part.minutes(settings)) for part in waiting])
-    lab = Lab(settings, folder, progress.say)
     chapters = []
     for part in PARTS:
         chapter = found[part.name]
@@ -118,7 +113,6 @@ def measure(part: Part, lab: Lab) -> Chapter:
     trace.unlink(missing_ok=True)
     try:
         result = obtain(part, lab)
-        part.tell(result.values)
     except Exception as error:
         trace.write_text(traceback.format_exc())
         message = (str(error).splitlines() or [""])[0]
@@ -128,12 +122,10 @@ def measure(part: Part, lab: Lab) -> Chapter:
 
 def write_all(chapters: Sequence[Chapter], settings: Settings, folder: Path, names: Sequence[str]) -> None:
     """Write the report, and the pages of the parts that have their own."""
-    from experiments.machine import about
-
     only = " ".join(f"--only {name}" for name in names)
     command = " ".join(["python -m experiments all", settings.command_line(), only, f"--output {folder.name}"])
     seconds = sum(chapter.result.seconds for chapter in chapters if chapter.result is not None)
-    text = report(chapters, about(), " ".join(command.split()), settings.runs, seconds)
+    text = report(chapters, " ".join(command.split()), settings.runs, seconds)
     write_both(text, folder, "report", "The exercise sheet, answered by measurement")
     for chapter in chapters:
         if chapter.part.page and chapter.result is not None:

@@ -63,14 +63,14 @@ class Lab:
         for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
         models = [run.select_run(model, i) for i in range(config.runs)]
-        (self.folder / "models").mkdir(parents=True, exist_ok=True)
         for one in models:
+            self.path(one.config).parent.mkdir(parents=True, exist_ok=True)
             save_model(self.path(one.config), one)
         return models
 
     def load(self, config: "Config") -> "ModelFile | None":
-        """The model of a configuration, if the folder holds it, trained on these data."""
-        from jvae.checkpoint import load_model
+        """The model of a configuration, if the folder holds it: of these data, versions and kind of device."""
+        from jvae.checkpoint import current_versions, load_model
         from jvae.errors import ModelFileError
 
         if not self.path(config).exists():
@@ -79,11 +79,14 @@ class Lab:
             model = load_model(self.path(config))
         except ModelFileError:
             return None
-        return model if (model.config, model.fingerprint) == (config, self.data.fingerprint) else None
+        here = (config, self.data.fingerprint, current_versions())
+        return model if (model.config, model.fingerprint, model.versions) == here else None
 
     def path(self, config: "Config") -> Path:
         """Where a model lies: its name says all that is not the default of `jvae train`."""
-        return self.folder / "models" / f"{name_of(config) or 'default'}.npz"
+        import jax
+
+        return self.folder / "models" / jax.default_backend() / f"{name_of(config).replace('/', '-') or 'default'}.npz"
 
     def evaluations(self, models: Sequence["ModelFile"]) -> list["Evaluation"]:
         """The test-set ELBO and its parts of every model, 10 draws an image; the models differ in their seeds only."""

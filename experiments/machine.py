@@ -10,8 +10,6 @@ from typing import Any
 
 def about() -> dict[str, Any]:
     """Versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
-    import jax
-
     from jvae.checkpoint import current_versions
 
     versions = current_versions()
@@ -20,13 +18,19 @@ def about() -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    devices = sorted({f"{device.platform} ({device.device_kind})" for device in jax.devices()})
     return {
         "versions": versions,
         "machine": f"{processor_name()}, {cores()} cores, {memory()}, {platform.system()}",
-        "devices": ", ".join(devices),
+        "devices": devices(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def devices() -> str:
+    """What jax computes on."""
+    import jax
+
+    return ", ".join(sorted({f"{device.platform} ({device.device_kind})" for device in jax.devices()}))
 
 
 def processor_name() -> str:

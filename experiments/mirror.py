@@ -31,19 +31,19 @@ def without_torch(settings: Settings) -> str:
     return "" if find_spec("torch") else "PyTorch is not installed (pip install 'jvae[pytorch]')"
 
 
-def measure(lab: Lab, priors: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
+def measure(lab: Lab, prior: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
     """The test ELBO of every seed in both frameworks; PyTorch's weights are imported: one estimator judges both."""
     from jvae.evaluation import spread
 
     runs = max(lab.settings.runs, lab.settings.choose(8, 3))
     results = {}
-    for prior in priors:
-        variation: dict[str, Any] = {} if prior == "gaussian" else {"prior": prior, "num_components": num_components}
+    for name in prior:
+        variation: dict[str, Any] = {} if name == "gaussian" else {"prior": name, "num_components": num_components}
         ours = [e.elbo.value for e in lab.evaluations(lab.models(runs, **variation))]
         theirs = train_theirs(lab, lab.settings.config(**variation), runs)
         one, other = spread(ours), spread(theirs)
         noise = float(np.hypot(one.standard_error, other.standard_error))
-        results[prior] = {
+        results[name] = {
             "jvae": ours,
             "pytorch": theirs,
             "difference": one.mean - other.mean,
@@ -56,11 +56,10 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     """The test ELBO of every seed in PyTorch."""
     import torch
 
-    from experiments.pytorch_peer import MoGPrior, build_vae, train_epoch_resident
+    from experiments.pytorch_peer import MoGPrior, build_vae, train_epoch_resident, without_denormals
     from jvae.pytorch import model_from_weights
     from jvae.run import evaluate_model
 
-    torch.set_flush_denormal(True)
     data = lab.data
     binary = torch.from_numpy((data.train_images[..., 0] >= 128).astype(np.float32))
     elbos = []
@@ -71,12 +70,12 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
         if config.prior == "mog":
             model.prior = MoGPrior(config.latent_dim, config.num_components)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        for _ in range(config.epochs):
-            train_epoch_resident(model, model.elbo, optimizer, binary, config.batch_size)
+        with without_denormals():
+            for _ in range(config.epochs):
+                train_epoch_resident(model, model.elbo, optimizer, binary, config.batch_size)
         weights = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
         imported = model_from_weights(weights, config, data.train_images.shape[1:], data.fingerprint)
         elbos.append(evaluate_model(imported, data).elbo.value)
-    torch.set_flush_denormal(False)
     return elbos
 
 
@@ -121,7 +120,7 @@ PART = Part(
 @click.command()
 @shared_options
 @click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50")
-@click.option("--prior", "priors", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both")
-def mirror(settings: Settings, output: Path | None, num_components: int | None, priors: tuple[str, ...]) -> None:
+@click.option("--prior", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both")
+def mirror(settings: Settings, output: Path | None, num_components: int | None, prior: tuple[str, ...]) -> None:
     """Does the same setting give the same test-set ELBO in both frameworks? Needs the extra `pytorch`."""
-    run_part(PART, settings, output, num_components=num_components, priors=priors)
+    run_part(PART, settings, output, num_components=num_components, prior=prior)

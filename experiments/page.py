@@ -2,6 +2,7 @@
 
 import base64
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,9 @@ def picture(path: Path, caption: str) -> str:
     return f'<img src="{source}" width="{width}" alt="{caption}"><span class="caption">{caption}</span>'
 
 
-def escape(text: str) -> str:
-    """A text inside HTML."""
-    from html import escape
-
-    return escape(text)
+def pictures_in(markdown: str) -> list[str]:
+    """The names of the pictures that a text shows."""
+    return re.findall(r"^!\[.*?\]\((.*?)\)$", markdown, flags=re.MULTILINE | re.DOTALL)
 
 
 def without_pictures(markdown: str) -> str:

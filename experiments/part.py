@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from experiments.lab import Lab
+from experiments.page import pictures_in, without_pictures
 from experiments.settings import Settings
 
 if TYPE_CHECKING:
@@ -100,19 +101,31 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Resul
     save_result(lab.folder / part.name, measured, settings, seconds)
     result = load_result(lab.folder / part.name)
     assert result is not None
+    check_story(part, result, lab.folder)
     return result
 
 
 def finished(part: Part, folder: Path, settings: dict[str, Any]) -> Result | None:
-    """A part's results in the folder, if they are there, of the same settings, and can be told."""
+    """A part's results in the folder, if they are there, whole, and of the same settings, versions and devices."""
+    from experiments.machine import devices
+    from jvae.checkpoint import current_versions
+
     found = load_result(folder / part.name)
     if found is None or found.settings != settings:
         return None
     try:
-        part.tell(found.values)
-    except (KeyError, ValueError, TypeError, IndexError):  # of another version of this program
+        if found.about["devices"] != devices() or not current_versions().items() <= found.about["versions"].items():
+            return None
+        check_story(part, found, folder)
+    except Exception:  # of another state of this program, which any error may tell
         return None
     return found
+
+
+def check_story(part: Part, result: Result, folder: Path) -> None:
+    """Raise a FileNotFoundError unless every picture of the part's story is there; or what telling it raises."""
+    for name in pictures_in(part.tell(result.values).text):
+        (folder / part.name / name).stat()
 
 
 def load_result(folder: Path) -> Result | None:
@@ -154,7 +167,7 @@ def save_result(folder: Path, measured: Measured, settings: dict[str, Any], seco
 
 def run_part(part: Part, settings: Settings, output: Path | None, **choices: Any) -> None:
     """A part as a command: print its tables and answers; with an output folder, also its pictures and its page."""
-    from experiments.report import plain, write_page
+    from experiments.report import write_page
     from jvae.console import report, use_device
     from jvae.errors import JvaeError
 
@@ -164,7 +177,7 @@ def run_part(part: Part, settings: Settings, output: Path | None, **choices: Any
     with folder_of(output) as folder:
         result = obtain(part, Lab(settings, folder, report), choices)
         story = part.tell(result.values)
-        click.echo(plain(f"{part.question}\n\n{story.short}\n\n{story.text}"))
+        click.echo(without_pictures(f"{part.question}\n\n{story.short}\n\n{story.text}"))
         if output is not None:
             write_page(part, result, output)
     if not story.sound:

@@ -55,9 +55,8 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
     images = {
         "priors": pictures.priors(first, lab.data, 0),
         "samples": rows_of_means(first, "the same networks, trained with each prior (seed 0)"),
+        "pseudo-inputs": pictures.pseudo_inputs(first[NAMES["vamp"]]),
     }
-    if lab.settings.latent_dim > 1:
-        images["pseudo-inputs"] = pictures.pseudo_inputs(first[NAMES["vamp"]])
     counts = {"iwae_draws": DRAWS, "iwae_images": min(lab.settings.choose(*IMAGES), len(lab.data.test_images))}
     known = {"accuracy": features.accuracy, "training_images": floor, "num_components": num_components}
     return Measured({"rows": rows, **counts, "features": known}, images)
@@ -108,14 +107,13 @@ def verdict_table(found: dict[str, dict[str, Verdict]]) -> str:
 def results_table(values: dict[str, Any]) -> str:
     """One row a prior."""
     header = ["prior", "test ELBO", f"IWAE-{values['iwae_draws']}", "reconstruction", "KL", "prior against posterior",
-              "samples", "s / epoch", "ELBO by seed"]  # fmt: skip
+              "samples", "ELBO by seed"]  # fmt: skip
     lines = []
     for row in values["rows"]:
         elbo, iwae, reconstruction, kl = (mean_and_sd(row[part]) for part in ("elbo", "iwae", "reconstruction", "kl"))
         seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
         likenesses = [mean_and_sd(row["accuracy"], 3), mean_and_sd(row["frechet"], 1)]
-        seconds = f"{np.median(row['seconds']):.1f}"
-        lines.append([NAMES[row["name"]], f"**{elbo}**", iwae, reconstruction, kl, *likenesses, seconds, seeds])
+        lines.append([NAMES[row["name"]], f"**{elbo}**", iwae, reconstruction, kl, *likenesses, seeds])
     return table(header, lines)
 
 

@@ -1,18 +1,22 @@
 """The report: the parts' stories, put together as Markdown and as one self-contained page of HTML."""
 
+import dataclasses
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.comparison import table
-from experiments.page import to_html, without_pictures
+from experiments.machine import about
+from experiments.page import to_html
 from experiments.part import Part, Result, Story
+from experiments.settings import FULL, QUICK, Settings
 
 HERE = Path(__file__).parent
 ABOUT = """\
 Variational autoencoders in JAX: every question of the week-1 sheet of Advanced Machine Learning (02460), and the
-mini-project. All figures and pictures come from one run of the command below, and every judgement was made by them.
+mini-project. All figures and pictures come from the command below, and every judgement was made by them.
 Where two models are compared, `+2.7 ± 0.2` is the mean of their seed-by-seed differences and its standard error;
 *better* and *worse* are said only where Student's 95 % interval of that mean excludes zero, and *no difference beyond
 the noise* elsewhere. With two seeds the interval is 13 standard errors wide to each side, with five it is 2.8."""
@@ -30,20 +34,21 @@ class Chapter(NamedTuple):
     def story(self) -> Story:
         """Its results in words, or what there is to say instead."""
         if self.failed:
-            return Story(f"**Failed**: {self.failed}", f"This part failed: {self.failed}", sound=False)
+            error = f"`{self.failed.replace('`', '')}`"
+            return Story(f"**Failed**: {error}", f"This part failed: {error}", sound=False)
         if self.result is None:
             return Story(f"Skipped: {self.skipped}", f"This part was skipped: {self.skipped}")
         return self.part.tell(self.result.values)
 
 
-def report(chapters: Sequence[Chapter], about: dict[str, Any], command: str, seeds: int, seconds: float) -> str:
+def report(chapters: Sequence[Chapter], command: str, seeds: int, seconds: float) -> str:
     """The whole report as Markdown."""
     rows = [[link(c.part.title), c.story.short] for c in chapters]
     wrong = [c.part.title for c in chapters if not c.story.sound]
     lines = [
         "# The exercise sheet, answered by measurement",
         ABOUT,
-        header(about, command, seeds, seconds, chapters),
+        header(command, seeds, seconds, chapters),
         *([f"> **Not everything is as it must be**: {'; '.join(wrong)}."] if wrong else []),
         "## The answers in short",
         table(["exercise", "answer"], rows).replace("---:", "---"),
@@ -52,17 +57,20 @@ def report(chapters: Sequence[Chapter], about: dict[str, Any], command: str, see
     return "\n\n".join(lines) + "\n"
 
 
-def header(about: dict[str, Any], command: str, seeds: int, seconds: float, chapters: Sequence[Chapter]) -> str:
-    """How the report came to be."""
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+def header(command: str, seeds: int, seconds: float, chapters: Sequence[Chapter]) -> str:
+    """How the report came to be: everything that its parts were measured with, should it be more than one machine."""
+    sources = [c.result.about for c in chapters if c.result is not None] or [about()]
+    versions = [", ".join(f"{name} {number}" for name, number in s["versions"].items()) for s in sources]
+    machines = [f"{s['machine']}; jax on {s['devices']}" for s in sources]
+    dates = sorted(s["date"] for s in sources)
     done = sum(c.result is not None for c in chapters)
     rows = [
         ["command", f"`{command}`"],
         ["seeds", f"0 to {seeds - 1}" if seeds > 1 else "0"],
         ["time", f"{duration(seconds)} for {done} part{'s' * (done != 1)}"],
-        ["machine", f"{about['machine']}; jax on {about['devices']}"],
-        ["versions", versions],
-        ["date", about["date"]],
+        ["machine", "; and ".join(dict.fromkeys(machines))],
+        ["versions", "; and ".join(dict.fromkeys(versions))],
+        ["date", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
     ]
     return table(["", "this report"], rows).replace("---:", "---")
 
@@ -76,7 +84,7 @@ def chapter_text(chapter: Chapter) -> str:
     lines.append(placed(story.text, part.name))
     if part.derivation:
         lines.append(folded("Derivation and explanation", derivation(part.derivation)))
-    lines.append(f"<small>`python -m experiments {part.name}`, {duration(result.seconds)}.</small>")
+    lines.append(f"<small>`{command_of(part, result)}`, {duration(result.seconds)}.</small>")
     return "\n\n".join(lines)
 
 
@@ -109,9 +117,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def plain(markdown: str) -> str:
-    """Markdown for a terminal: without pictures."""
-    return without_pictures(markdown)
+def command_of(part: Part, result: Result) -> str:
+    """The command that measures a part's results again, but for its folders."""
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    known = {name: value for name, value in result.settings.items() if name in fields}
+    settings = Settings(**{**(QUICK if known.get("quick") else FULL), **known})
+    words = ["python -m experiments", part.name, settings.command_line()]
+    for name, value in result.settings.items():
+        if name not in fields and name != "fingerprint":
+            flag = f"--{name.replace('_', '-')}"
+            words += [f"{flag} {shlex.quote(str(one))}" for one in (value if isinstance(value, list) else [value])]
+    return " ".join(filter(None, words))
 
 
 def write_both(markdown: str, folder: Path, stem: str, title: str) -> None:
@@ -130,10 +146,10 @@ def write_page(part: Part, result: Result, folder: Path) -> None:
     """Write the page of one part alone, `NAME.md` and `NAME.html` in the folder above its own."""
     chapter = Chapter(part, result)
     text = chapter_text(chapter).replace("## ", "# ", 1)
-    about = header(result.about, f"python -m experiments {part.name}", len_seeds(result), result.seconds, [chapter])
-    write_both(f"{text}\n\n{about}\n", folder, part.page or part.name, part.title)
+    made = header(command_of(part, result), len_seeds(result), result.seconds, [chapter])
+    write_both(f"{text}\n\n{made}\n", folder, part.page or part.name, part.title)
 
 
 def len_seeds(result: Result) -> int:
     """How many seeds a part's results are of."""
-    return int(result.settings.get("runs", 1))
+    return int(result.values.get("runs") or result.settings.get("runs", 1))

@@ -42,7 +42,7 @@ def measure(
     rounds: int | None = None,
     images: int | None = None,
     network: str = "mlp",
-    names: tuple[str, ...] = (),
+    who: tuple[str, ...] = (),
 ) -> Measured:
     """Train the same network with the same batches and optimizer, one epoch each in turn."""
     import jax
@@ -52,7 +52,7 @@ def measure(
     if jax.default_backend() != "cpu":
         raise JvaeError(f"throughput compares on the CPU, not on {jax.default_backend()}: use --device cpu")
     rounds = rounds or lab.settings.choose(6, 3)
-    names = names or (DEFAULT[:-1] if lab.settings.quick else DEFAULT)
+    names = who or (DEFAULT[:-1] if lab.settings.quick else DEFAULT)
     images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
     data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
     m, batch_size = lab.settings.latent_dim, lab.settings.batch_size
@@ -143,17 +143,22 @@ def their_epoch(name: str, network: str, latent_dim: int, batch_size: int, image
     import torch
     from torch.utils.data import DataLoader
 
-    from experiments.pytorch_peer import BinarisedImages, build_vae, train_epoch, train_epoch_resident
+    from experiments.pytorch_peer import (
+        BinarisedImages,
+        build_vae,
+        train_epoch,
+        train_epoch_resident,
+        without_denormals,
+    )
 
     torch.manual_seed(0)
     expert = name in ("tuned", "compiled")
     model = build_vae(latent_dim, network, validate=False if expert else None, image_shape=images.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if expert else None)
     if expert:
-        torch.set_flush_denormal(True)
         resident = torch.from_numpy((images >= 128).astype(np.float32))
         elbo = torch.compile(model.elbo) if name == "compiled" else model.elbo
-        return lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size)
+        return without_denormals()(lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size))
     loader = DataLoader(BinarisedImages(images, pil=name == "exercise"), batch_size=batch_size, shuffle=True)
     return lambda: train_epoch(model, optimizer, loader)
 
@@ -178,7 +183,6 @@ PART = Part(
 @click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp")
 @click.option(
     "--who",
-    "names",
     type=click.Choice([*OURS, *THEIRS]),
     multiple=True,
     help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's steps "
@@ -191,12 +195,14 @@ def throughput(
     rounds: int | None,
     images: int | None,
     network: str | None,
-    names: tuple[str, ...],
+    who: tuple[str, ...],
     whole: bool,
 ) -> None:
     """How fast is an epoch beside PyTorch's, on the CPU? Needs the extra `pytorch`."""
     if whole:
+        if output is not None:
+            raise click.UsageError("--whole and --output: at most one of them")
         need_torch()
         click.echo(compare_commands(rounds or 6, settings.latent_dim, settings.batch_size))
         return
-    run_part(PART, settings, output, rounds=rounds, images=images, network=network, names=names)
+    run_part(PART, settings, output, rounds=rounds, images=images, network=network, who=who)

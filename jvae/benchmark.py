@@ -86,6 +86,10 @@ class CompiledPiece(NamedTuple):
     most: int
     """The number of an epoch's steps."""
 
+    def step_seconds(self, steps: int) -> float:
+        """Of one step: the difference of a long and a short piece, without the shuffle, of which an epoch has one."""
+        return (self.take(1 + steps) - self.take(1)) / steps
+
 
 def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
     """Compile the training of all of a configuration's runs on images uint8[n, h, w, c].
@@ -124,8 +128,7 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
     piece.take(1)
     few = min(piece.most - 1, 4)
     steps = max(1, min((piece.most - 1) // 2, round(PIECE_SECONDS * few / piece.take(few))))
-    # the difference of a long and a short piece: without the shuffle, of which an epoch has one
-    step = timing([(piece.take(1 + steps) - piece.take(1)) / steps for _ in range(repeats)])
+    step = timing([piece.step_seconds(steps) for _ in range(repeats)])
     counted = step_products(config, images)
     times = {shape: time_product(shape, repeats).median for shape in counted}
     dtype = config.precision

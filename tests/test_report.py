@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from experiments import everything, priors
 from experiments.__main__ import experiments
 from experiments.page import to_html
-from experiments.part import Measured, Part, Story
+from experiments.part import Measured, Part, Result, Story
 from experiments.progress import Progress
 from experiments.report import Chapter, derivation, report
 from experiments.verdicts import judge
@@ -88,6 +88,44 @@ def test_a_finished_part_is_not_done_again_and_a_changed_setting_is(tmp_path, mo
     (tmp_path / "one" / "results.json").write_text("{")
     assert run_all(tmp_path, "--runs", "4").exit_code == 0
     assert calls == [2, 4, 4]
+
+
+def test_results_of_other_versions_or_without_their_pictures_are_measured_again(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    calls = []
+
+    def measure(lab):
+        calls.append(1)
+        return Measured({"x": 1}, {"drawn": Figure()})
+
+    part = a_part("one", measure, uses=())._replace(tell=lambda v: Story("It is.", "![It](drawn.png)"))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    results = tmp_path / "one" / "results.json"
+    assert run_all(tmp_path).exit_code == run_all(tmp_path).exit_code == 0
+    assert len(calls) == 1
+    (tmp_path / "one" / "drawn.png").unlink()
+    assert run_all(tmp_path).exit_code == 0
+    assert len(calls) == 2
+    written = json.loads(results.read_text())
+    written["about"]["versions"]["jax"] = "0.0"
+    results.write_text(json.dumps(written))
+    assert run_all(tmp_path).exit_code == 0
+    assert len(calls) == 3
+
+
+def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_part(tmp_path, monkeypatch):
+    part = a_part("one", lambda lab, most=1: Measured({"x": 1}, {}), uses=("runs", "quick"))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    assert run_all(tmp_path).exit_code == 0
+    written = json.loads((tmp_path / "one" / "results.json").read_text())
+    written["about"] |= {"machine": "another machine", "date": "1999-12-31"}
+    written["settings"] |= {"runs": 7, "most": 10}
+    chapter = Chapter(part, Result(**written))
+    text = report([chapter], "command", 5, 100.0)
+    assert "another machine; jax on cpu (cpu)" in text
+    assert "1999-12-31" in text
+    assert "`python -m experiments one --quick --runs 7 --most 10`" in text
 
 
 def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
@@ -201,14 +239,11 @@ def test_derivations_are_rendered_to_the_last_formula(part, tmp_path):
 
 
 def test_every_link_of_the_report_leads_somewhere(tmp_path):
-    text = report([Chapter(part, None, skipped="not now") for part in everything.PARTS], ABOUT, "command", 5, 100.0)
+    text = report([Chapter(part, None, skipped="not now") for part in everything.PARTS], "command", 5, 100.0)
     html = to_html(text, "T", tmp_path)
     links = re.findall(r'href="#([^"]+)"', html)
     assert len(links) == len(everything.PARTS)
     assert all(f'id="{link}"' in html for link in links)
-
-
-ABOUT = {"versions": {"jvae": "0"}, "machine": "a machine", "devices": "cpu", "date": "today"}
 
 
 class Terminal(io.StringIO):
