@@ -91,8 +91,9 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(views) :]:
         ax.set_axis_off()
+    marks = ", ".join(dict.fromkeys(view.mark_name for view in views.values() if view.marks is not None))
     for ax, (name, view) in zip(axes, views.items(), strict=False):
-        draw_prior(ax, view)
+        draw_prior(ax, view._replace(mark_name=marks))  # one entry of the legend for one sign
         ax.set_title(name, fontsize=12)
         ax.tick_params(labelsize=8)
     entries: dict[str, Any] = {}
