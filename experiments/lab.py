@@ -59,7 +59,7 @@ class Lab:
             epochs = run.train(config, self.data)
         except ValueError as error:  # the settings do not fit the data
             raise JvaeError(str(error)) from error
-        what = name_of(replace(config, seed=0, runs=1), self.settings) or "the exercise's model"
+        what = self.spoken(replace(config, seed=0, runs=1))
         for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
         models = [run.select_run(model, i) for i in range(config.runs)]
@@ -82,6 +82,10 @@ class Lab:
         here = (config, self.data.fingerprint, current_versions())
         return model if (model.config, model.fingerprint, model.versions) == here else None
 
+    def spoken(self, config: "Config") -> str:
+        """A configuration for a person who knows the settings."""
+        return name_of(config, self.settings) or "the exercise's model"
+
     def path(self, config: "Config") -> Path:
         """Where a model lies: its name says all that is not the default of `jvae train`."""
         import jax
@@ -101,7 +105,7 @@ class Lab:
         )
         for i, model in enumerate(models):
             if model.config not in self.known:
-                self.say(f"{name_of(model.config, self.settings)}: test-set ELBO of run {i + 1}/{len(models)}")
+                self.say(f"{self.spoken(model.config)}: test-set ELBO of run {i + 1}/{len(models)}")
                 self.known[model.config] = evaluate(
                     apply, model.state.params, jax.random.key(0), self.data.test_images, transform
                 )
@@ -118,7 +122,7 @@ class Lab:
         apply, transform = build_model(config, models[0].image_shape).apply, build_transform(config)
         few, found = self.data.test_images[:images], []
         for i, model in enumerate(models):
-            self.say(f"{name_of(config, self.settings)}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
+            self.say(f"{self.spoken(config)}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
             found.append(evaluate_iwae(apply, model.state.params, jax.random.key(0), few, transform, num_samples))
         return found
 
