@@ -338,6 +338,23 @@ def test_a_class_can_be_seen_alone(visit, plane_page):
     assert drawn(page) == before
 
 
+@pytest.mark.parametrize("m", [1, 3])
+def test_a_class_without_a_shown_image_cannot_be_chosen(visit, small, digits, m):
+    model = random_model(replace(small, latent_dim=m), digits)
+    page = visit(explorer_page(model, digits, 0, num_points=3))
+    shown = {page.evaluate("i => explorer.className(i)", i) for i in range(3)}
+    for name in map(str, range(10)):
+        button = page.get_by_role("button", name=f"class {name}")
+        assert button.is_enabled() == (name in shown)
+        assert button.get_attribute("title") == (None if name in shown else "no test image of this class is shown")
+        button.evaluate("button => button.click()")
+        page.mouse.move(*on_screen(page, [0, int(name) / 10]))
+        frame(page)
+    assert page.evaluate("explorer.className(explorer.neighbour)") in shown
+    assert page.locator("#legend button[aria-pressed=true]").count() == len(shown)
+    assert page.evaluate("explorer.map.nearest([0, 0], () => false).point ?? null") is None
+
+
 def test_the_prior_can_be_hidden(visit, plane_page):
     page = visit(plane_page)
     before = drawn(page)

@@ -196,12 +196,15 @@ class Explorer {
     event.preventDefault();
   }
 
+  /** A button a class; of those that have no point here, there is nothing to see alone. */
   addLegend() {
+    const withPoints = new Set(this.arrays.labels.numbers);
     const longest = Math.max(...this.data.classes.map(({ name }) => name.length));
     $("legend").style.setProperty("--entry", `${2 + 0.6 * longest}rem`);
     this.data.classes.forEach(({ name, colour }, label) => {
       const button = document.createElement("button");
-      Object.assign(button, { type: "button", textContent: name });
+      Object.assign(button, { type: "button", textContent: name, disabled: !withPoints.has(label) });
+      if (button.disabled) button.title = "no test image of this class is shown";
       button.setAttribute("aria-pressed", "false");
       button.setAttribute("aria-label", `class ${name}`);
       button.style.setProperty("--class", colour);
