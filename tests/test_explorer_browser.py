@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -164,6 +165,19 @@ def on_screen(page, place) -> tuple[float, float]:
     return box["x"] + 1 + x, box["y"] + 1 + y
 
 
+def toucher(page) -> Callable[[str, dict[int, tuple[float, float]]], None]:
+    """What sends a touch event of numbered fingers at places of the map, and waits for what it draws."""
+    wire = page.context.new_cdp_session(page)
+
+    def touch(kind: str, fingers: dict[int, tuple[float, float]]) -> None:
+        places = {number: on_screen(page, place) for number, place in fingers.items()}
+        points = [{"id": number, "x": x, "y": y} for number, (x, y) in places.items()]
+        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        frame(page)
+
+    return touch
+
+
 def point(page, i: int) -> np.ndarray:
     return np.array(page.evaluate("i => [explorer.map.places[2 * i], explorer.map.places[2 * i + 1]]", i))
 
@@ -269,21 +283,15 @@ def test_a_finger_does_all(visit, plane_page, viewport):
     page.touchscreen.tap(*on_screen(page, [0.5, 0.5]))
     frame(page)
     assert_probe_at(page, [0.5, 0.5])
-    wire, scrolled = page.context.new_cdp_session(page), page.evaluate("scrollY")
-
-    def touch(kind: str, *places: tuple[float, float]) -> None:
-        points = [{"x": x, "y": y} for x, y in (on_screen(page, place) for place in places)]
-        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    touch("touchStart", (0.5, 0.5))
-    for place in ([0.2, 0.1], [0.0, -0.6], [-0.4, -1.0]):
-        touch("touchMove", place)
-    frame(page)
+    touch, scrolled = toucher(page), page.evaluate("scrollY")
+    touch("touchStart", {0: (0.5, 0.5)})
+    for place in ((0.2, 0.1), (0.0, -0.6), (-0.4, -1.0)):
+        touch("touchMove", {0: place})
     assert_probe_at(page, [-0.4, -1.0])
     tip, finger = page.locator("#tip").bounding_box(), on_screen(page, [-0.4, -1.0])
     assert tip["y"] + tip["height"] < finger[1] - 40  # not under the finger
     page.wait_for_timeout(300)  # a finger that rests does not fling, which would swallow the next tap
-    touch("touchEnd")
+    touch("touchEnd", {})
     assert page.locator("#tip").is_hidden()
     assert page.evaluate("scrollY") == scrolled
     nearest = page.evaluate("explorer.neighbour")
@@ -294,6 +302,47 @@ def test_a_finger_does_all(visit, plane_page, viewport):
         if np.allclose(latent(page), there, atol=1e-6):
             break
     np.testing.assert_allclose(latent(page), there, atol=1e-6)
+
+
+def test_a_second_finger_leaves_the_first_ones_drag_alone(visit, plane_page):
+    page = visit(plane_page, has_touch=True)
+    touch = toucher(page)
+    touch("touchStart", {0: (0.5, 0.5)})
+    touch("touchStart", {0: (0.5, 0.5), 1: (-0.5, 0.5)})
+    touch("touchMove", {0: (0.5, 0.5), 1: (-0.7, 0.2)})
+    assert_probe_at(page, [0.5, 0.5])
+    touch("touchEnd", {1: (-0.7, 0.2)})
+    assert page.locator("#tip").is_visible()
+    touch("touchMove", {0: (0.1, -0.4)})
+    assert_probe_at(page, [0.1, -0.4])
+    touch("touchEnd", {0: (0.1, -0.4)})
+    assert page.locator("#tip").is_hidden()
+    touch("touchStart", {0: (-0.2, 0.3)})  # and one may begin again
+    assert_probe_at(page, [-0.2, 0.3])
+
+
+def test_a_drag_is_its_pointers_own(visit, plane_page):
+    """A mouse that moves and clicks beside a finger is a primary pointer too."""
+    page = visit(plane_page, has_touch=True)
+    toucher(page)("touchStart", {0: (0.5, 0.5)})
+    mouse = "new PointerEvent(kind, { pointerId: 77, pointerType: 'mouse', isPrimary: true, button: 0, clientX: 300 })"
+    for kind in ("pointermove", "pointerdown", "pointerup"):
+        page.evaluate(f"kind => plane.dispatchEvent({mouse})", kind)
+        frame(page)
+        assert_probe_at(page, [0.5, 0.5])
+        assert page.locator("#tip").is_visible()
+
+
+def test_the_image_that_is_shown_is_the_one_to_decode(visit, plane_page):
+    """By the keyboard, while the mouse rests on another point than the nearest."""
+    page = visit(plane_page)
+    i = outermost(page)
+    page.locator("#go").focus()
+    page.mouse.move(*on_screen(page, point(page, i)))
+    assert page.evaluate("explorer.neighbour") != i
+    page.keyboard.press("Enter")
+    frame(page)
+    np.testing.assert_allclose(latent(page), point(page, i), atol=1e-6)
 
 
 def test_sliders_leave_the_plane_and_a_button_returns(visit, space_page):
