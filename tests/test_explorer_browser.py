@@ -461,6 +461,29 @@ def test_it_fits_any_screen_and_is_legible(visit, space_page, viewport, scheme):
     assert 300 <= height <= viewport["height"]
 
 
+@pytest.mark.parametrize("m", [2, 10, 32])
+def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
+    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits, 0))
+    assert page.locator("#sliders input").count() == min(m - 2, 8)
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().bottom") <= WIDE["height"]
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_long_title_breaks_within_its_names(visit, viewport):
+    name = "tfds:" + "_".join(["a_data_set"] * 20)
+    data = images_of((8, 8, 1))._replace(name=name)
+    page = visit(explorer_page(random_model(Config(dataset=name, **MLP), data), data, 0), viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    breaks = """() => [...model.childNodes].filter(node => node.data && !node.data.includes(" ")).map(node => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getClientRects().length;
+    })"""
+    lines = page.evaluate(breaks)
+    assert len(lines) > 50
+    assert set(lines) == {1}  # no part of a name is torn
+
+
 def luminance(colour: str) -> float:
     """The relative luminance of #rrggbb, as WCAG defines it."""
     parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])

@@ -257,7 +257,8 @@ async function start() {
   const arrays = {};
   await Promise.all(Object.entries(packed).map(async ([name, array]) => (arrays[name] = await unpack(array))));
   const explorer = new Explorer(data, arrays, await makeDecoder(data.decoder));
-  $("model").textContent = data.title.replaceAll(" = ", "\u00a0=\u00a0");
+  const words = data.title.replaceAll(" = ", "\u00a0=\u00a0").split(/(?<=[_/:])/); // where a long name may break
+  $("model").replaceChildren(...words.flatMap((word) => [document.createElement("wbr"), word]));
   $("plane").classList.toggle("line", explorer.map.line);
   if (data.level) $("latent").innerHTML = "z<sub>1</sub>";
   if (!prior.exact) $("prior-name").textContent = "prior density (an estimate from draws)";
