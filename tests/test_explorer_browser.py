@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -164,6 +165,19 @@ def on_screen(page, place) -> tuple[float, float]:
     return box["x"] + 1 + x, box["y"] + 1 + y
 
 
+def toucher(page) -> Callable[[str, dict[int, tuple[float, float]]], None]:
+    """What sends a touch event of numbered fingers at places of the map, and waits for what it draws."""
+    wire = page.context.new_cdp_session(page)
+
+    def touch(kind: str, fingers: dict[int, tuple[float, float]]) -> None:
+        places = {number: on_screen(page, place) for number, place in fingers.items()}
+        points = [{"id": number, "x": x, "y": y} for number, (x, y) in places.items()]
+        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        frame(page)
+
+    return touch
+
+
 def point(page, i: int) -> np.ndarray:
     return np.array(page.evaluate("i => [explorer.map.places[2 * i], explorer.map.places[2 * i + 1]]", i))
 
@@ -269,21 +283,15 @@ def test_a_finger_does_all(visit, plane_page, viewport):
     page.touchscreen.tap(*on_screen(page, [0.5, 0.5]))
     frame(page)
     assert_probe_at(page, [0.5, 0.5])
-    wire, scrolled = page.context.new_cdp_session(page), page.evaluate("scrollY")
-
-    def touch(kind: str, *places: tuple[float, float]) -> None:
-        points = [{"x": x, "y": y} for x, y in (on_screen(page, place) for place in places)]
-        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    touch("touchStart", (0.5, 0.5))
-    for place in ([0.2, 0.1], [0.0, -0.6], [-0.4, -1.0]):
-        touch("touchMove", place)
-    frame(page)
+    touch, scrolled = toucher(page), page.evaluate("scrollY")
+    touch("touchStart", {0: (0.5, 0.5)})
+    for place in ((0.2, 0.1), (0.0, -0.6), (-0.4, -1.0)):
+        touch("touchMove", {0: place})
     assert_probe_at(page, [-0.4, -1.0])
     tip, finger = page.locator("#tip").bounding_box(), on_screen(page, [-0.4, -1.0])
     assert tip["y"] + tip["height"] < finger[1] - 40  # not under the finger
     page.wait_for_timeout(300)  # a finger that rests does not fling, which would swallow the next tap
-    touch("touchEnd")
+    touch("touchEnd", {})
     assert page.locator("#tip").is_hidden()
     assert page.evaluate("scrollY") == scrolled
     nearest = page.evaluate("explorer.neighbour")
@@ -294,6 +302,47 @@ def test_a_finger_does_all(visit, plane_page, viewport):
         if np.allclose(latent(page), there, atol=1e-6):
             break
     np.testing.assert_allclose(latent(page), there, atol=1e-6)
+
+
+def test_a_second_finger_leaves_the_first_ones_drag_alone(visit, plane_page):
+    page = visit(plane_page, has_touch=True)
+    touch = toucher(page)
+    touch("touchStart", {0: (0.5, 0.5)})
+    touch("touchStart", {0: (0.5, 0.5), 1: (-0.5, 0.5)})
+    touch("touchMove", {0: (0.5, 0.5), 1: (-0.7, 0.2)})
+    assert_probe_at(page, [0.5, 0.5])
+    touch("touchEnd", {1: (-0.7, 0.2)})
+    assert page.locator("#tip").is_visible()
+    touch("touchMove", {0: (0.1, -0.4)})
+    assert_probe_at(page, [0.1, -0.4])
+    touch("touchEnd", {0: (0.1, -0.4)})
+    assert page.locator("#tip").is_hidden()
+    touch("touchStart", {0: (-0.2, 0.3)})  # and one may begin again
+    assert_probe_at(page, [-0.2, 0.3])
+
+
+def test_a_drag_is_its_pointers_own(visit, plane_page):
+    """A mouse that moves and clicks beside a finger is a primary pointer too."""
+    page = visit(plane_page, has_touch=True)
+    toucher(page)("touchStart", {0: (0.5, 0.5)})
+    mouse = "new PointerEvent(kind, { pointerId: 77, pointerType: 'mouse', isPrimary: true, button: 0, clientX: 300 })"
+    for kind in ("pointermove", "pointerdown", "pointerup"):
+        page.evaluate(f"kind => plane.dispatchEvent({mouse})", kind)
+        frame(page)
+        assert_probe_at(page, [0.5, 0.5])
+        assert page.locator("#tip").is_visible()
+
+
+def test_the_image_that_is_shown_is_the_one_to_decode(visit, plane_page):
+    """By the keyboard, while the mouse rests on another point than the nearest."""
+    page = visit(plane_page)
+    i = outermost(page)
+    page.locator("#go").focus()
+    page.mouse.move(*on_screen(page, point(page, i)))
+    assert page.evaluate("explorer.neighbour") != i
+    page.keyboard.press("Enter")
+    frame(page)
+    np.testing.assert_allclose(latent(page), point(page, i), atol=1e-6)
 
 
 def test_sliders_leave_the_plane_and_a_button_returns(visit, space_page):
@@ -336,6 +385,23 @@ def test_a_class_can_be_seen_alone(visit, plane_page):
     page.mouse.move(5, 5)
     button.click()
     assert drawn(page) == before
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_a_class_without_a_shown_image_cannot_be_chosen(visit, small, digits, m):
+    model = random_model(replace(small, latent_dim=m), digits)
+    page = visit(explorer_page(model, digits, 0, num_points=3))
+    shown = {page.evaluate("i => explorer.className(i)", i) for i in range(3)}
+    for name in map(str, range(10)):
+        button = page.get_by_role("button", name=f"class {name}")
+        assert button.is_enabled() == (name in shown)
+        assert button.get_attribute("title") == (None if name in shown else "no test image of this class is shown")
+        button.evaluate("button => button.click()")
+        page.mouse.move(*on_screen(page, [0, int(name) / 10]))
+        frame(page)
+    assert page.evaluate("explorer.className(explorer.neighbour)") in shown
+    assert page.locator("#legend button[aria-pressed=true]").count() == len(shown)
+    assert page.evaluate("explorer.map.nearest([0, 0], () => false).point ?? null") is None
 
 
 def test_the_prior_can_be_hidden(visit, plane_page):
@@ -393,6 +459,29 @@ def test_it_fits_any_screen_and_is_legible(visit, space_page, viewport, scheme):
         assert (bright + 0.05) / (dark + 0.05) >= 4.5
     height = page.locator("#plane").bounding_box()["height"]
     assert 300 <= height <= viewport["height"]
+
+
+@pytest.mark.parametrize("m", [2, 10, 32])
+def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
+    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits, 0))
+    assert page.locator("#sliders input").count() == min(m - 2, 8)
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().bottom") <= WIDE["height"]
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_long_title_breaks_within_its_names(visit, viewport):
+    name = "tfds:" + "_".join(["a_data_set"] * 20)
+    data = images_of((8, 8, 1))._replace(name=name)
+    page = visit(explorer_page(random_model(Config(dataset=name, **MLP), data), data, 0), viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    breaks = """() => [...model.childNodes].filter(node => node.data && !node.data.includes(" ")).map(node => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getClientRects().length;
+    })"""
+    lines = page.evaluate(breaks)
+    assert len(lines) > 50
+    assert set(lines) == {1}  # no part of a name is torn
 
 
 def luminance(colour: str) -> float:

@@ -109,9 +109,13 @@ class Explorer {
     return `Probe at ${where}; nearest test image: class ${this.className(this.neighbour)}.`;
   }
 
-  /** The test image under the pointer, or else the one nearest to the probe. */
+  /** The point whose test image is shown: the one under the pointer, or else the one nearest to the probe. */
+  pictured() {
+    return this.hovered ?? this.neighbour;
+  }
+
   drawNeighbour() {
-    const point = this.hovered ?? this.neighbour, label = this.arrays.labels.numbers[point];
+    const point = this.pictured(), label = this.arrays.labels.numbers[point];
     drawImage($("neighbour"), this.image(point), this.shape, 255);
     $("neighbour").setAttribute("aria-label", `A test image of class ${this.className(point)}`);
     $("class").textContent = `Class ${this.className(point)}`;
@@ -145,34 +149,35 @@ class Explorer {
     const plane = $("plane");
     const pointer = (event) => {
       const box = plane.getBoundingClientRect();
-      return { x: event.clientX - box.left, y: event.clientY - box.top, touch: event.pointerType !== "mouse" };
+      const touch = event.pointerType !== "mouse";
+      return { x: event.clientX - box.left, y: event.clientY - box.top, touch, id: event.pointerId };
     };
     const drag = (event) => {
       this.dragging = pointer(event);
       this.moveTo(this.map.toPlace(this.dragging.x, this.dragging.y));
     };
     plane.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || !event.isPrimary) return;
+      if (event.button !== 0 || !event.isPrimary || this.dragging) return;
       plane.setPointerCapture(event.pointerId);
       plane.classList.add("dragging");
       this.hovered = undefined;
       drag(event);
     });
     plane.addEventListener("pointermove", (event) => {
+      if (this.dragging) return event.pointerId === this.dragging.id && drag(event);
       if (!event.isPrimary) return;
-      if (this.dragging) return drag(event);
       const at = pointer(event), { point, pixels } = this.map.nearest(this.map.toPlace(at.x, at.y), this.isChosen);
       this.hover(pixels <= NEAR ? point : undefined, at);
     });
-    const drop = () => {
+    plane.addEventListener("lostpointercapture", (event) => {
+      if (event.pointerId !== this.dragging?.id) return; // another finger's
       this.dragging = undefined;
       plane.classList.remove("dragging");
       $("tip").hidden = true;
-    };
-    for (const end of ["pointerup", "pointercancel"]) plane.addEventListener(end, drop);
+    });
     plane.addEventListener("pointerleave", () => this.dragging || this.hover(undefined));
     plane.addEventListener("keydown", (event) => this.key(event));
-    $("go").addEventListener("click", () => this.moveToPoint(this.neighbour));
+    $("go").addEventListener("click", () => this.moveToPoint(this.pictured()));
     $("reset").addEventListener("click", () => (this.position.fill(0, 2), this.changed()));
     $("show-prior").addEventListener("change", () => this.drawMap());
     new ResizeObserver(() => (this.map.resize(), this.drawMap())).observe(plane);
@@ -196,12 +201,15 @@ class Explorer {
     event.preventDefault();
   }
 
+  /** A button a class; of those that have no point here, there is nothing to see alone. */
   addLegend() {
+    const withPoints = new Set(this.arrays.labels.numbers);
     const longest = Math.max(...this.data.classes.map(({ name }) => name.length));
     $("legend").style.setProperty("--entry", `${2 + 0.6 * longest}rem`);
     this.data.classes.forEach(({ name, colour }, label) => {
       const button = document.createElement("button");
-      Object.assign(button, { type: "button", textContent: name });
+      Object.assign(button, { type: "button", textContent: name, disabled: !withPoints.has(label) });
+      if (button.disabled) button.title = "no test image of this class is shown";
       button.setAttribute("aria-pressed", "false");
       button.setAttribute("aria-label", `class ${name}`);
       button.style.setProperty("--class", colour);
@@ -249,7 +257,8 @@ async function start() {
   const arrays = {};
   await Promise.all(Object.entries(packed).map(async ([name, array]) => (arrays[name] = await unpack(array))));
   const explorer = new Explorer(data, arrays, await makeDecoder(data.decoder));
-  $("model").textContent = data.title.replaceAll(" = ", "\u00a0=\u00a0");
+  const words = data.title.replaceAll(" = ", "\u00a0=\u00a0").split(/(?<=[_/:])/); // where a long name may break
+  $("model").replaceChildren(...words.flatMap((word) => [document.createElement("wbr"), word]));
   $("plane").classList.toggle("line", explorer.map.line);
   if (data.level) $("latent").innerHTML = "z<sub>1</sub>";
   if (!prior.exact) $("prior-name").textContent = "prior density (an estimate from draws)";

@@ -63,11 +63,14 @@ class LatentMap {
     ];
   }
 
-  /** The point nearest to a place, among those of the chosen classes, and how many CSS pixels it is away. */
+  /**
+   * The point nearest to a place, among those of the chosen classes, and how many CSS pixels it is away. Where these
+   * classes have no point, it is undefined, and infinitely far.
+   */
   nearest([x, y], chosen) {
     const [[left, right], [bottom, top]] = this.limits, frame = this.frame;
     const scaleX = frame.width / (right - left), scaleY = frame.height / (top - bottom);
-    let best = -1, least = Infinity;
+    let best, least = Infinity;
     for (let i = 0; i < this.points.n; i++) {
       if (!chosen(this.points.labels[i])) continue;
       const apart = y === null ? 0 : this.places[2 * i + 1] - y;
