@@ -17,7 +17,7 @@ from experiments.comparison import row_of, table
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
-from experiments.verdicts import judge, mean_and_sd
+from experiments.verdicts import judge, mean_and_sd, what_is_shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,16 +68,16 @@ def tell(values: dict[str, Any]) -> Story:
     header = ["trained on", "test ELBO", *(f"IWAE-{k}" for k in numbers), f"effective sample size of {most}"]
     text = f"""{table(header, lines)}
 
-Mean ± standard deviation over the seeds, nats per image; the ELBO of all test images, IWAE of the first
+{what_is_shown(len(one["elbo"]))}, nats per image; the ELBO of all test images, IWAE of the first
 {values["images"]:,}. Effective sample size: its median over the images.
 
 - From one draw to {most}, the bound of the exercise's model rises by {mean_and_sd(gaps)} nats: so much at least is
 the ELBO below log p(x).
-- Several draws a step, trained on the ELBO: IWAE-{most} is
-{more.says("better than with one", "worse than with one", "not different from one's beyond the noise")}
-- Trained on IWAE instead of the ELBO, with as many draws: IWAE-{most} is
-{tighter.says("better", "worse", "not different beyond the noise")}
-- And its ELBO is {elbo.says("better", "worse", "not different beyond the noise")}{why}
+- Several draws a step instead of one, trained on the ELBO: is IWAE-{most} better?
+{more.says("Yes", "No, worse", "No difference beyond the noise")}
+- Trained on IWAE instead of the ELBO, with as many draws: is IWAE-{most} better?
+{tighter.says("Yes", "No, worse", "No difference beyond the noise")}
+- And is its ELBO better? {elbo.says("Yes", "No, worse", "No difference beyond the noise")}{why}
 
 ![Bounds of the test set's log-evidence against the number of draws; bands hold all seeds](bounds.png)"""
     short = (

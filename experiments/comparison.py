@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.lab import Lab
-from experiments.verdicts import mean_and_sd
+from experiments.verdicts import mean_and_sd, what_is_shown
 
 Row = dict[str, Any]
 """name, unit, parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
@@ -61,6 +61,5 @@ def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
         seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
         extra = [column[i] for column in more.values()]
         lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
-    units = sorted({row["unit"] for row in rows})
-    noun = "seed" if len(rows[0]["elbo"]) == 1 else f"{len(rows[0]['elbo'])} seeds"
-    return f"{table(header, lines)}\n\nMean ± standard deviation over {noun}; {'; '.join(units)}."
+    units = "; ".join(sorted({row["unit"] for row in rows}))
+    return f"{table(header, lines)}\n\n{what_is_shown(len(rows[0]['elbo']))}; {units}."

@@ -1,12 +1,11 @@
 """Exercise 1.7: other output distributions.
 
 Question: how do Gaussian outputs with fixed and with learned variance, and the continuous Bernoulli, compare? Which
-looks
-          better, a sample of p(x|z) or its mean?
+          looks better, a sample of p(x|z) or its mean?
 Source:   the sheet's exercise 1.7; Loaiza-Ganem & Cunningham 2019 (continuous Bernoulli); Rybkin et al. 2021 (scale).
 Command:  python -m experiments outputs --output report
 Expected: 121 ± 1 (fixed), 456 ± 5 (one learned), 883 ± 7 (one a pixel), 2978 ± 7 (continuous Bernoulli) nats:
-densities.
+          densities.
 Minutes:  5.
 """
 

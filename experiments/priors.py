@@ -18,7 +18,7 @@ from experiments.comparison import Row, row_of, table
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
-from experiments.verdicts import Verdict, judge, mean_and_sd
+from experiments.verdicts import Verdict, judge, mean_and_sd, what_is_shown
 
 NAMES = {
     "gaussian": "Gaussian",
@@ -148,7 +148,7 @@ def tell(values: dict[str, Any]) -> Story:
 
 {results_table(values)}
 
-Mean ± standard deviation over {len(gaussian["elbo"])} seed{"s" * (len(gaussian["elbo"]) > 1)}; {gaussian["unit"]}.
+{what_is_shown(len(gaussian["elbo"]))}; {gaussian["unit"]}.
 IWAE of the first {images:,} test images, the ELBO of all. *Prior against posterior*: how often a classifier (boosted
 trees, held-out draws) tells a draw of the prior from one of the aggregate posterior; 0.5 is a perfect match.
 *Samples*: Fréchet distance between samples x ~ p(x|z), z ~ p(z), and the test images, in the hidden layer of a digit

@@ -2,7 +2,7 @@
 
 Question: how noisy is the encoder's gradient with each estimator, and what does training with each reach?
 Source:   Kingma & Welling 2014; Roeder et al. 2017 (sticking the landing); estimators are derived in
-reparametrisation.md.
+          reparametrisation.md.
 Command:  python -m experiments reparametrisation --epochs 3 --output report
 Expected: the score function's variance is thousands of times the pathwise one, and it hardly trains.
 Minutes:  4; one seed, and batches of 125.
@@ -160,7 +160,7 @@ def tell(values: dict[str, Any]) -> Story:
         else f"**The trick does not show here**: the score function's variance is {ratio:.2g} times the pathwise one, "
         f"and training with the path ends {lead:+.1f} nats from training with the score function."
     )
-    epochs = values["epochs"]
+    trained_for = f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)}"
     header = [
         "estimator",
         "variance at the start",
@@ -174,8 +174,8 @@ def tell(values: dict[str, Any]) -> Story:
 
 Variance: the trace of the covariance of the encoder's gradient of the mean ELBO of {values["images"]} test images, 2
 draws each, over {values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for
-{epochs} epoch{"s" * (epochs > 1)}; ratio: to the pathwise one. Signal: the norm of the pathwise mean, since all share
-one expectation. Test ELBO: what {epochs} epoch{"s" * (epochs > 1)} with that estimator reach on
+{trained_for}; ratio: to the pathwise one. Signal: the norm of the pathwise mean, since all share one expectation. Test
+ELBO: after {trained_for} with that estimator on
 {values["trained_on"]:,} images, seed 0, so that differences of a nat say nothing.
 
 {verdict} After training, the least variance is that of: {quietest}. The highest ELBO: {best}.

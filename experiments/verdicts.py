@@ -26,10 +26,10 @@ class Verdict(NamedTuple):
         return 3 if abs(self.error if self.runs > 1 else self.difference) < 0.05 else 2
 
     def numbers(self, unit: str = "nats") -> str:
-        """The difference with its uncertainty."""
+        """The difference with its uncertainty, where there is one."""
         unit = unit and f" {unit}"
         if self.runs == 1:
-            return f"{self.difference:+.{self.digits}f}{unit}, one seed"
+            return f"{self.difference:+.{self.digits}f}{unit}"
         low, high, digits = self.difference - self.margin, self.difference + self.margin, self.digits
         return (
             f"{self.difference:+.{digits}f} ± {self.error:.{digits}f}{unit}, "
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
         return f"{words.get(self.word, self.word)} ({self.difference:+.{self.digits}f}{noise}{unit and ' ' + unit})"
 
     def says(self, better: str, worse: str, equal: str, unit: str = "nats") -> str:
-        """The sentence that the result asks for, with the numbers."""
+        """The sentence that the result asks for, with the numbers; all three are whole sentences, without the stop."""
         sentence = {
             "better": better,
             "worse": worse,
@@ -82,3 +82,8 @@ def mean_and_sd(values: Sequence[float], digits: int = 2) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def what_is_shown(seeds: int) -> str:
+    """What `mean_and_sd` shows, for the note under a table."""
+    return "One seed" if seeds == 1 else f"Mean ± standard deviation over {seeds} seeds"
