@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 LEVEL = 0.95
+SURE = 0.999
+"""The level at which a theory is tested: what must hold should fail by an error, not by chance."""
 
 
 class Verdict(NamedTuple):
@@ -64,17 +66,22 @@ def judge(ours: Sequence[float], theirs: Sequence[float], smaller_is_better: boo
     """
     if len(ours) != len(theirs) or not ours:
         raise ValueError(f"ours has {len(ours)} values and theirs {len(theirs)}: must be as many, at least one")
-    from scipy.stats import t
-
     differences, n = np.subtract(ours, theirs), len(ours)
     mean = float(differences.mean())
     if n == 1:
         return Verdict("undecided", mean, float("nan"), float("nan"), n)
     error = float(differences.std(ddof=1) / np.sqrt(n))
-    margin = float(t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    noise = margin(error, n)
     gain = -mean if smaller_is_better else mean
-    word: Literal["better", "worse", "equal"] = "better" if gain > margin else "worse" if gain < -margin else "equal"
-    return Verdict(word, mean, error, margin, n)
+    word: Literal["better", "worse", "equal"] = "better" if gain > noise else "worse" if gain < -noise else "equal"
+    return Verdict(word, mean, error, noise, n)
+
+
+def margin(error: float, n: int, level: float = LEVEL) -> float:
+    """Half the width of Student's interval of a mean of n independent values, given its standard error."""
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, n - 1)) * error
 
 
 def mean_and_sd(values: Sequence[float], digits: int = 2) -> str:
