@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.comparison import comparison_table, row_of, table
+from experiments.comparison import Row, comparison_table, row_of, table
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
@@ -43,25 +43,11 @@ def tell(values: dict[str, Any]) -> Story:
     """The table, and whether the second level helps, collapses, and gains by a mixture on top."""
     one, two, mixture = values["rows"]
     helps, adds = judge(two["elbo"], one["elbo"]), judge(mixture["elbo"], two["elbo"])
-    upper_dim = values["upper_dim"]
-    lines = []
+    lines, upper_dim = [], values["upper_dim"]
     for row in (two, mixture):
         lower, upper = np.array(row["level_kl"]).T.tolist()
-        units = mean_and_sd(np.array(row["active"])[:, 1].tolist(), 1)
-        lines.append([row["name"], mean_and_sd(lower), mean_and_sd(upper), f"{units} of {upper_dim}"])
-    active = float(np.mean(np.array(two["active"])[:, 1]))
-    upper_kl = float(np.mean(np.array(two["level_kl"])[:, 1]))
-    if active < 0.5:
-        collapse = "**The upper level has collapsed**: none of its dimensions carries anything."
-    elif active < upper_dim - 0.5:
-        collapse = (
-            f"**The upper level has collapsed in part**: {active:.1f} of its {upper_dim} dimensions are active, and "
-            f"they carry {upper_kl:.2f} nats of the KL."
-        )
-    else:
-        collapse = (
-            f"**The upper level has not collapsed**: all its dimensions are active, with {upper_kl:.2f} nats of the KL."
-        )
+        lines.append([row["name"], mean_and_sd(lower), mean_and_sd(upper), active_units(row, upper_dim)])
+    collapse = collapse_of(two, upper_dim)
     text = f"""#### Does the second level help?
 
 {comparison_table(values["rows"])}
@@ -77,22 +63,41 @@ to where the posteriors are, as a mixture or a flow does.
 
 {
         adds.says(
-            "A mixture as p(z2) adds to that",
-            "A mixture as p(z2) takes away from that",
-            "A mixture as p(z2) adds nothing beyond the noise",
+            "With a mixture as p(z2) they are better",
+            "With a mixture as p(z2) they are worse",
+            "A mixture as p(z2) makes no difference to them beyond the noise",
         )
     }
 
 #### Does it collapse?
 
-{table(["", "KL of z1", "KL of z2", "active units of z2"], lines)}
+{table(["", "KL of z1", "KL of z2", "active units of z2, by seed"], lines)}
 
-{collapse} A unit is active where its posterior mean has a variance above 0.01 over the test set.
+**Two levels**: {collapse}. **With the mixture**: {collapse_of(mixture, upper_dim)}. A unit is active where its
+posterior mean has a variance above 0.01 over the test set.
 
 ![Prior p(z1), estimated from draws, and aggregate posterior of the lower level, seed 0](prior-1.png)
 
 ![Prior p(z2) and aggregate posterior of the upper level, seed 0](prior-2.png)"""
-    return Story(f"Derived below; trained, two levels against one: {helps.brief()}. {collapse.replace('**', '')}", text)
+    return Story(f"Derived below; trained, two levels against one: {helps.brief()}; {collapse}.", text)
+
+
+def active_units(row: Row, upper_dim: int) -> str:
+    """The active units of the upper level, a number a seed."""
+    return f"{', '.join(str(units[1]) for units in row['active'])} of {upper_dim}"
+
+
+def collapse_of(row: Row, upper_dim: int) -> str:
+    """Whether the upper level has collapsed, wholly or in part, and in how many seeds."""
+    counts = [units[1] for units in row["active"]]
+    seeds = {
+        "has collapsed wholly": counts.count(0),
+        "has collapsed in part": sum(0 < count < upper_dim for count in counts),
+        "has not collapsed": counts.count(upper_dim),
+    }
+    n = len(counts)
+    found = [what + (f" in {number} of {n} seeds" if n > 1 else "") for what, number in seeds.items() if number]
+    return f"the upper level {' and '.join(found)} ({active_units(row, upper_dim)} dimensions active)"
 
 
 PART = Part(
