@@ -63,14 +63,14 @@ def tell(values: dict[str, Any]) -> Story:
     clearer = judge(large["neighbours"], small["neighbours"])
     names = large["name"], small["name"]
     more = verdict.says(
-        f"**{names[0]} has the better test-set ELBO than {names[1]}**",
-        f"**{names[0]} has the worse test-set ELBO than {names[1]}**",
+        f"**{names[0]} has a better test-set ELBO than {names[1]}**",
+        f"**{names[0]} has a worse test-set ELBO than {names[1]}**",
         f"**The test-set ELBOs of {names[0]} and {names[1]} do not differ beyond the noise**",
     )
     classes = clearer.says(
-        f"The classes lie further apart with {names[0]}",
-        f"The classes lie further apart with {names[1]}",
-        f"The classes are as far apart with {names[0]} as with {names[1]}, within the noise",
+        f"The neighbours tell the class more often with {names[0]}",
+        f"The neighbours tell the class more often with {names[1]}",
+        f"The neighbours tell the class as often with {names[0]} as with {names[1]}, within the noise",
         unit="",
     )
     rows = [[r["name"], mean_and_sd(r["neighbours"], 3), f"{r['plane']:.0%}"] for r in (first, second)]
@@ -102,7 +102,7 @@ nearest latents of other images tell an image's class, in all M dimensions.
 
 ![What the decoder makes of the latent plane, M = 2](manifold.png)"""
     short = f"Test ELBO {mean_and_sd(first['elbo'])} nats with {first['name']}, {mean_and_sd(second['elbo'])} with "
-    return Story(f"{short}{second['name']}; the larger M is {verdict.brief()}.", text)
+    return Story(f"{short}{second['name']}; the larger M against the smaller: {verdict.brief()}.", text)
 
 
 PART = Part(
