@@ -55,10 +55,6 @@ def tell(values: dict[str, Any]) -> Story:
     reconstruction, kl = judge(cnn["reconstruction"], mlp["reconstruction"]), judge(cnn["kl"], mlp["kl"], True)
     ratios = np.divide(values["step_seconds"]["cnn"], values["step_seconds"]["mlp"])
     ratio, low, high = np.median(ratios), ratios.min(), ratios.max()
-    spreads = [float(np.std(row["elbo"], ddof=1)) if len(row["elbo"]) > 1 else float("nan") for row in (cnn, mlp)]
-    wider = ""
-    if spreads[1] > 0:
-        wider = f" The spread over seeds is {spreads[0] / spreads[1]:.1f} times the fully connected network's."
     text = f"""#### Does it improve the test-set ELBO?
 
 {comparison_table(values["rows"], parameters=[f"{row['parameters']:,}" for row in values["rows"]])}
@@ -67,8 +63,8 @@ def tell(values: dict[str, Any]) -> Story:
         verdict.says(
             "**Yes, convolutions are better**", "**No, convolutions are worse**", "**No difference beyond the noise**"
         )
-    } In the ELBO's parts: the reconstruction changes by {reconstruction.difference:+.2f} nats and the KL by
-{kl.difference:+.2f} nats.{wider}
+    } In the ELBO's parts: reconstruction: {reconstruction.brief()}; KL, the smaller the better:
+{kl.brief()}.
 
 #### What does it cost?
 
