@@ -142,7 +142,7 @@ def split_gives_loc_and_log_scale() -> Check:
     low = jax.tree.map(lambda p: p - 5.0, params)  # outputs far below zero
     least = float(np.min(encoder.apply(low, x).stddev()))
     claim = "the first m of the 2m outputs are loc, the exponentials of the last m are scale, positive for any output"
-    right = q.event_shape == (LATENT,) and off < 1e-5 and least >= 0
+    right = q.event_shape == (LATENT,) and off < 1e-5 and least > 0
     return Check(4, claim, f"event {text_of(q.event_shape)}, off by {off:.0e}, least scale {least:.1e}", right)
 
 
