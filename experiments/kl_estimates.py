@@ -78,6 +78,8 @@ class Comparison(NamedTuple):
     values: tuple[Estimate, Estimate]
     variances: tuple[float, float]
     gradient_variances: tuple[float, float]
+    changes: tuple[Estimate, Estimate]
+    """What (9) adds to the variance of (8), and to that of its gradient: both see the same draws."""
 
 
 Draws = list[tuple["jax.Array", "jax.Array"]]
@@ -130,9 +132,21 @@ def compare(name: str, results: Draws, exact: float | None) -> Comparison:
     """The row of what `expressions` drew."""
     values = [np.asarray(v, np.float64) for v, _ in results]
     gradients = [np.asarray(g, np.float64) for _, g in results]
-    means, spreads = [estimate(v.mean(axis=1)) for v in values], [v.var(axis=0, ddof=1).mean() for v in values]
-    steep = [g.var(axis=0, ddof=1).sum(axis=-1).mean() for g in gradients]
-    return Comparison(name, exact, (means[0], means[1]), (spreads[0], spreads[1]), (steep[0], steep[1]))
+    means = [estimate(v.mean(axis=1)) for v in values]
+    spreads, steep = [scatter(v) for v in values], [scatter(g).sum(axis=-1) for g in gradients]
+    return Comparison(
+        name,
+        exact,
+        values=(means[0], means[1]),
+        variances=(float(spreads[0].mean()), float(spreads[1].mean())),
+        gradient_variances=(float(steep[0].mean()), float(steep[1].mean())),
+        changes=(estimate((spreads[1] - spreads[0]).mean(axis=1)), estimate((steep[1] - steep[0]).mean(axis=1))),
+    )
+
+
+def scatter(draws: np.ndarray) -> np.ndarray:
+    """The squared distances of the draws [n, ...] from their mean, of which the mean is the variance."""
+    return np.square(draws - draws.mean(axis=0)) * len(draws) / (len(draws) - 1)
 
 
 def linear_rows(key: "jax.Array", draws: int) -> list[Comparison]:
