@@ -1,12 +1,12 @@
 """Several configurations side by side: each trained from several seeds, one row of a table each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.lab import Lab
-from experiments.verdicts import mean_and_sd, what_is_shown
+from experiments.verdicts import judge, mean_and_sd, what_is_shown
 
 Row = dict[str, Any]
 """name, unit, parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
@@ -63,3 +63,12 @@ def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
         lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
     units = "; ".join(sorted({row["unit"] for row in rows}))
     return f"{table(header, lines)}\n\n{what_is_shown(len(rows[0]['elbo']))}; {units}."
+
+
+def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
+    """Whose mean ELBO is the highest, and above whose it is not beyond the noise; names: what to call the rows."""
+    called = names or {row["name"]: row["name"] for row in rows}
+    best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
+    rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]
+    beside = f" (not beyond the noise above: {'; '.join(called[row['name']] for row in rivals)})" if rivals else ""
+    return called[best["name"]] + beside

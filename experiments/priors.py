@@ -14,7 +14,7 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.comparison import Row, row_of, table
+from experiments.comparison import Row, highest, row_of, table
 from experiments.lab import Lab
 from experiments.part import Measured, Part, Story, run_part
 from experiments.settings import Settings, shared_options
@@ -138,11 +138,7 @@ def tell(values: dict[str, Any]) -> Story:
     """The mini-project's table and pictures, and the answers for the mixture first."""
     gaussian, *others = values["rows"]
     found = {row["name"]: against_gaussian(row, gaussian) for row in others}
-    best = max(values["rows"], key=lambda row: float(np.mean(row["elbo"])))
-    rivals = [r for r in values["rows"] if r is not best and judge(best["elbo"], r["elbo"]).word != "better"]
-    leads = f"The highest mean ELBO is that of the {NAMES[best['name']]}"
-    if rivals:
-        leads += f"; not beyond the noise above {', '.join(NAMES[r['name']] for r in rivals)}"
+    leads = f"The highest mean ELBO is that of the {highest(values['rows'], NAMES)}"
     known, images = values["features"], values["iwae_images"]
     text = f"""#### All priors, everything else equal
 
