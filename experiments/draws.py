@@ -50,8 +50,11 @@ def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14)
     return plot_rows(np.stack(rows), list(models), "means of p(x|z) at draws z ~ p(z), not chosen", title)
 
 
-def features_of(lab: "Lab", binary: bool) -> tuple["Features", float]:
-    """The features of binary or of grey images, and the Fréchet distance of training images from the test images."""
+def features_of(lab: "Lab", binary: bool, n: int) -> tuple["Features", float]:
+    """The features of binary or of grey images, and the Fréchet distance of n training images from the test images.
+
+    The distance is biased upwards by few images: compare it with that of n samples only.
+    """
     from experiments.two_samples import frechet_distance, learn_features
 
     def prepare(images: np.ndarray) -> np.ndarray:
@@ -61,4 +64,4 @@ def features_of(lab: "Lab", binary: bool) -> tuple["Features", float]:
     data, most = lab.data, lab.settings.choose(60_000, 10_000)
     train, test = prepare(data.train_images[:most]), prepare(data.test_images)
     features = learn_features(train, data.train_labels[:most], test, data.test_labels, epochs=5)
-    return features, frechet_distance(features.of(train[: len(test)]), features.of(test))
+    return features, frechet_distance(features.of(prepare(data.train_images[:n])), features.of(test))

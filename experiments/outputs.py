@@ -39,9 +39,10 @@ def measure(lab: Lab) -> Measured:
     from jvae import pictures
     from jvae.decoders import bounded_scale
 
-    features, floor = features_of(lab, binary=False)
+    few = min(lab.settings.choose(5000, 2000), len(lab.data.train_images))
+    features, floor = features_of(lab, binary=False, n=few)
     test = lab.data.test_images / np.float32(255)
-    few, reference = lab.settings.choose(5000, 2000), features.of(test)
+    reference = features.of(test)
     rows, images = [], {}
     for i, (name, variation) in enumerate(VARIATIONS.items()):
         models = lab.models(**variation)
@@ -57,7 +58,7 @@ def measure(lab: Lab) -> Measured:
             row["scale_range"] = [float(scale.min()), float(scale.max())]
         rows.append(row)
     known = {"accuracy": features.accuracy, "training_images": floor}
-    return Measured({"rows": rows, "data_roughness": roughness(test), "features": known}, images)
+    return Measured({"rows": rows, "images": few, "data_roughness": roughness(test), "features": known}, images)
 
 
 def roughness(images: np.ndarray) -> float:
@@ -101,9 +102,10 @@ pixels that are always black earns most of it. (The learned scales a pixel run f
 
 #### Which looks better, the sample or the mean?
 
-Two measures. *Roughness*, the mean absolute difference of neighbouring pixels, divided by that of the test images
+Two measures, of {values["images"]:,} samples and as many means a seed; a Gaussian's that go beyond [0, 1] are clipped
+to it before. *Roughness*, the mean absolute difference of neighbouring pixels, divided by that of the test images
 ({data:.4f}): above 1 is noisier than data, below 1 smoother. *Fréchet distance* from the test images, in the hidden
-layer of a digit classifier (accuracy {known["accuracy"]:.1%}): smaller is nearer, and training images have
+layer of a digit classifier (accuracy {known["accuracy"]:.1%}): smaller is nearer, and as many training images have
 {known["training_images"]:.2f}.
 
 {table(["", "roughness, samples", "roughness, means", "distance, samples", "distance, means", "nearer"], lines)}

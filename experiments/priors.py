@@ -45,7 +45,7 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
     }
     if lab.settings.quick:  # the slowest of them
         del variations["flow spline"]
-    features, floor = features_of(lab, binary=True)
+    features, floor = features_of(lab, binary=True, n=len(lab.data.test_images))
     rows, first = [], {}
     for name, variation in variations.items():
         models = lab.models(**variation)
