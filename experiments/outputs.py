@@ -29,7 +29,12 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 }
 
 KINDS = ("sample", "mean")
-NEARER = {"better": "the means", "worse": "the samples", "equal": "neither", "undecided": "undecided"}
+NEARER = {
+    "better": "the means",
+    "worse": "the samples",
+    "equal": "neither beyond the noise",
+    "undecided": "undecided with one seed",
+}
 
 
 def measure(lab: Lab) -> Measured:
@@ -79,7 +84,7 @@ def tell(values: dict[str, Any]) -> Story:
         distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
         lines.append([row["name"], *rough, *distances, NEARER[verdict.word]])
     answer = "; ".join(
-        f"{kind}: {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
+        f"{kind} for {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
     known = values["features"]
     low, high = next(row["scale_range"] for row in rows if "scale_range" in row)
@@ -97,8 +102,8 @@ scale:
 
 {chr(10).join(steps)}
 
-The highest bound is that of: {highest(rows)}. A higher density is not a better model of digits: whoever is narrow in
-pixels that are always black earns most of it. (The learned scales a pixel run from {low:.4f} to {high:.3f}.)
+The highest bound is that of: {highest(rows)}. A higher density need not be a better model of digits, as explained
+below. (The learned scales a pixel run from {low:.4f} to {high:.3f}.)
 
 #### Which looks better, the sample or the mean?
 
@@ -110,14 +115,14 @@ layer of a digit classifier (accuracy {known["accuracy"]:.1%}): smaller is neare
 
 {table(["", "roughness, samples", "roughness, means", "distance, samples", "distance, means", "nearer"], lines)}
 
-Nearer to the test images by the Fréchet distance are **{answer}** (neither: no difference beyond the noise). p(x|z)
-is a product over pixels: nothing in it says that neighbours look alike, so a sample is the mean under noise that is
-independent from pixel to pixel. The mean is smooth, and is not a draw from the model.
+Nearer to the test images by the Fréchet distance: **{answer}**. p(x|z) is a product over pixels: nothing in it says
+that neighbours look alike, so a sample is the mean under noise that is independent from pixel to pixel. The mean is
+without that noise, and is not a draw from the model.
 
 {captions}
 
 ![The learned standard deviation of every pixel, seed 0](scale.png)"""
-    short = f"Highest bound, a density: {highest(rows)}. Nearer to the test images by Fréchet distance are {answer}."
+    short = f"Highest bound, a density: {highest(rows)}. Nearer to the test images by Fréchet distance: {answer}."
     return Story(short, text)
 
 

@@ -140,6 +140,8 @@ def tell(values: dict[str, Any]) -> Story:
     found = {row["name"]: against_gaussian(row, gaussian) for row in others}
     leads = f"The highest mean ELBO is that of the {highest(values['rows'], NAMES)}"
     known, images = values["features"], values["iwae_images"]
+    nearest = min(values["rows"], key=lambda row: float(np.mean(row["frechet"])))
+    times = np.mean(nearest["frechet"]) / known["training_images"]
     text = f"""#### All priors, everything else equal
 
 {results_table(values)}
@@ -149,7 +151,8 @@ IWAE of the first {images:,} test images, the ELBO of all. *Prior against poster
 trees, held-out draws) tells a draw of the prior from one of the aggregate posterior; 0.5 is a perfect match.
 *Samples*: Fréchet distance between samples x ~ p(x|z), z ~ p(z), and the test images, in the hidden layer of a digit
 classifier (accuracy {known["accuracy"]:.1%}); smaller is better, and as many training images have
-{known["training_images"]:.2f}. {leads}.
+{known["training_images"]:.2f}. The nearest samples, those of the {NAMES[nearest["name"]]}, have {times:.1f} times that.
+{leads}.
 
 ![Each prior over its aggregate posterior, projected onto the latter's principal components, seed 0](priors.png)
 
