@@ -70,5 +70,8 @@ def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
     called = names or {row["name"]: row["name"] for row in rows}
     best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
     rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]
-    beside = f" (not beyond the noise above: {'; '.join(called[row['name']] for row in rivals)})" if rivals else ""
+    if len(best["elbo"]) == 1:
+        beside = " (one seed, undecided)"
+    else:
+        beside = f" (not beyond the noise above: {'; '.join(called[r['name']] for r in rivals)})" if rivals else ""
     return called[best["name"]] + beside

@@ -100,7 +100,7 @@ SAID = {
         "better": ["the means for all four", "that of: continuous Bernoulli. ", "- continuous Bernoulli: better"],
         "worse": ["the samples for all four", "that of: Gaussian (fixed scale) (not", "- continuous Bernoulli: worse"],
         "equal": ["neither beyond the noise for all", "continuous Bernoulli (not beyond the noise above: Gaussian"],
-        "one": ["undecided with one seed for all four", "(not beyond the noise above: Gaussian (fixed scale); "],
+        "one": ["undecided with one seed for all four", "that of: continuous Bernoulli (one seed, undecided). "],
     },
     (priors, of_priors): {
         "better": ["**yes**, a better one", "**yes**, the classifier", "**yes**, nearer", "have 8.7 times that",
