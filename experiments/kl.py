@@ -144,9 +144,9 @@ def told(found: dict[str, list[str]]) -> str:
     words = {
         "(8)": "(8) has more variance for",
         "(9)": "(9) has more variance for",
-        "neither": "neither has more beyond the noise for",
+        "neither": "Neither has more beyond the noise for",
     }
-    return ", ".join(f"{words[who]} {'; '.join(names)}" for who, names in found.items() if names)
+    return ". ".join(f"{words[who]} {'; '.join(names)}" for who, names in found.items() if names)
 
 
 PART = Part(

@@ -234,10 +234,10 @@ def of_kl(changes, drawn=1.0):
 def test_variances_are_told_apart_by_their_own_error():
     story = kl.tell(of_kl([[1.0, 0.1], [-1.0, 0.1], [0.2, 0.1]]))
     words = (
-        "*bound*, (8) has more variance for case 1, (9) has more variance for case 0, neither has more beyond the noise"
+        "*bound*, (8) has more variance for case 1. (9) has more variance for case 0. Neither has more beyond the noise"
     )
     assert f"{words} for case 2." in story.text
-    assert "*gradient*, (8) has more variance for case 0, (9) has more variance for case 1, neither" in story.text
+    assert "*gradient*, (8) has more variance for case 0. (9) has more variance for case 1. Neither" in story.text
     assert "(9) is the noisier estimate in 1 of 3 cases and (8) in 1" in story.short
     assert story.sound
     assert "in 0 of 1 cases and (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
