@@ -44,7 +44,7 @@ def sample_priors(models: Sequence["ModelFile"], n: int) -> list[np.ndarray]:
 
 def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14) -> "Figure":
     """A row of means of p(x|z), z ~ p(z), for every model, by name."""
-    from jvae.plots import plot_rows
+    from jvae.sheets import plot_rows
 
     rows = [sample_images([model], columns, mean=True)[0] for model in models.values()]
     return plot_rows(np.stack(rows), list(models), "means of p(x|z) at draws z ~ p(z), not chosen", title)

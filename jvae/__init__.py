@@ -36,8 +36,8 @@ The map, from the mathematics outwards:
     pytorch         to and from the exercise's state dict
     interruption    signals, as a question that a training asks
     compile_cache   programs that were compiled once
-    pictures        a trained model's pictures, by way of plots
-    plots           plot_*, arrays -> matplotlib Figure
+    pictures        a trained model's pictures, by way of plots and sheets
+    plots, sheets   plot_*, arrays -> matplotlib Figure: of latents, results and training; of images
     explorer        a trained model's latent space as one HTML page; page: what it is made of
     report          results as text and as JSON
     errors          what the command line reports in one line

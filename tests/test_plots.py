@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from jvae import pictures, run
-from jvae.plots import class_colours, fitting_columns, montage, plot_images, plot_posterior
+from jvae.plots import class_colours, plot_posterior
+from jvae.sheets import fitting_columns, montage, plot_images
 
 
 def test_a_montage_keeps_every_image_in_its_place():
