@@ -4,7 +4,7 @@ Question: how long does an epoch of the exercise take in jvae, in the exercise's
 has it?
 Source:   experiments/pytorch_peer.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
-Expected: the exercise's loop 2.4 times jvae's seconds, tuned PyTorch 1.0 to 1.1 times.
+Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, as the processor is.
 Minutes:  3. On the CPU. Needs the extra `pytorch`.
 """
 

@@ -192,7 +192,7 @@ def of_mirror(ours, theirs):
     }
 
 
-@pytest.mark.parametrize(("runs", "shift"), [(8, 0.0), (8, 3.0), (8, -3.0), (3, 3.0)])
+@pytest.mark.parametrize(("runs", "shift"), [(mirror.FULL, 0.0), (mirror.FULL, 3.0), (mirror.FULL, -3.0), (3, 3.0)])
 def test_the_mirror_holds_its_bar(runs, shift):
     from scipy.stats import ttest_ind
 
@@ -201,7 +201,7 @@ def test_the_mirror_holds_its_bar(runs, shift):
     theirs += ours.mean() - shift - theirs.mean()
     story = mirror.tell(of_mirror(ours.tolist(), theirs.tolist()))
     apart = shift != 0
-    assert story.sound == (not apart or runs < 8)
+    assert story.sound == (not apart or runs < mirror.FULL)
     assert ("differ by more than 2 standard errors: gaussian" in story.short) == apart
     assert ("would have been seen with a probability of 0.8" in story.short) == (not apart)
     interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval()
