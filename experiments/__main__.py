@@ -2,21 +2,21 @@
 
 import click
 
-from experiments.baseline import baseline
-from experiments.bounds import bounds
-from experiments.code import code
-from experiments.everything import everything
-from experiments.faults import faults
-from experiments.hierarchical import hierarchical
-from experiments.kl import kl
-from experiments.mirror import mirror
-from experiments.networks import networks
-from experiments.outputs import outputs
-from experiments.ppca import ppca
-from experiments.priors import priors
-from experiments.reparametrisation import reparametrisation
-from experiments.throughput import throughput
-from jvae.cli_options import Commands
+from experiments.parts.baseline import baseline
+from experiments.parts.bounds import bounds
+from experiments.parts.code import code
+from experiments.parts.faults import faults
+from experiments.parts.hierarchical import hierarchical
+from experiments.parts.kl import kl
+from experiments.parts.mirror import mirror
+from experiments.parts.networks import networks
+from experiments.parts.outputs import outputs
+from experiments.parts.ppca import ppca
+from experiments.parts.priors import priors
+from experiments.parts.reparametrisation import reparametrisation
+from experiments.parts.throughput import throughput
+from experiments.reporting.everything import everything
+from jvae.cli.options import Commands
 
 
 @click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 110})

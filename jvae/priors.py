@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from jvae.networks import MLP
+from jvae.nn.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.Distribution]
 LOG_SCALE_LIMIT = 5.0  # learned log-scales stay within +-5: exp(5) is already far wider than any useful latent

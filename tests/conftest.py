@@ -17,18 +17,20 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same
 from jaxtyping import install_import_hook
 
 # every annotated shape and type of the package is checked while the tests run, but for Config, which checks itself
-MODULES = sorted(path.stem for path in (Path(__file__).parent.parent / "jvae").glob("*.py"))
+ROOT = Path(__file__).parent.parent
+MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted((ROOT / "jvae").rglob("*.py"))]
 install_import_hook(
-    [f"jvae.{name}" for name in MODULES if name not in ("__init__", "config")], "typechecking.typechecked"
+    [name for name in MODULES if not name.endswith(("__init__", "__main__", ".runs.config"))],
+    "typechecking.typechecked",
 )
 
 import jax
 import numpy as np
 import pytest
 
-from jvae.checkpoint import ModelFile, current_versions
-from jvae.config import Config, build_model, build_optimizer
-from jvae.datasets import Dataset, load_dataset
+from jvae.data.datasets import Dataset, load_dataset
+from jvae.runs.checkpoint import ModelFile, current_versions
+from jvae.runs.config import Config, build_model, build_optimizer
 from jvae.training import init_state
 
 

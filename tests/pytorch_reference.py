@@ -1,4 +1,4 @@
-"""The numbers of tests/data/pytorch_elbo.npz: the peer's log-densities at known weights, data and noise.
+"""The numbers of tests/stored/pytorch_elbo.npz: the peer's log-densities at known weights, data and noise.
 
 Run `python tests/pytorch_reference.py` (with the extra `pytorch`) to make the file again.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.distributions as td
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from experiments.pytorch_peer import VAE, BernoulliDecoder, GaussianEncoder, GaussianPrior, mlp_nets
+from experiments.peers.pytorch import VAE, BernoulliDecoder, GaussianEncoder, GaussianPrior, mlp_nets
 
 
 def reference(seed: int, latent_dim: int = 4, hidden_dim: int = 24, b: int = 5) -> dict[str, np.ndarray]:
@@ -42,4 +42,4 @@ def reference(seed: int, latent_dim: int = 4, hidden_dim: int = 24, b: int = 5) 
 
 
 if __name__ == "__main__":
-    np.savez(Path(__file__).parent / "data" / "pytorch_elbo.npz", **reference(seed=0))
+    np.savez(Path(__file__).parent / "stored" / "pytorch_elbo.npz", **reference(seed=0))

@@ -8,10 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from jvae import pictures, run
 from jvae.bounds import draw, elbo
-from jvae.checkpoint import load_model, save_model
-from jvae.config import Config, build_model, build_transform
+from jvae.runs import api as run
+from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.config import Config, build_model, build_transform
+from jvae.view import pictures
 
 PRIORS = {
     "gaussian": {},

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jvae import run
-from jvae.config import Config, build_model, build_transform
 from jvae.decoders import LOG_SCALE_FLOOR, bounded_scale
 from jvae.diagnostics import diagnose, perplexity
+from jvae.runs import api as run
+from jvae.runs.config import Config, build_model, build_transform
 
 QUICK = {"dataset": "digits", "epochs": 1, "batch_size": 50, "hidden_dim": 8}
 

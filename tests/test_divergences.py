@@ -7,11 +7,11 @@ from click.testing import CliRunner
 from conftest import assert_within
 
 from experiments.__main__ import experiments
-from experiments.kl_directions import LOCS, SCALES, WEIGHTS, best_fits, moments
+from experiments.parts.kl_directions import LOCS, SCALES, WEIGHTS, best_fits, moments
 from jvae.bounds import draw, elbo, monte_carlo_elbo
-from jvae.config import build_model
 from jvae.divergences import kl_diagonal, kl_full, kl_univariate
 from jvae.ppca import PPCA, Posterior, log_densities, log_likelihood, posterior
+from jvae.runs.config import build_model
 
 DRAWS = 20_000
 

@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jvae import run
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
 from jvae.evaluation import evaluate, evaluate_iwae
+from jvae.runs import api as run
 from jvae.transforms import binarise
 
 

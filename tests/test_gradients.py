@@ -10,7 +10,6 @@ import pytest
 from conftest import assert_within
 
 from jvae.bounds import draw, elbo
-from jvae.config import Config, build_model
 from jvae.gradients import (
     ELBO_ESTIMATORS,
     IWAE_ESTIMATORS,
@@ -27,6 +26,7 @@ from jvae.gradients import (
     score_function_with_control_variate,
     sticking_the_landing,
 )
+from jvae.runs.config import Config, build_model
 
 X = jnp.array([[-1.0, 0.5, 2.0], [0.3, -0.7, 0.1]])
 

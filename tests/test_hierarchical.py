@@ -10,14 +10,15 @@ from conftest import assert_within
 from flax import linen as nn
 from scipy import stats
 
-from jvae import pictures, run
 from jvae.bounds import draw, elbo, iwae, monte_carlo_elbo
-from jvae.config import Config, build_model
 from jvae.distributions import ImageDistribution
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
 from jvae.priors import GaussianPrior
+from jvae.runs import api as run
+from jvae.runs.config import Config, build_model
 from jvae.vae import VAE, HierarchicalVAE
+from jvae.view import pictures
 
 TWO = Config(dataset="digits", latent_dim=3, levels=2, upper_dim=2, epochs=1, batch_size=50, hidden_dim=16)
 

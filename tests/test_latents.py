@@ -2,8 +2,6 @@ import jax
 import numpy as np
 import pytest
 
-from jvae import run
-from jvae.config import Config, build_model, build_transform
 from jvae.latents import (
     aggregate_posterior,
     latent_grid,
@@ -11,6 +9,8 @@ from jvae.latents import (
     prior_sample,
     projected_prior_density,
 )
+from jvae.runs import api as run
+from jvae.runs.config import Config, build_model, build_transform
 
 
 @pytest.mark.parametrize("m", [1, 2])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jvae import run
-from jvae.config import Config
-from jvae.datasets import load_dataset
+from jvae.data.datasets import load_dataset
+from jvae.runs import api as run
+from jvae.runs.config import Config
 
 pytestmark = [pytest.mark.mnist, pytest.mark.usefixtures("optimised")]
 

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from experiments.__main__ import experiments
 from jvae import ppca
 from jvae.bounds import draw, elbo, iwae, log_weights, monte_carlo_elbo
-from jvae.datasets import load_dataset
+from jvae.data.datasets import load_dataset
 from jvae.divergences import kl_full
 from jvae.ppca import PPCA, Posterior
 

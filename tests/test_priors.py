@@ -10,8 +10,8 @@ import pytest
 from conftest import assert_within
 from scipy import stats
 
-from jvae.config import Config, build_model
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior, responsibilities
+from jvae.runs.config import Config, build_model
 
 KINDS = ["gaussian", "mog", "vamp", "affine flow", "spline flow"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jvae import run
 from jvae.bounds import LogDensities, elbo
-from jvae.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.errors import NonFiniteError
+from jvae.runs import api as run
+from jvae.runs.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.training import (
     Batch,
     TrainState,

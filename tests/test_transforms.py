@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jvae.config import Config, build_transform
+from jvae.runs.config import Config, build_transform
 from jvae.transforms import binarise, dequantise, rescale
 
 LEVELS = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)

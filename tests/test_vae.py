@@ -10,9 +10,9 @@ from conftest import assert_within
 from scipy import stats
 
 from jvae.bounds import draw, elbo, monte_carlo_elbo
-from jvae.config import Config, build_model
+from jvae.runs.config import Config, build_model
 
-STORED = Path(__file__).parent / "data" / "pytorch_elbo.npz"
+STORED = Path(__file__).parent / "stored" / "pytorch_elbo.npz"
 
 
 @pytest.fixture

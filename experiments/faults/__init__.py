@@ -1,0 +1,1 @@
+"""The faults that the campaign injects."""

@@ -1,0 +1,239 @@
+"""Faults of processes: runs that are interrupted, signalled and killed, and command lines that are wrong."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
+QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden_dim": 16, "epochs": 4}
+VARIATIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"runs": 2, "prior": "mog", "num_components": 3},
+    {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data", "decoder": "gaussian"},
+    {"prior": "flow", "schedule": "cosine", "warmup": 0.5, "kl_warmup": 2.0},
+    {"levels": 2, "bound": "iwae", "num_samples": 2},
+    {"runs": 2, "validation": "held-out", "keep": "best", "patience": 2, "learning_rate": 0.05},
+)
+SIGNALLED = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--hidden-dim", "64", "--batch-size", "16"]
+SIGNALLED += ["--epochs", "100", "--runs", "2"]
+
+
+def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
+    """Trainings that go on from the file of every epoch, and from one that was stopped within an epoch."""
+    from jvae.data.datasets import load_dataset
+    from jvae.runs import api as run
+    from jvae.runs import progress
+    from jvae.runs.checkpoint import load_model, save_model
+    from jvae.runs.config import Config
+
+    data = load_dataset("digits")
+    for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:
+        config = Config(**{**QUICK, **variation})
+        saved = []
+        for model in run.train(config, data):
+            saved.append(folder / f"{len(model.history)}.npz")
+            save_model(saved[-1], model)
+        *boundaries, whole = saved
+        first_steps, progress.FIRST_STEPS = progress.FIRST_STEPS, 7
+        *_, stopped = run.train(config, data, interrupted=lambda: True)
+        progress.FIRST_STEPS = first_steps
+        save_model(folder / "within.npz", stopped)
+        assert stopped.unfinished is not None
+        assert stopped.unfinished.done == 7
+        for path in [*boundaries, folder / "within.npz"]:
+            for model in run.train(config, data, resume=load_model(path)):
+                save_model(folder / "resumed.npz", model)
+            where = f"{variation or 'the exercise'} from {path.stem}"
+            yield "" if same_training(folder / "resumed.npz", whole) else f"{where}: other bits"
+
+
+def same_training(one: Path, other: Path) -> bool:
+    """Whether two model files hold the same bits: states, history but for the seconds, and what is unfinished."""
+    from jvae.runs.checkpoint import load_model, named_arrays
+
+    models = [load_model(path) for path in (one, other)]
+    arrays = [named_arrays({"state": m.state, "unfinished": m.unfinished and m.unfinished[:2]}) for m in models]
+    histories = [[{k: v for k, v in record.items() if k != "seconds"} for record in m.history] for m in models]
+    names = arrays[0].keys() | arrays[1].keys()
+    return histories[0] == histories[1] and all(
+        name in arrays[0] and name in arrays[1] and arrays[0][name].tobytes() == arrays[1][name].tobytes()
+        for name in names
+    )
+
+
+def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
+    """A training process, once it has said that it trains; programs that were compiled before are not again."""
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("training on"):
+            break
+    return process
+
+
+def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
+    """Read what a training says until it has finished an epoch; 0 is before the first."""
+    assert process.stderr is not None
+    for line in process.stderr if epoch > 0 else ():
+        if line.startswith(f"epoch {epoch}/"):
+            return
+
+
+def duration_of(path: Path, cache: Path) -> float:
+    """Train without a fault, and measure how long the epochs take."""
+    for _ in range(2):  # the first one compiles
+        path.unlink(missing_ok=True)
+        process = start_training(path, cache=cache)
+        started = ended = time.perf_counter()
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch"):
+                ended = time.perf_counter()
+        process.communicate()
+    return ended - started
+
+
+def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[str]:
+    """Trainings that get a signal at a random moment, and are resumed."""
+    from jvae.cli.interruption import EXIT_CODES
+
+    moments, cache = random.Random(number), folder / "cache"
+    whole, path = folder / "whole.npz", folder / "model.npz"
+    start_training(whole, cache=cache).communicate()
+    for i in range(max(1, round(20 * share))):
+        process = start_training(path, cache=cache)
+        wait_for_epoch(process, moments.randrange(80))
+        time.sleep(moments.uniform(0, 0.05))
+        process.send_signal(number)
+        said = process.communicate(timeout=120)[1]
+        if process.returncode != EXIT_CODES[number]:
+            yield f"{i}: exit code {process.returncode}, {said[-200:]!r}"
+        else:
+            resumed = start_training(path, "--resume", cache=cache)
+            resumed.communicate(timeout=300)
+            fine = resumed.returncode == 0 and same_training(path, whole)
+            yield "" if fine else f"{i}: resumed to other bits, or not at all (exit code {resumed.returncode})"
+        path.unlink(missing_ok=True)
+
+
+def killed_in_training(folder: Path, share: float) -> Iterator[str]:
+    """Trainings that are killed at a random moment."""
+    moments, cache, path = random.Random(0), folder / "cache", folder / "model.npz"
+    seconds = duration_of(path, cache)
+    path.unlink()
+    for _ in range(max(1, round(20 * share))):
+        process = start_training(path, "--overwrite", cache=cache)
+        time.sleep(moments.uniform(0, 1) * seconds)
+        process.kill()
+        process.communicate()
+        yield verdict_on(path)
+
+
+SAVER = """
+import sys
+from pathlib import Path
+from jvae.runs.checkpoint import load_model, save_model
+model = load_model(Path(sys.argv[1]))
+print("ready", flush=True)
+while True:
+    save_model(Path(sys.argv[2]), model)
+"""
+
+
+def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
+    """Processes that do nothing but save, and are killed."""
+    from experiments.faults.files import small_model
+
+    moments, path = random.Random(1), folder / "model.npz"
+    original = small_model(folder)
+    for _ in range(max(2, round(80 * share))):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(original), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        yield verdict_on(path)
+
+
+def verdict_on(path: Path) -> str:
+    """What is wrong with a file whose writer was killed, after the sweep with which every training starts."""
+    from jvae.errors import ModelFileError
+    from jvae.files import sweep_temporaries
+    from jvae.runs.checkpoint import load_model
+
+    sweep_temporaries(path)
+    left = [other.name for other in path.parent.glob(f".{path.name}*")]
+    if left:
+        return f"temporaries are left: {', '.join(left)}"
+    try:
+        if path.exists():
+            load_model(path)
+    except ModelFileError as error:
+        return str(error)
+    return ""
+
+
+def bad_command_lines(folder: Path, share: float) -> Iterator[str]:
+    """A wrong value for every option that Config makes."""
+    script = "import sys; from jvae.cli.main import main\ntry: main()\nfinally: print('jax' in sys.modules)"
+    lines = wrong_lines()
+    for words in lines if share == 1 else lines[:: round(1 / share)]:
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", script, "train", *words, "--model", str(folder / "m.npz")],
+            capture_output=True,
+            text=True,
+        )
+        seconds = time.perf_counter() - started
+        said = done.stderr.splitlines()
+        quick = seconds < 0.4 or share < 1  # the short form runs beside other tests
+        right = done.returncode == 2 and len(said) == 1 and done.stdout == "False\n" and quick
+        yield (
+            "" if right else f"{' '.join(words)}: exit code {done.returncode}, {seconds:.2f} s, {done.stderr[-200:]!r}"
+        )
+
+
+def wrong_lines() -> list[list[str]]:
+    """Command lines each of which breaks one rule of Config."""
+    from jvae.cli.options import flag
+    from jvae.runs.config import config_fields
+
+    lines = []
+    for field in config_fields():
+        option = flag(field.name)
+        enabled = [word for rule in field.needs for word in (flag(rule.name), str(rule.values[0]))]
+        if field.type is bool:
+            lines.append([f"--no-{option[2:]}"])  # which needs another output
+            continue
+        lines.append([*enabled, option, "nonsense"])
+        if field.range is not None:
+            lines.append([*enabled, option, str(-1)])
+            lines.append([*enabled, option, "nan"])
+        if field.name == "hidden_dim":  # which the default network has
+            lines.append(["--network", "cnn", option, "64"])
+        elif field.needs:
+            lines.append([option, field.choices[-1] if field.choices else str(field.default + 1)])
+    return [
+        *lines,
+        ["--nothing"],
+        ["--mesh", "x"],
+        ["--epochs"],
+        ["--seed", json.dumps(2**64)],
+        ["--resume", "--overwrite"],
+    ]

@@ -1,0 +1,1 @@
+"""The exercises and studies, one module each, beside their derivations."""

@@ -1,0 +1,150 @@
+"""The mirror: do jvae and PyTorch train to the same test-set ELBO?
+
+Question: are the test ELBOs of both frameworks, over many seeds of the same setting, from one distribution?
+Source:   the exercise's own model in PyTorch, experiments/pytorch_peer.py.
+Command:  python -m experiments mirror --output report     (16 seeds at least)
+Expected: gaussian -94.5 ± 1.0 and -94.0 ± 0.9 nats, mog -92.1 ± 0.8 and -91.9 ± 0.8: within 2 standard errors.
+Minutes:  14. Needs the extra `pytorch`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from experiments.reporting.comparison import table
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Measured, Part, Story, run_part
+from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.verdicts import LEVEL, mean_and_sd, what_is_shown
+from jvae.runs.config import Config
+
+WITHIN, FULL = 2.0, 16
+"""The bar: standard errors of the difference of the means; from so many seeds on, what misses it is not sound."""
+POWER = 0.8
+"""How often the difference that is called visible would be seen."""
+
+
+def without_torch(settings: Settings) -> str:
+    """Why PyTorch cannot be compared with here, if it cannot."""
+    from importlib.util import find_spec
+
+    return "" if find_spec("torch") else "PyTorch is not installed (pip install 'jvae[pytorch]')"
+
+
+def measure(lab: Lab, prior: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
+    """The test ELBO of every seed in both frameworks; PyTorch's weights are imported: one estimator judges both."""
+    from jvae.evaluation import spread
+
+    runs = max(lab.settings.runs, lab.settings.choose(FULL, 3))
+    results = {}
+    for name in prior:
+        variation: dict[str, Any] = {} if name == "gaussian" else {"prior": name, "num_components": num_components}
+        ours = [e.elbo.value for e in lab.evaluations(lab.models(runs, **variation))]
+        theirs = train_theirs(lab, lab.settings.config(**variation), runs)
+        one, other = spread(ours), spread(theirs)
+        noise = float(np.hypot(one.standard_error, other.standard_error))
+        results[name] = {
+            "jvae": ours,
+            "pytorch": theirs,
+            "difference": one.mean - other.mean,
+            "standard_error": noise,
+        }
+    return Measured({"runs": runs, "priors": results}, {})
+
+
+def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
+    """The test ELBO of every seed in PyTorch."""
+    import torch
+
+    from experiments.peers.pytorch import MoGPrior, build_vae, train_epoch_resident, without_denormals
+    from jvae.runs.api import evaluate_model
+    from jvae.tools.pytorch import model_from_weights
+
+    data = lab.data
+    binary = torch.from_numpy((data.train_images[..., 0] >= 128).astype(np.float32))
+    elbos = []
+    for seed in range(runs):
+        lab.say(f"PyTorch, {config.prior} prior, run {seed + 1}/{runs}")
+        torch.manual_seed(seed)
+        model = build_vae(config.latent_dim, validate=False, image_shape=binary.shape[1:])
+        if config.prior == "mog":
+            model.prior = MoGPrior(config.latent_dim, config.num_components)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        with without_denormals():
+            for _ in range(config.epochs):
+                train_epoch_resident(model, model.elbo, optimizer, binary, config.batch_size)
+        weights = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+        imported = model_from_weights(weights, config, data.train_images.shape[1:], data.fingerprint)
+        elbos.append(evaluate_model(imported, data).elbo.value)
+    return elbos
+
+
+def tell(values: dict[str, Any]) -> Story:
+    """The table, and whether the means lie within two standard errors of each other."""
+    from scipy.stats import t
+
+    lines, apart, visible, chance = [], [], [], []
+    for prior, result in values["priors"].items():
+        difference, noise = result["difference"], result["standard_error"]
+        low, high, freedom = welch(result["jvae"], result["pytorch"])
+        ratio = abs(difference) / noise
+        if ratio > WITHIN:
+            apart.append(f"{prior} ({ratio:.1f} standard errors)")
+        visible.append(f"{(WITHIN + t.ppf(POWER, freedom)) * noise:.1f} ({prior})")
+        chance.append(200 * t.sf(WITHIN, freedom))
+        both = mean_and_sd(result["jvae"]), mean_and_sd(result["pytorch"])
+        lines.append([prior, *both, f"{difference:+.2f} ± {noise:.2f}", f"{ratio:.1f}", f"{low:+.2f} to {high:+.2f}"])
+    verdict = (
+        f"**The means differ by more than {WITHIN:g} standard errors: {', '.join(apart)}.**"
+        if apart
+        else f"**No difference beyond the noise: the means lie within {WITHIN:g} standard errors of each other.** A "
+        f"difference of {' or '.join(visible)} nats would have been seen with a probability of {POWER:g}."
+    )
+    seeds = "; ".join(
+        f"{prior} {who}, {', '.join(f'{value:.2f}' for value in result[name])}"
+        for prior, result in values["priors"].items()
+        for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
+    )
+    header = ["prior", "jvae", "PyTorch", "difference of the means", "in standard errors", "Welch's 95 % interval"]
+    text = f"""{table(header, lines)}
+
+{what_is_shown(values["runs"])} of each framework: test ELBO in nats, one estimator for both. One seed starts the two
+frameworks differently, so that nothing is paired: the standard error is that of the difference of two means, and the
+bar, {WITHIN:g} of them, was set beforehand. Equal frameworks would miss it by chance in up to {max(chance):.0f} %
+of such comparisons.
+
+{verdict}
+
+By seed: {seeds}."""
+    return Story(verdict.replace("**", ""), text, sound=not apart or values["runs"] < FULL)
+
+
+def welch(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Welch's 95 % interval of the difference of the means, ours - theirs, and its degrees of freedom."""
+    from scipy.stats import ttest_ind
+
+    found = ttest_ind(ours, theirs, equal_var=False)
+    interval = found.confidence_interval(LEVEL)
+    return float(interval.low), float(interval.high), float(found.df)
+
+
+PART = Part(
+    name="mirror",
+    title="Study: the mirror of PyTorch",
+    question="Do jvae and PyTorch train the same setting to the same test-set ELBO?",
+    minutes=lambda s: 0.4 + max(s.runs, s.choose(FULL, 3)) * (0.06 + s.epochs * 4 * 2.6 / 60),
+    measure=measure,
+    tell=tell,
+    obstacle=without_torch,
+)
+
+
+@click.command()
+@shared_options
+@click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50")
+@click.option("--prior", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both")
+def mirror(settings: Settings, output: Path | None, num_components: int | None, prior: tuple[str, ...]) -> None:
+    """Does the same setting give the same test-set ELBO in both frameworks? Needs the extra `pytorch`."""
+    run_part(PART, settings, output, num_components=num_components, prior=prior)

@@ -1,0 +1,1 @@
+"""What jvae is compared with."""

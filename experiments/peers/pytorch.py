@@ -1,0 +1,236 @@
+"""The exercise's VAE in PyTorch, written as its students have it: the peer that jvae is measured against.
+
+The same networks, initialisation, optimizer, batches and ELBO as `jvae train`. The loop is the exercise's: a DataLoader
+that fetches and thresholds one image at a time, one optimizer step a batch. Needs the extra `pytorch`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import click
+import numpy as np
+import torch
+import torch.distributions as td
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class GaussianPrior(nn.Module):
+    """p(z) = N(z | 0, I)."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(latent_dim), requires_grad=False)
+        self.std = nn.Parameter(torch.ones(latent_dim), requires_grad=False)
+
+    def forward(self) -> td.Distribution:
+        """The prior: event shape [m]."""
+        return td.Independent(td.Normal(self.mean, self.std), 1)
+
+
+class MoGPrior(nn.Module):
+    """p(z), a mixture of Gaussians with learned weights, means and standard deviations."""
+
+    def __init__(self, latent_dim: int, num_components: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_components))
+        self.means = nn.Parameter(torch.randn(num_components, latent_dim))
+        self.log_stds = nn.Parameter(torch.zeros(num_components, latent_dim))
+
+    def forward(self) -> td.Distribution:
+        """The prior: event shape [m]."""
+        components = td.Independent(td.Normal(self.means, torch.exp(self.log_stds)), 1)
+        return td.MixtureSameFamily(td.Categorical(logits=self.logits), components)
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x), from a network x -> (loc, log-scale)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.encoder_net = net
+
+    def forward(self, x: torch.Tensor) -> td.Distribution:
+        """The posterior: batch shape [b], event shape [m]."""
+        loc, log_scale = torch.chunk(self.encoder_net(x), 2, dim=-1)
+        return td.Independent(td.Normal(loc, torch.exp(log_scale)), 1)
+
+
+class BernoulliDecoder(nn.Module):
+    """p(x|z), from a network z -> logits."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.decoder_net = net
+
+    def forward(self, z: torch.Tensor) -> td.Distribution:
+        """The output distribution: batch shape [b], event shape [h, w]."""
+        return td.Independent(td.Bernoulli(logits=self.decoder_net(z)), 2)
+
+
+class ContinuousBernoulliDecoder(BernoulliDecoder):
+    """p(x|z), a density on [0, 1], from a network z -> logits."""
+
+    def forward(self, z: torch.Tensor) -> td.Distribution:
+        """The output distribution."""
+        return td.Independent(td.ContinuousBernoulli(logits=self.decoder_net(z)), 2)
+
+
+class GaussianDecoder(BernoulliDecoder):
+    """p(x|z) with a fixed standard deviation, from a network z -> mean."""
+
+    def forward(self, z: torch.Tensor, std: float = 0.3) -> td.Distribution:
+        """The output distribution."""
+        return td.Independent(td.Normal(self.decoder_net(z), std), 2)
+
+
+class VAE(nn.Module):
+    """The exercise's model, with its ELBO as mean over the batch."""
+
+    def __init__(self, prior: nn.Module, decoder: BernoulliDecoder, encoder: GaussianEncoder) -> None:
+        super().__init__()
+        self.prior, self.decoder, self.encoder = prior, decoder, encoder
+
+    def elbo(self, x: torch.Tensor) -> torch.Tensor:
+        """Mean over the batch of the one-draw ELBO, with the closed-form KL where there is one, in nats."""
+        q, p = self.encoder(x), self.prior()
+        z = q.rsample()
+        kl = q.log_prob(z) - p.log_prob(z) if isinstance(self.prior, MoGPrior) else td.kl_divergence(q, p)
+        return torch.mean(self.decoder(z).log_prob(x) - kl, dim=0)
+
+
+def build_vae(
+    latent_dim: int,
+    network: str = "mlp",
+    validate: bool | None = None,
+    image_shape: tuple[int, int] = (28, 28),
+) -> VAE:
+    """The VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
+
+    Args:
+        latent_dim: M.
+        network: mlp or cnn.
+        validate: whether distributions check their arguments, which costs time; PyTorch's default is that they do.
+        image_shape: height and width.
+    """
+    if validate is not None:
+        td.Distribution.set_default_validate_args(validate)
+    nets = mlp_nets(latent_dim, image_shape=image_shape) if network == "mlp" else cnn_nets(latent_dim)
+    return VAE(GaussianPrior(latent_dim), BernoulliDecoder(nets[1]), GaussianEncoder(nets[0]))
+
+
+def cnn_nets(latent_dim: int) -> tuple[nn.Module, nn.Module]:
+    """The encoder's and the decoder's network, images [b, 28, 28], as `jvae.nn.networks` has them."""
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(64 * 7 * 7, 256), nn.ReLU(), nn.Linear(256, 2 * latent_dim),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.Linear(latent_dim, 256), nn.ReLU(), nn.Linear(256, 64 * 7 * 7), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1), nn.Flatten(1, 2),
+    )  # fmt: skip
+    return encoder, decoder
+
+
+def mlp_nets(
+    latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)
+) -> tuple[nn.Module, nn.Module]:
+    """The exercise's networks, with PyTorch's default initialisation."""
+    pixels = image_shape[0] * image_shape[1]
+
+    def mlp(fan_in: int, fan_out: int) -> list[nn.Module]:
+        widths = (fan_in, hidden_dim, hidden_dim)
+        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+        return [*layers, nn.Linear(hidden_dim, fan_out)]
+
+    encoder = nn.Sequential(nn.Flatten(), *mlp(pixels, 2 * latent_dim))
+    decoder = nn.Sequential(*mlp(latent_dim, pixels), nn.Unflatten(-1, image_shape))
+    return encoder, decoder
+
+
+class BinarisedImages(Dataset):
+    """uint8 images [n, h, w], fetched one at a time as torchvision's MNIST does, and transformed as the exercise does.
+
+    Step by step what `datasets.MNIST(transform=Compose([ToTensor(), Lambda(threshold)]))` computes for an image: a PIL
+    image, back to an array, to a tensor [1, h, w] in [0, 1], to a binary [h, w]. Without `pil`, the threshold alone.
+    """
+
+    def __init__(self, images: np.ndarray, pil: bool = True) -> None:
+        self.images = torch.from_numpy(images)
+        self.pil = pil
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        """The i-th image, 0 or 1: [h, w]."""
+        if not self.pil:
+            return (self.images[i].to(torch.float32).div(255) > 0.5).float()
+        image = Image.fromarray(self.images[i].numpy(), mode="L")  # torchvision's MNIST.__getitem__
+        pixels = torch.from_numpy(np.array(image, np.uint8, copy=True))  # ToTensor, to the end of the next line
+        scaled = pixels.view(image.size[1], image.size[0], 1).permute((2, 0, 1)).contiguous().to(torch.float32).div(255)
+        return (scaled > 0.5).float().squeeze()
+
+
+def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
+    """One epoch of the exercise's loop, and the last batch's loss, which the exercise shows at every step."""
+    model.train()
+    for x in loader:
+        optimizer.zero_grad()
+        loss = -model.elbo(x)
+        loss.backward()
+        optimizer.step()
+        shown = loss.item()
+    return shown
+
+
+def train_epoch_resident(
+    model: VAE,
+    elbo: Callable[[torch.Tensor], torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    batch_size: int,
+) -> float:
+    """One epoch as an expert writes it: binary images [n, h, w] that stay in memory, no DataLoader, no host read.
+
+    The ELBO is the model's, or the model's compiled.
+    """
+    model.train()
+    for rows in torch.randperm(len(images)).split(batch_size):
+        optimizer.zero_grad(set_to_none=True)
+        loss = -elbo(images[rows])
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Numbers too small for a normal float become 0 in here, as an expert has it: they slow a processor down."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@click.command()
+@click.option("--latent-dim", default=32)
+@click.option("--epochs", default=10)
+@click.option("--batch-size", default=32)
+def train(latent_dim: int, epochs: int, batch_size: int) -> None:
+    """The exercise's `train` on MNIST, from the files that jvae has: the whole process that jvae's is compared with."""
+    from jvae.data.datasets import load_dataset
+
+    images = load_dataset("mnist").train_images[..., 0]
+    model = build_vae(latent_dim)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loader = DataLoader(BinarisedImages(images), batch_size=batch_size, shuffle=True)
+    for epoch in range(epochs):
+        click.echo(f"epoch {epoch + 1}: loss of the last batch {train_epoch(model, optimizer, loader):.2f}")
+
+
+if __name__ == "__main__":
+    train()

@@ -1,0 +1,1 @@
+"""What the parts share: settings, models, tables, judgements and the report."""

@@ -1,0 +1,77 @@
+"""Several configurations side by side: each trained from several seeds, one row of a table each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.reporting.lab import Lab
+from experiments.reporting.verdicts import judge, mean_and_sd, what_is_shown
+
+Row = dict[str, Any]
+"""name, unit, parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
+PARTS = ("elbo", "reconstruction", "kl")
+
+
+def compare(lab: Lab, variations: dict[str, dict[str, Any]]) -> list[Row]:
+    """Train and evaluate every variation from every seed."""
+    return [row_of(lab, name, lab.models(**variation)) for name, variation in variations.items()]
+
+
+def row_of(lab: Lab, name: str, models: Sequence[Any]) -> Row:
+    """The results of one variation's models."""
+    import jax
+
+    from jvae.runs.config import unit
+
+    evaluations = lab.evaluations(models)
+    parts = {part: [getattr(e, part).value for e in evaluations] for part in PARTS}
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(models[0].state.params))
+    return {"name": name, **parts, "parameters": parameters, "unit": unit(models[0].config)}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; all columns but the first are set to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
+    """Medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
+    first = np.array(next(iter(seconds.values())))
+    lines = []
+    for name, values in seconds.items():
+        ratios = np.array(values) / first
+        compared = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append([name, f"{np.median(values):.2f} s", compared])
+    return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
+
+
+def figures(value: float) -> str:
+    """A positive number of any size with three figures."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
+    """The rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
+    header = ["", "test ELBO", *more, "reconstruction", "KL", "ELBO by seed"]
+    lines = []
+    for i, row in enumerate(rows):
+        elbo, reconstruction, kl = (mean_and_sd(row[part]) for part in PARTS)
+        seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
+        extra = [column[i] for column in more.values()]
+        lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
+    units = "; ".join(sorted({row["unit"] for row in rows}))
+    return f"{table(header, lines)}\n\n{what_is_shown(len(rows[0]['elbo']))}; {units}."
+
+
+def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
+    """Whose mean ELBO is the highest, and above whose it is not beyond the noise; names: what to call the rows."""
+    called = names or {row["name"]: row["name"] for row in rows}
+    best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
+    rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]
+    if len(best["elbo"]) == 1:
+        beside = " (one seed, undecided)"
+    else:
+        beside = f" (not beyond the noise above: {'; '.join(called[r['name']] for r in rivals)})" if rivals else ""
+    return called[best["name"]] + beside

@@ -1,0 +1,67 @@
+"""What the parts draw from trained models: images and latents."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.reporting.lab import Lab
+    from experiments.reporting.two_samples import Features
+    from jvae.runs.checkpoint import ModelFile
+
+
+def sampler(model: "ModelFile", n: int, mean: bool) -> Any:
+    """A compiled function of parameters and a key: n images x ~ p(x|z), or their means, at z ~ p(z)."""
+    import jax
+
+    from jvae.runs.config import build_model
+
+    vae = build_model(model.config, model.image_shape)
+    return jax.jit(lambda params, key: vae.apply(params, key, n, mean, method="sample"))
+
+
+def sample_images(models: Sequence["ModelFile"], n: int, mean: bool = False) -> list[np.ndarray]:
+    """N images [n, h, w, c] of every model; the models differ in their seeds only."""
+    import jax
+
+    draw = sampler(models[0], n, mean)
+    return [np.asarray(draw(model.state.params, jax.random.key(seed))) for seed, model in enumerate(models)]
+
+
+def sample_priors(models: Sequence["ModelFile"], n: int) -> list[np.ndarray]:
+    """N latents z ~ p(z), [n, m], of every model; the models differ in their seeds only."""
+    import jax
+
+    from jvae.runs.config import build_model
+
+    vae = build_model(models[0].config, models[0].image_shape)
+    draw = jax.jit(lambda params, key: vae.apply(params, key, n, method="sample_latents")[0])
+    return [np.asarray(draw(model.state.params, jax.random.key(seed))) for seed, model in enumerate(models)]
+
+
+def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14) -> "Figure":
+    """A row of means of p(x|z), z ~ p(z), for every model, by name."""
+    from jvae.view.image_grids import plot_rows
+
+    rows = [sample_images([model], columns, mean=True)[0] for model in models.values()]
+    return plot_rows(np.stack(rows), list(models), "means of p(x|z) at draws z ~ p(z), not chosen", title)
+
+
+def features_of(lab: "Lab", binary: bool, n: int) -> tuple["Features", float]:
+    """The features of binary or of grey images, and the Fréchet distance of n training images from the test images.
+
+    The distance is biased upwards by few images: compare it with that of n samples only.
+    """
+    from experiments.reporting.two_samples import frechet_distance, learn_features
+
+    def prepare(images: np.ndarray) -> np.ndarray:
+        return (images >= 128).astype(np.float32) if binary else images / np.float32(255)
+
+    lab.say("learning the features of the Fréchet distance")
+    data, most = lab.data, lab.settings.choose(60_000, 10_000)
+    train, test = prepare(data.train_images[:most]), prepare(data.test_images)
+    features = learn_features(train, data.train_labels[:most], test, data.test_labels, epochs=5)
+    return features, frechet_distance(features.of(prepare(data.train_images[:n])), features.of(test))

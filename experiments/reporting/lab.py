@@ -1,0 +1,135 @@
+"""What the parts measure with: the settings, the data, and models that are trained once and shared."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.reporting.settings import Settings
+
+if TYPE_CHECKING:
+    from jvae.data.datasets import Dataset
+    from jvae.evaluation import Evaluation, ImportanceEvaluation
+    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.config import Config
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Settings, data and models. Trained models lie in the folder, one file a seed, and are trained only once."""
+
+    settings: Settings
+    folder: Path
+    say: Callable[[str], None] = lambda line: None
+    """Called with what is going on."""
+    known: dict["Config", "Evaluation"] = field(default_factory=dict)
+    """The evaluations of this session."""
+
+    @cached_property
+    def data(self) -> "Dataset":
+        """The data set."""
+        from jvae.data.datasets import load_dataset
+
+        return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir)
+
+    def models(self, runs: int | None = None, **variation: Any) -> list["ModelFile"]:
+        """The trained models of the seeds 0, 1, ... of one variation; those that are missing are trained together.
+
+        Args:
+            runs: how many seeds, if not the settings' number.
+            variation: fields of `Config` that differ from the settings.
+        """
+        configs = [self.settings.config(**variation, seed=seed) for seed in range(runs or self.settings.runs)]
+        models: list[ModelFile] = []
+        for i, config in enumerate(configs):
+            model = self.load(config)
+            if model is None:
+                return models + self.train(replace(config, runs=len(configs) - i))
+            models.append(model)
+        return models
+
+    def train(self, config: "Config") -> list["ModelFile"]:
+        """Train the runs of a configuration, and keep each as the single run that it is."""
+        from jvae.errors import JvaeError
+        from jvae.runs import api as run
+        from jvae.runs.checkpoint import save_model
+
+        try:
+            epochs = run.train(config, self.data)
+        except ValueError as error:  # the settings do not fit the data
+            raise JvaeError(str(error)) from error
+        what = self.spoken(replace(config, seed=0, runs=1))
+        for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
+            self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
+        models = [run.select_run(model, i) for i in range(config.runs)]
+        for one in models:
+            self.path(one.config).parent.mkdir(parents=True, exist_ok=True)
+            save_model(self.path(one.config), one)
+        return models
+
+    def load(self, config: "Config") -> "ModelFile | None":
+        """The model of a configuration, if the folder holds it: of these data, versions and kind of device."""
+        from jvae.errors import ModelFileError
+        from jvae.runs.checkpoint import current_versions, load_model
+
+        if not self.path(config).exists():
+            return None
+        try:
+            model = load_model(self.path(config))
+        except ModelFileError:
+            return None
+        here = (config, self.data.fingerprint, current_versions())
+        return model if (model.config, model.fingerprint, model.versions) == here else None
+
+    def spoken(self, config: "Config") -> str:
+        """A configuration for a person who knows the settings."""
+        return name_of(config, self.settings) or "the exercise's model"
+
+    def path(self, config: "Config") -> Path:
+        """Where a model lies: its name says all that is not the default of `jvae train`."""
+        import jax
+
+        return self.folder / "models" / jax.default_backend() / f"{name_of(config).replace('/', '-') or 'default'}.npz"
+
+    def evaluations(self, models: Sequence["ModelFile"]) -> list["Evaluation"]:
+        """The test-set ELBO and its parts of every model, 10 draws an image; the models differ in their seeds only."""
+        import jax
+
+        from jvae.evaluation import evaluate
+        from jvae.runs.config import build_model, build_transform
+
+        apply, transform = (
+            build_model(models[0].config, models[0].image_shape).apply,
+            build_transform(models[0].config),
+        )
+        for i, model in enumerate(models):
+            if model.config not in self.known:
+                self.say(f"{self.spoken(model.config)}: test-set ELBO of run {i + 1}/{len(models)}")
+                self.known[model.config] = evaluate(
+                    apply, model.state.params, jax.random.key(0), self.data.test_images, transform
+                )
+        return [self.known[model.config] for model in models]
+
+    def importance(self, models: Sequence["ModelFile"], num_samples: int, images: int) -> list["ImportanceEvaluation"]:
+        """The importance-weighted bound of the first test images for every model; they differ in their seeds only."""
+        import jax
+
+        from jvae.evaluation import evaluate_iwae
+        from jvae.runs.config import build_model, build_transform
+
+        config = models[0].config
+        apply, transform = build_model(config, models[0].image_shape).apply, build_transform(config)
+        few, found = self.data.test_images[:images], []
+        for i, model in enumerate(models):
+            self.say(f"{self.spoken(config)}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
+            found.append(evaluate_iwae(apply, model.state.params, jax.random.key(0), few, transform, num_samples))
+        return found
+
+
+def name_of(config: "Config", settings: Settings | None = None) -> str:
+    """A configuration's fields that differ from the default or from the settings, such as `prior=mog,seed=1`."""
+    usual = (type(config)() if settings is None else settings.config()).to_dict()
+    return ",".join(
+        f"{name.replace('_', '-')}={value}" for name, value in config.to_dict().items() if value != usual[name]
+    )

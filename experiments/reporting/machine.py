@@ -1,0 +1,56 @@
+"""What results were computed with: versions and machine."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def about() -> dict[str, Any]:
+    """Versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
+    from jvae.runs.checkpoint import current_versions
+
+    versions = current_versions()
+    for name in ("scikit-learn", "torch"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "machine": f"{processor_name()}, {cores()} cores, {memory()}, {platform.system()}",
+        "devices": devices(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def devices() -> str:
+    """What jax computes on."""
+    import jax
+
+    return ", ".join(sorted({f"{device.platform} ({device.device_kind})" for device in jax.devices()}))
+
+
+def processor_name() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> str:
+    """The machine's memory."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (AttributeError, ValueError, OSError):
+        return "memory unknown"

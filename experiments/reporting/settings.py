@@ -1,0 +1,93 @@
+"""The settings that every part of the exercises shares, and the options that make them."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.cli.options import data_options, device_option, usage_error
+from jvae.runs.config import Config
+
+FULL = {"runs": 5, "epochs": 5}
+QUICK = {"runs": 2, "epochs": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is trained, how often, and where: the exercise's setting by default."""
+
+    dataset: str = "mnist"
+    runs: int = FULL["runs"]
+    epochs: int = FULL["epochs"]
+    latent_dim: int = 10
+    batch_size: int = 128
+    device: str = "auto"
+    quick: bool = False
+    data_dir: Path | None = None
+
+    def choose(self, full: int, quick: int) -> int:
+        """The size of a measurement: the one of the full form, or of the quick one."""
+        return quick if self.quick else full
+
+    def config(self, **variation: Any) -> Config:
+        """The configuration of a training, seed 0, with some fields of its own."""
+        common = {name: getattr(self, name) for name in ("dataset", "epochs", "latent_dim", "batch_size")}
+        return Config(**{**common, **variation})
+
+    def command_line(self) -> str:
+        """The options that differ from the defaults, as one would type them; folders are left out."""
+        sizes = QUICK if self.quick else FULL
+        words = ["--quick"] if self.quick else []
+        for field in dataclasses.fields(self):
+            value, usual = getattr(self, field.name), sizes.get(field.name, field.default)
+            if field.name not in ("quick", "data_dir") and value != usual:
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
+        return " ".join(words)
+
+
+def shared_options(command: Callable) -> Callable:
+    """The options that make `Settings`, the command's `settings`, and `--output`, its `output`."""
+
+    @wraps(command)
+    def command_with_settings(
+        dataset: str,
+        runs: int | None,
+        epochs: int | None,
+        latent_dim: int,
+        batch_size: int,
+        device: str,
+        quick: bool,
+        data_dir: Path | None,
+        **others: Any,
+    ) -> Any:
+        sizes = QUICK if quick else FULL
+        settings = Settings(
+            dataset, runs or sizes["runs"], epochs or sizes["epochs"], latent_dim, batch_size, device, quick, data_dir
+        )
+        try:
+            settings.config(runs=settings.runs)
+        except ValueError as error:
+            raise usage_error(error) from error
+        return command(settings=settings, **others)
+
+    decorated: Callable = command_with_settings
+    for decorate in (
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="folder for results, pictures, pages and trained models; what is finished there is not done again",
+        ),
+        click.option("--quick", is_flag=True, help=f"{QUICK['runs']} runs, {QUICK['epochs']} epoch, short forms"),
+        device_option,
+        data_options,
+        click.option("--batch-size", type=click.IntRange(1), default=128, help="images per step"),
+        click.option("--latent-dim", type=click.IntRange(1), default=10, help="M"),
+        click.option("--epochs", type=click.IntRange(1), help=f"passes over the images; {FULL['epochs']}"),
+        click.option("--runs", type=click.IntRange(1), help=f"seeds 0, 1, ...; {FULL['runs']}"),
+        click.option("--dataset", default="mnist", help="data set"),
+    ):
+        decorated = decorate(decorated)
+    return decorated

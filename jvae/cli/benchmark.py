@@ -1,0 +1,169 @@
+"""`jvae benchmark`: the command of `jvae.tools.benchmark`."""
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.console import PICTURE_FORMATS, check_output, open_dataset, report, use_device, write_figure
+from jvae.cli.options import config_options, data_options, device_option, json_option, usage_error
+from jvae.runs.config import Config
+
+if TYPE_CHECKING:
+    from jvae.tools.benchmark import Measurement
+    from jvae.tools.profile import Share
+
+
+class Numbers(click.ParamType):
+    """Whole numbers above 0, separated by commas."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value}: must be whole numbers above 0, separated by commas", param, context)
+        return tuple(map(int, parts))
+
+
+@click.command()
+@click.option("--batch-sizes", type=Numbers(), default="128,1024,8192", help="images per training step")
+@click.option("--runs", "run_counts", type=Numbers(), default="1,8", help="how many runs in one program")
+@click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
+@click.option("--repeats", type=click.IntRange(3), default=7, help="measurements of which the median counts")
+@click.option("--profile", is_flag=True, help="also which part of the first combination's step takes which time")
+@partial(config_options, without=("batch_size", "runs", "precision"))
+@data_options
+@device_option
+@json_option
+@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="write the roofline as a picture")
+def benchmark(
+    batch_sizes: tuple[int, ...],
+    run_counts: tuple[int, ...],
+    precisions: str,
+    repeats: int,
+    profile: bool,
+    data_dir: Path | None,
+    device: str,
+    json_path: Path | None,
+    plot_path: Path | None,
+    **values: Any,
+) -> None:
+    """How fast a training step is on this machine, and how near to its peak.
+
+    Every combination of batch size, number of runs and precision is compiled and timed.
+    """
+    try:
+        configs = [
+            Config(**{**values, "batch_size": batch_size, "runs": runs, "precision": precision})
+            for precision, batch_size, runs in product(precisions.split(","), batch_sizes, run_counts)
+        ]
+    except ValueError as error:
+        raise usage_error(error) from error
+    for path, formats in ((json_path, ()), (plot_path, PICTURE_FORMATS)):
+        if path is not None:
+            check_output(path, formats)
+    backend = use_device(device, compile_cache=False)  # what is measured is a compilation
+    dataset = open_dataset(configs[0].dataset, data_dir)
+    from jvae.tools.benchmark import measure
+
+    measurements = []
+    for config in configs:
+        report(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
+        try:
+            measurements.append(measure(config, dataset.train_images, repeats))
+        except ValueError as error:
+            raise usage_error(error) from error
+    click.echo(describe(measurements))
+    shares = []
+    if profile:
+        from jvae.tools.profile import profile_step
+
+        shares = profile_step(configs[0], dataset.train_images)
+        click.echo(describe_shares(shares))
+    if json_path is not None:
+        from jvae.runs.checkpoint import current_versions
+        from jvae.view.report import write_json
+
+        machine = {"platform": backend.platform, "device": backend.device_kind, **environment()}
+        rows = [values_of(measurement) for measurement in measurements]
+        parts = {share.part: share.seconds for share in shares}
+        values = {"versions": current_versions(), "measurements": rows, "profile": parts}
+        write_json(json_path, {"machine": machine, **values})
+    if plot_path is not None:
+        from jvae.view.pictures import roofline
+
+        write_figure(roofline(measurements), plot_path)
+
+
+def describe(measurements: "list[Measurement]") -> str:
+    """The measurements as a table for a person."""
+    columns = ("precision", "batch", "runs", "compile s", "ms/step", "quartiles", "images/s", "step/products")
+    rows = [(*columns, "GFLOP/s", "of peak", "MiB")]
+    for m in measurements:
+        rows.append(
+            (
+                m.config.precision,
+                str(m.config.batch_size),
+                str(m.config.runs),
+                f"{m.compile_seconds:.2f}",
+                f"{1e3 * m.step.median:.2f}",
+                f"{1e3 * m.step.low:.2f} to {1e3 * m.step.high:.2f}",
+                f"{m.images_per_second:,.0f}",
+                f"{m.step.median / m.products:.2f}",
+                f"{m.achieved / 1e9:.0f}",
+                f"{m.achieved / m.peak:.0%}",
+                "" if m.memory is None else f"{m.memory / 2**20:.0f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    first = measurements[0]
+    per_image = first.product_flops / (first.config.batch_size * first.config.runs)
+    lines.append(f"matrix products: {per_image / 1e6:.2f} MFLOP an image, counted from their shapes")
+    if first.xla_flops is not None:
+        all_flops = first.xla_flops / (first.config.batch_size * first.config.runs)
+        lines.append(f"all operations:  {all_flops / 1e6:.2f} MFLOP an image, by XLA's analysis")
+    for precision in dict.fromkeys(m.config.precision for m in measurements):
+        peak = max(m.peak for m in measurements if m.config.precision == precision)
+        lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
+    return "\n".join(lines)
+
+
+def describe_shares(shares: "list[Share]") -> str:
+    """A profile as a table for a person: the parts of at least 1 %, and the rest together."""
+    whole = sum(share.seconds for share in shares)
+    large = [share for share in shares if share.seconds >= 0.01 * whole]
+    small = whole - sum(share.seconds for share in large)
+    rows = [(share.part, share.seconds) for share in large] + [("parts below 1 %", small)]
+    lines = [f"{1e3 * seconds:8.3f} ms  {seconds / whole:4.0%}  {part}" for part, seconds in rows]
+    return "\n".join(["the first combination's step, by part, over all threads:", *lines])
+
+
+def values_of(m: "Measurement") -> dict[str, Any]:
+    """A measurement as JSON values."""
+    return {
+        "config": m.config.to_dict(),
+        "compile_seconds": m.compile_seconds,
+        "seconds_per_step": m.step._asdict(),
+        "images_per_second": m.images_per_second,
+        "seconds_of_products": m.products,
+        "flops_of_products": m.product_flops,
+        "flops_by_xla": m.xla_flops,
+        "bytes": m.memory,
+        "peak_flops_per_second": m.peak,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What else decides how fast a step is."""
+    import os
+    import platform
+
+    threads = {name: value for name, value in os.environ.items() if name.startswith(("XLA_", "JAX_", "OMP_"))}
+    return {"system": platform.platform(), "cores": os.cpu_count(), "variables": threads}

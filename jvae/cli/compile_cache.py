@@ -1,0 +1,51 @@
+"""The compilation cache: programs that were compiled once start at once the next time, on this machine, for this user.
+
+What lies in it is run, so it must be nobody else's: a folder of this user alone (mode 0700), named for the version of
+jaxlib and the processor, without whose instructions a program would not run.
+"""
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+from jvae.data.datasets import cache_root
+
+LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
+
+
+def use_compile_cache() -> Path | None:
+    """Make jax keep compiled programs, unless the user has settled that in jax's own way; return the folder, if any.
+
+    To be called before anything is compiled. A folder that cannot be made, or that others can write, is not used.
+    """
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or not enabled:
+        return None
+    folder = cache_root() / "compiled" / f"jaxlib-{version('jaxlib')}-{processor()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
+            return None
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    return folder
+
+
+def processor() -> str:
+    """A short name for this machine's processor and its instructions."""
+    about = f"{platform.machine()} {platform.processor()}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about += "".join(
+            next((line for line in lines if line.startswith(name)), "") for name in ("model name", "flags")
+        )
+    except OSError:  # not Linux
+        pass
+    return hashlib.sha256(about.encode()).hexdigest()[:12]

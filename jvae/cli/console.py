@@ -1,0 +1,115 @@
+"""What the commands share: opening what they read, checking what they write, and saying what they do."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.options import COMPILE_CACHE, flag, usage_error
+
+if TYPE_CHECKING:
+    import jax
+    from jax.sharding import Mesh
+    from matplotlib.figure import Figure
+
+    from jvae.data.datasets import Dataset
+    from jvae.runs.checkpoint import ModelFile
+
+PICTURE_FORMATS = (".png", ".pdf", ".svg")
+
+
+def check_output(path: Path, formats: Sequence[str] = ()) -> None:
+    """Refuse, before any work, a path that cannot be written or whose ending names no known format."""
+    if formats and path.suffix.lower() not in formats:
+        raise click.UsageError(f"{path}: the ending must be one of {', '.join(formats)}")
+    if path.is_dir():
+        raise click.UsageError(f"{path}: is a directory")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
+
+
+def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
+    """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
+    from jvae.cli.compile_cache import use_compile_cache
+    from jvae.runs.mesh import Hosts, select_device
+
+    if compile_cache and click.get_current_context().meta.get(COMPILE_CACHE, True):
+        use_compile_cache()
+    return select_device(name, None if hosts is None else Hosts(*hosts))
+
+
+def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
+    """The mesh over all devices, of the sizes that were asked for or else the best; None where there is one device."""
+    import jax
+
+    from jvae.runs.mesh import MeshShape, choose_mesh
+
+    try:
+        return choose_mesh(None if asked is None else MeshShape(*asked), num_runs, batch_size, jax.devices())
+    except ValueError as error:
+        raise usage_error(error) from error
+
+
+def describe_lanes(num_runs: int, mesh: "Mesh | None", backend: "jax.Device") -> str:
+    """Where the runs are computed, and how many of them together."""
+    import jax
+
+    from jvae.runs.ensemble import lanes_at_a_time
+
+    here = f"{backend.platform} ({backend.device_kind})"
+    split = 1 if mesh is None else mesh.shape["runs"]
+    each = lanes_at_a_time(num_runs // split, backend.platform)
+    many = "" if num_runs == 1 else f": {num_runs} runs in one program, {each} at a time"
+    if mesh is None:
+        return here + many
+    hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+    axes = ", ".join(f"{size} for {name}" for name, size in mesh.shape.items())
+    return f"{mesh.size} devices{hosts}, {axes}: {here}{many}{' on each' if many else ''}"
+
+
+def report(line: str) -> None:
+    """Say what is going on, on stderr: stdout is for results."""
+    click.echo(line, err=True)
+
+
+def open_model(path: Path, repeated: dict[str, Any]) -> "ModelFile":
+    """Load a model file, and refuse options that contradict it."""
+    from jvae.runs.checkpoint import load_model
+
+    model = load_model(path)
+    for name, value in repeated.items():
+        known = getattr(model.config, name)
+        if value is not None and value != known:
+            raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+    return model
+
+
+def say_nothing(line: str) -> None:
+    """What all processes but the first report."""
+
+
+def reporter() -> Callable[[str], None]:
+    """`report` in the process that speaks for all, to be asked for once the device is chosen."""
+    from jvae.runs.mesh import is_first_process
+
+    return report if is_first_process() else say_nothing
+
+
+def open_dataset(name: str, data_dir: Path | None, report: Callable[[str], None] = report) -> "Dataset":
+    """Load a data set, and report where it came from."""
+    from jvae.data.datasets import load_dataset
+
+    return load_dataset(name, data_dir=data_dir, report=report)
+
+
+def write_figure(figure: "Figure", path: Path) -> None:
+    """Save a picture, whole or not at all, and say so."""
+    from io import BytesIO
+
+    from jvae.view.report import write_file
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
+    write_file(path, buffer.getvalue())
+    click.echo(f"wrote {path}")

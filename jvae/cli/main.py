@@ -1,0 +1,240 @@
+"""The command line: parse -> Config -> library -> print.
+
+Only click and `jvae.runs.config` are imported up front, so that help and a wrong command line take a moment; each
+command imports what it needs.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.benchmark import benchmark
+from jvae.cli.console import (
+    PICTURE_FORMATS,
+    check_output,
+    open_dataset,
+    open_model,
+    use_device,
+    write_figure,
+)
+from jvae.cli.explore import explore
+from jvae.cli.options import (
+    Commands,
+    data_options,
+    json_option,
+    model_options,
+    num_samples_option,
+    run_option,
+)
+from jvae.cli.pytorch import export_pytorch, import_pytorch
+from jvae.cli.sweep import sweep
+from jvae.cli.train import train
+from jvae.runs.config import Config
+
+if TYPE_CHECKING:
+    from jvae.data.datasets import Dataset
+    from jvae.evaluation import ImportanceEvaluation
+    from jvae.runs.checkpoint import ModelFile
+
+
+@click.group(
+    cls=Commands, context_settings={"auto_envvar_prefix": "JVAE", "show_default": True, "max_content_width": 110}
+)
+@click.version_option(package_name="jvae")
+def main() -> None:
+    """Train, compare and understand variational autoencoders in JAX."""
+
+
+@main.command()
+@model_options
+@data_options
+@num_samples_option
+@click.option("--iwae", type=click.IntRange(1), help="also the importance-weighted bound, with so many draws per image")
+@json_option
+def evaluate(
+    model_path: Path,
+    device: str,
+    seed: int,
+    data_dir: Path | None,
+    num_samples: int,
+    iwae: int | None,
+    json_path: Path | None,
+    **repeated: Any,
+) -> None:
+    """The ELBO of the test set, its two parts and their errors, and what the latent space does."""
+    if json_path is not None:
+        check_output(json_path)
+    use_device(device)
+    model = open_model(model_path, repeated)
+    from jvae.runs.api import diagnose_model, evaluate_model, select_run
+    from jvae.view import report as reports
+
+    dataset = open_dataset(model.config.dataset, data_dir)
+    models = [select_run(model, i) for i in range(model.config.runs)]
+    evaluations = [evaluate_model(one, dataset, num_samples, seed) for one in models]
+    diagnostics = [diagnose_model(one, dataset, seed) for one in models]
+    importance = [] if iwae is None else [importance_weighted(one, dataset, iwae, seed) for one in models]
+    click.echo(reports.describe_all(evaluations, importance, model))
+    for i, found in enumerate(diagnostics):
+        if len(models) > 1:
+            click.echo(f"  seed {model.config.seed + i}")
+        click.echo(reports.describe_diagnostics(found, model.config))
+    if json_path is not None:
+        each = [reports.diagnostics_values(found) for found in diagnostics]
+        values = reports.all_values(evaluations, importance, model)
+        reports.write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
+
+
+def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":
+    """The importance-weighted bound, with a progress bar where there is a terminal."""
+    from jvae.runs.api import evaluate_model_iwae
+
+    with click.progressbar(
+        length=len(dataset.test_images), label=f"iwae-{num_samples}", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        return evaluate_model_iwae(model, dataset, num_samples, seed, lambda done: bar.update(done - bar.pos))
+
+
+@main.command()
+@model_options
+@run_option
+@click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
+@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
+@click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
+@click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
+def sample(
+    model_path: Path,
+    device: str,
+    seed: int,
+    run: int,
+    output: Path,
+    mean: bool,
+    compare: bool,
+    num_images: int,
+    **repeated: Any,
+) -> None:
+    """Images drawn from the model: z ~ p(z), x ~ p(x|z)."""
+    check_output(output, PICTURE_FORMATS)
+    if mean and compare:
+        raise click.UsageError("--mean and --compare: at most one of them")
+    use_device(device)
+    from jvae.runs.api import select_run
+
+    model = select_run(open_model(model_path, repeated), run)
+    from jvae.view import pictures
+
+    if compare:
+        write_figure(pictures.samples_beside_means(model, seed, num_images), output)
+    else:
+        write_figure(pictures.samples(model, seed, num_images, mean), output)
+
+
+for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train):
+    main.add_command(command)
+
+
+@main.group()
+def plot() -> None:
+    """Pictures of a trained model."""
+
+
+def plot_command(function: str, text: str, needs_data: bool = True, of_levels: bool = False) -> None:
+    """Add `jvae plot NAME`, which writes what a function of `jvae.view.pictures` draws of a model and a test set."""
+    name = function.replace("_", "-")
+    level = click.option("--level", type=click.IntRange(1, 2), default=1, help="of a two-level model: 1 is nearer x")
+
+    @plot.command(name, help=text)
+    @model_options
+    @data_options
+    @click.option("--output", type=click.Path(path_type=Path), default=f"{name}.png", help="picture to write")
+    @run_option
+    @(level if of_levels else lambda command: command)
+    def command(
+        model_path: Path, device: str, seed: int, run: int, data_dir: Path | None, output: Path, **repeated: Any
+    ) -> None:
+        check_output(output, PICTURE_FORMATS)
+        which = {"level": repeated.pop("level")} if of_levels else {}
+        use_device(device)
+        model = open_model(model_path, repeated)
+        from jvae.runs.api import check_fingerprint, select_run
+        from jvae.view import pictures
+
+        draw = getattr(pictures, function)
+        model = model if function == "history" else select_run(model, run)
+        if needs_data:
+            dataset = open_dataset(model.config.dataset, data_dir)
+            check_fingerprint(model, dataset)
+            figure = draw(model, dataset, seed, **which)
+        else:
+            figure = draw(model)
+        write_figure(figure, output)
+
+
+plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
+plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
+plot_command("manifold", "The decoder's means over a grid of the latent space.")
+plot_command(
+    "prior", "The prior's density beneath the test set's aggregate posterior; components marked.", of_levels=True
+)
+plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
+plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
+plot_command("history", "The bound and its parts over the epochs of training.", needs_data=False)
+plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=False)
+plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
+
+
+@main.group(invoke_without_command=True)
+@data_options
+@click.pass_context
+def datasets(context: click.Context, data_dir: Path | None) -> None:
+    """List the data sets: what there is, and where each would come from."""
+    if context.invoked_subcommand is not None:
+        return
+    from jvae.data.datasets import list_datasets
+
+    for entry in list_datasets(data_dir):
+        shape = "x".join(map(str, entry.shape))
+        click.echo(f"{entry.name:<15}{entry.num_train:>7,} + {entry.num_test:>6,} images {shape:<9} {entry.source}")
+    click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
+
+
+@datasets.command()
+@click.argument("names", nargs=-1, required=True)
+@data_options
+def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
+    """Bring data sets into the cache, and check them."""
+    for name in names:
+        check_dataset_name(name)
+    for name in names:
+        dataset = open_dataset(name, data_dir)
+        click.echo(
+            f"{name}: {len(dataset.train_images):,} + {len(dataset.test_images):,} images, {dataset.fingerprint}"
+        )
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name that is no data set's."""
+    try:
+        Config(dataset=name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@main.command()
+def info() -> None:
+    """Versions, devices and paths."""
+    import platform
+
+    import jax
+
+    from jvae.data.datasets import cache_folder
+    from jvae.runs.checkpoint import current_versions
+
+    for name, version in current_versions().items():
+        click.echo(f"{name:<10}{version}")
+    click.echo(f"platform  {platform.platform()}")
+    for device in jax.devices():
+        click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
+    click.echo(f"data      {cache_folder('mnist').parent}")

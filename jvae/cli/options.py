@@ -1,0 +1,193 @@
+"""The command line's options, made from `Config`, and the way its errors are said."""
+
+import sys
+from collections.abc import Callable, Collection
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.errors import JvaeError
+from jvae.runs.config import ConfigField, config_fields
+
+COMPILE_CACHE = "jvae.cli.compile_cache"
+
+
+class Commands(click.Group):
+    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line, and exit."""
+        try:
+            code = super().main(*args, **{**options, "standalone_mode": False})
+        except JvaeError as error:
+            code = fail(str(error), 1)
+        except click.ClickException as error:
+            code = fail(error.format_message(), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            code = fail("interrupted", 130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(message: str, code: int) -> int:
+    """Say what is wrong, and return the exit code."""
+    click.echo(f"jvae: error: {message}", err=True)
+    return code
+
+
+def flag(name: str) -> str:
+    """A Config field's name as an option."""
+    return "--" + name.replace("_", "-")
+
+
+def usage_error(error: ValueError) -> click.UsageError:
+    """A Config's complaint, which begins with a field's name, in terms of the command line."""
+    name, _, rest = str(error).partition(" ")
+    names = {field.name for field in config_fields()}
+    return click.UsageError(f"{flag(name)} {rest}" if name in names else str(error))
+
+
+def option_of(field: ConfigField, **attributes: Any) -> Callable:
+    """The click option of a Config field."""
+    only = [f"{flag(rule.name)} {' or '.join(map(str, rule.values))}" for rule in field.needs]
+    attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
+    if field.type is bool:
+        return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
+    kind = click.Choice(field.choices) if field.choices else field.type
+    return click.option(flag(field.name), field.name, type=kind, **attributes)
+
+
+def config_options(command: Callable, without: Collection[str] = ()) -> Callable:
+    """Every Config field as an option, with its default; but for some."""
+    for field in reversed(config_fields()):
+        if field.name not in without:
+            command = option_of(field, default=field.default)(command)
+    return command
+
+
+def repeated_options(command: Callable) -> Callable:
+    """Config's fields as hidden options, accepted where they repeat what the model file says.
+
+    The seed and the number of draws mean something of their own to the commands that read a model.
+    """
+    for field in reversed(config_fields()):
+        if field.name not in ("seed", "num_samples"):
+            command = option_of(field, default=None, hidden=True)(command)
+    return command
+
+
+def data_options(command: Callable) -> Callable:
+    """Where data come from."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="directory with the data set's IDX files (gzipped or not) or, for tfds:NAME, tensorflow-datasets' own",
+    )(command)
+
+
+def model_options(command: Callable) -> Callable:
+    """The model file, the device, and the seed of what is drawn from the model."""
+    for decorate in (
+        repeated_options,
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="decides the random draws"),
+        device_option,
+        click.option(
+            "--model",
+            "model_path",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            default="model.npz",
+            help="model file that `jvae train` wrote",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+class MeshType(click.ParamType):
+    """`runs=R,data=D`: how many devices along each axis; an axis that is not named has 1."""
+
+    name = "runs=R,data=D"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        """The sizes R and D."""
+        sizes = {"runs": 1, "data": 1}
+        for part in str(value).split(","):
+            axis, _, size = part.partition("=")
+            if axis not in sizes or not size.isdecimal() or int(size) == 0:
+                self.fail(f"{value}: must be runs=R,data=D with whole numbers above 0", param, context)
+            sizes[axis] = int(size)
+        return sizes["runs"], sizes["data"]
+
+
+mesh_option = click.option(
+    "--mesh", type=MeshType(), help="devices along each axis; by default as many for the runs as divide them"
+)
+
+
+def mesh_options(command: Callable) -> Callable:
+    """The devices and the hosts that a training is spread over: the command's `mesh` and `hosts`."""
+
+    @wraps(command)
+    def spread_command(
+        distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None, **others: Any
+    ) -> Any:
+        hosts = (coordinator, num_processes, process_id)
+        named = [value is not None for value in hosts]
+        if any(named) and not distributed:
+            raise click.UsageError(
+                "--coordinator, --num-processes and --process-id mean something only with --distributed"
+            )
+        if any(named) and not all(named):
+            raise click.UsageError(
+                "--distributed takes all of --coordinator, --num-processes and --process-id, or none"
+            )
+        return command(hosts=hosts if distributed else None, **others)
+
+    decorated: Callable = spread_command
+    for decorate in (
+        click.option("--process-id", type=click.IntRange(0), help="of this process (with --distributed)"),
+        click.option("--num-processes", type=click.IntRange(1), help="of all hosts (with --distributed)"),
+        click.option("--coordinator", metavar="HOST:PORT", help="where process 0 listens (with --distributed)"),
+        click.option("--distributed", is_flag=True, help="train together with the processes of other hosts"),
+        mesh_option,
+    ):
+        decorated = decorate(decorated)
+    return decorated
+
+
+def device_option(command: Callable) -> Callable:
+    """Where to compute, the command's `device`; and whether compiled programs are kept, which `use_device` asks."""
+
+    def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        context.meta[COMPILE_CACHE] = value
+
+    for decorate in (
+        click.option(
+            "--compile-cache/--no-compile-cache",
+            default=True,
+            expose_value=False,
+            callback=remember,
+            help="keep compiled programs, so that they start at once the next time",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(("auto", "cpu", "gpu", "tpu")),
+            default="auto",
+            help="where to compute; auto takes the best there is",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+num_samples_option = click.option(
+    "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
+)
+stream_option = click.option(
+    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"
+)
+run_option = click.option("--run", type=click.IntRange(0), default=0, help="which of several runs; 0 is the first")
+json_option = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="write the result to this file as JSON"
+)

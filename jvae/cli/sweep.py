@@ -1,0 +1,81 @@
+"""`jvae sweep`: the command of `jvae.runs.sweep`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.cli.console import open_dataset, report, use_device, use_mesh, write_figure
+from jvae.cli.options import config_options, data_options, device_option, mesh_option, usage_error
+from jvae.errors import JvaeError
+from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
+
+
+@click.command()
+@click.option("--grid", "grids", multiple=True, required=True, metavar="NAME=VALUE,...", help="an option's values")
+@config_options
+@data_options
+@device_option
+@mesh_option
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default="sweep", help="folder for results")
+def sweep(
+    grids: tuple[str, ...],
+    data_dir: Path | None,
+    device: str,
+    mesh: tuple[int, int] | None,
+    output: Path,
+    **values: Any,
+) -> None:
+    """Train every combination of options' values, each from --runs seeds, and compare their test-set ELBOs.
+
+    --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. Combinations that differ only
+    in learning-rate, beta or seed are trained in one program. What --output already holds is not trained again.
+    """
+    try:
+        cells = cells_of(values, parse_grid(grids))
+    except ValueError as error:
+        raise usage_error(error) from error
+    use_device(device)
+    dataset = open_dataset(cells[0].config.dataset, data_dir)
+    from jvae.runs.sweep import run_sweep, summary, table
+    from jvae.view.pictures import sweep as draw
+    from jvae.view.report import write_file, write_json
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
+    results: list[Result] = []
+    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), report):
+        results.append(result)
+        report(
+            f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "
+            f"({len(results)} of {len(cells)})"
+        )
+        write_file(output / "results.csv", table(results).encode())
+        write_json(output / "results.json", {"cells": summary(results)})
+    click.echo(describe(results))
+    click.echo(f"wrote {output / 'results.csv'}\nwrote {output / 'results.json'}")
+    failed = [result for result in results if result.error]
+    if len(failed) < len(results):
+        write_figure(draw(results), output / "sweep.png")
+    if failed:
+        raise JvaeError(f"{len(failed)} of {len(results)} cells failed: {'; '.join(r.cell.name for r in failed)}")
+
+
+def describe(results: list[Result]) -> str:
+    """The results as a Markdown table: mean ± standard deviation (n-1) over runs."""
+    from jvae.evaluation import spread
+
+    lines = [f"| cell | {' | '.join(MEASURES)} | runs |", "|---|---|---|---|---|"]
+    for result in results:
+        values = []
+        for name in MEASURES if result.runs else ():
+            found = spread([run[name] for run in result.runs])
+            values.append(
+                f"{found.mean:.2f} ± {found.standard_deviation:.2f}" if len(result.runs) > 1 else f"{found.mean:.2f}"
+            )
+        lines.append(f"| {result.cell.name} | {' | '.join(values or ['failed', '', ''])} | {len(result.runs)} |")
+    units = sorted({result.unit for result in results})
+    return "\n".join([*lines, *units, *(["different units: compare only within one"] if len(units) > 1 else [])])

@@ -1,0 +1,183 @@
+"""`jvae train`: the command of `jvae.runs.api.train`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.console import (
+    check_output,
+    describe_lanes,
+    open_dataset,
+    open_model,
+    report,
+    reporter,
+    use_device,
+    use_mesh,
+)
+from jvae.cli.options import (
+    config_options,
+    data_options,
+    device_option,
+    json_option,
+    mesh_options,
+    stream_option,
+    usage_error,
+)
+from jvae.errors import NonFiniteError
+from jvae.runs.config import Config
+
+if TYPE_CHECKING:
+    from jvae.runs.checkpoint import ModelFile
+
+
+@click.command()
+@config_options
+@data_options
+@device_option
+@click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
+@click.option("--resume", is_flag=True, help="go on where the model file ends, if it is there; --epochs may be more")
+@click.option("--overwrite", is_flag=True, help="replace a model file that is there")
+@json_option
+@mesh_options
+@stream_option
+@click.pass_context
+def train(
+    context: click.Context,
+    data_dir: Path | None,
+    device: str,
+    model_path: Path,
+    resume: bool,
+    overwrite: bool,
+    json_path: Path | None,
+    mesh: tuple[int, int] | None,
+    hosts: tuple | None,
+    stream: bool | None,
+    **values: Any,
+) -> None:
+    """Train a VAE, save it after every epoch, and evaluate it on the test set.
+
+    SIGINT and SIGTERM end the training at the next safe point, a few seconds later, with everything saved.
+    """
+    try:
+        config = Config(**values)
+    except ValueError as error:
+        raise usage_error(error) from error
+    for path in (model_path, json_path):
+        if path is not None:
+            check_output(path)
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite: at most one of them")
+    if model_path.exists() and not (resume or overwrite):
+        raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
+    backend = use_device(device, hosts)
+    report = reporter()
+    from jvae.runs.mesh import agree, is_first_process
+
+    first = is_first_process()
+    known = None
+    if resume and model_path.exists():
+        given = {name: value for name, value in values.items() if is_given(context, name)}
+        known = continued(model_path, given)
+        if known is None:
+            return
+        config = known.config
+    dataset = open_dataset(config.dataset, data_dir, report)
+    from jvae.cli.interruption import interruptible, name_of
+    from jvae.files import sweep_temporaries
+    from jvae.runs import api as run
+    from jvae.runs.checkpoint import save_model
+    from jvae.view import report as reports
+
+    devices = use_mesh(mesh, config.runs, config.batch_size)
+    if first:
+        sweep_temporaries(model_path)
+    with interruptible() as interruption:
+        try:
+            epochs = run.train(config, dataset, devices, stream, known, lambda: bool(interruption))
+        except ValueError as error:
+            raise usage_error(error) from error
+        report(f"training on {describe_lanes(config.runs, devices, backend)}")
+        if known is not None:
+            report(f"going on after epoch {len(known.history)} of {config.epochs}")
+        model, saved = known, 0 if known is None else len(known.history)
+        terminal = sys.stderr.isatty()
+        with click.progressbar(
+            length=config.epochs,
+            label="training",
+            file=sys.stderr,
+            hidden=not (first and terminal),
+            item_show_func=epoch_line,
+        ) as bar:
+            bar.update(saved)
+            try:
+                for model in epochs:
+                    if first:
+                        save_model(model_path, model)
+                    if len(model.history) == saved:
+                        continue  # it was stopped within an epoch
+                    saved = len(model.history)
+                    bar.update(1, model.history[-1])
+                    if not terminal:
+                        report(f"epoch {saved}/{config.epochs}  {epoch_line(model.history[-1])}")
+            except NonFiniteError as error:
+                left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
+                raise NonFiniteError(f"{error}{left}") from error
+    if code := agree(interruption.exit_code):
+        report(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
+        context.exit(code)
+    if not first or model is None:
+        return
+    if config.keep == "best" or config.patience > 0:
+        report(f"kept epoch {', '.join(map(str, run.kept_epochs(model)))}")
+    click.echo(f"wrote {model_path}")
+    evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
+    click.echo(reports.describe_all(evaluations, [], model))
+    if json_path is not None:
+        reports.write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether an option was given, on the command line or by its environment variable."""
+    source = context.get_parameter_source(name)
+    return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+
+
+def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
+    """A model file to go on from, perhaps for more epochs; None, and it is said, where its training is finished."""
+    from dataclasses import replace
+
+    from jvae.runs.loop import selection_of
+
+    epochs = given.pop("epochs", None)
+    model = open_model(path, given)
+    trained, config = len(model.history), model.config
+    if epochs is not None and epochs != config.epochs:
+        if epochs < trained:
+            raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained} epochs")
+        if config.schedule != "constant":
+            raise click.UsageError(
+                f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"
+            )
+        model = model._replace(config=replace(config, epochs=epochs))
+    if trained == model.config.epochs or not selection_of(model).running.any():
+        report(f"{path}: its training is finished, after epoch {trained} of {model.config.epochs}")
+        return None
+    return model
+
+
+def epoch_line(record: dict[str, Any] | None) -> str | None:
+    """An epoch's record for a person; the mean over the runs that went on where there are several."""
+    if record is None:
+        return None
+    from statistics import fmean
+
+    means = {
+        name: fmean(v for v in value if v is not None) if isinstance(value, list) else value
+        for name, value in record.items()
+    }
+    parts = [f"bound {means['bound']:9.3f}", f"reconstruction {means['reconstruction']:9.3f}", f"kl {means['kl']:7.3f}"]
+    if "validation" in means:
+        parts.append(f"validation {means['validation']:9.3f}")
+    return "  ".join([*parts, f"{means['seconds']:6.2f} s"])

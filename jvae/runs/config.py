@@ -1,0 +1,358 @@
+"""Config, everything that defines a run, and the builders: the only place where a name becomes an object.
+
+Importing this module imports neither jax nor flax, so that a wrong command line is refused in a moment; each builder
+imports what it builds.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    import jax
+    import optax
+    from flax import linen as nn
+
+    from jvae.training import ScheduledBound, Transform
+    from jvae.vae import VAE
+
+UPPER_HIDDEN = 128
+DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
+
+
+class Range(NamedTuple):
+    """The rule a number must keep: low <= number <= high, or low < number with `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def admits(self, number: Any) -> bool:
+        """Whether a number, which must be finite, keeps the rule."""
+        enough = number > self.low if self.above else number >= self.low
+        return math.isfinite(number) and enough and number <= self.high
+
+    def __str__(self) -> str:
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
+
+
+class OnlyWith(NamedTuple):
+    """The rule of a field that means something only where another has one of these values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {' or '.join(map(str, self.values))}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that defines a run. Its fields are `jvae train`'s options and the JSON inside every model file.
+
+    Raises:
+        ValueError: on construction, naming the field, its value and the rule it breaks.
+    """
+
+    dataset: Annotated[str, f"{', '.join(DATASETS)}, or tfds:NAME for a set that tfds has prepared"] = "mnist"
+    latent_dim: Annotated[int, "dimension of the latent variable z", Range(1, 4096)] = 32
+    epochs: Annotated[int, "passes over the training images", Range(1, 10**6)] = 10
+    batch_size: Annotated[int, "images per training step", Range(1, 10**6)] = 32
+    prior: Annotated[Literal["gaussian", "mog", "vamp", "flow"], "p(z)"] = "gaussian"
+    num_components: Annotated[
+        int, "components of the mixture, or pseudo-inputs", Range(1, 10_000), OnlyWith("prior", ("mog", "vamp"))
+    ] = 50
+    pseudo_inputs: Annotated[
+        Literal["noise", "data"], "start of the pseudo-inputs: near black, or images", OnlyWith("prior", ("vamp",))
+    ] = "noise"
+    coupling: Annotated[
+        Literal["affine", "spline"], "coupling layers: RealNVP or splines", OnlyWith("prior", ("flow",))
+    ] = "affine"
+    decoder: Annotated[
+        Literal["bernoulli", "gaussian", "continuous-bernoulli"],
+        "output distribution p(x|z); pixels are binary for bernoulli, in [0, 1] for the others",
+    ] = "bernoulli"
+    variance: Annotated[
+        Literal["fixed", "scalar", "pixel"],
+        "variance of the output: fixed, one learned, one learned a pixel",
+        OnlyWith("decoder", ("gaussian",)),
+    ] = "fixed"
+    output_scale: Annotated[
+        float,
+        "standard deviation of the output where it is fixed",
+        Range(0, above=True),
+        OnlyWith("decoder", ("gaussian",)),
+        OnlyWith("variance", ("fixed",)),
+    ] = 0.3
+    dequantise: Annotated[
+        bool,
+        "add uniform noise to pixels, (x + u) / 256, so that they have a density",
+        OnlyWith("decoder", ("gaussian", "continuous-bernoulli")),
+    ] = True
+    network: Annotated[Literal["mlp", "cnn"], "architecture of encoder and decoder"] = "mlp"
+    hidden_dim: Annotated[int, "width of the two hidden layers", Range(1, 65536), OnlyWith("network", ("mlp",))] = 512
+    levels: Annotated[int, "levels of latents: 2 puts another VAE, of z, in the prior's place", Range(1, 2)] = 1
+    upper_dim: Annotated[
+        int, "dimension of the upper level's latent variable", Range(1, 4096), OnlyWith("levels", (2,))
+    ] = 5
+    bound: Annotated[Literal["elbo", "iwae"], "what training maximises"] = "elbo"
+    num_samples: Annotated[int, "draws z ~ q(z|x) per image in a training step", Range(1, 10_000)] = 1
+    beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
+    kl_warmup: Annotated[float, "epochs in which the KL's weight rises from 0 to beta, in a line", Range(0)] = 0.0
+    learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine"], "how the step size falls to 0 over the training: not, or so"
+    ] = "constant"
+    warmup: Annotated[float, "epochs in which the step size rises from 0, in a line", Range(0)] = 0.0
+    validation: Annotated[
+        Literal["none", "held-out", "test"],
+        "images whose bound judges every epoch: a part of the training set, or the test set",
+    ] = "none"
+    held_out: Annotated[
+        float,
+        "share of the training images that is held out",
+        Range(0, 0.9, above=True),
+        OnlyWith("validation", ("held-out",)),
+    ] = 0.1
+    keep: Annotated[
+        Literal["last", "best"],
+        "the epoch whose model is kept: the last, or that with the best validation bound",
+        OnlyWith("validation", ("held-out", "test")),
+    ] = "last"
+    patience: Annotated[
+        int,
+        "epochs without a better validation bound that end a run; 0 for never",
+        Range(0, 10**6),
+        OnlyWith("validation", ("held-out", "test")),
+    ] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"], "operands of the networks' matrix products; all else is float32"
+    ] = "float32"
+    seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
+    runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
+
+    def __post_init__(self) -> None:
+        for field in config_fields():
+            field.check(getattr(self, field.name))
+        if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
+            raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
+        if self.seed + self.runs > 2**32:
+            raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
+        if self.bound == "iwae" and self.beta != 1:
+            raise ValueError(f"beta is {self.beta:g}: the bound iwae knows no weight of the KL, leave it at 1")
+        if self.bound == "iwae" and self.kl_warmup > 0:
+            raise ValueError(
+                f"kl_warmup is {self.kl_warmup:g}: the bound iwae knows no weight of the KL, leave it at 0"
+            )
+        if self.warmup > self.epochs:
+            raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
+        if self.levels == 2 and self.pseudo_inputs == "data":
+            raise ValueError("pseudo_inputs is data: with two levels they are latents, not images; must be noise")
+        for field in config_fields():
+            value = getattr(self, field.name)
+            for rule in field.needs:
+                other = getattr(self, rule.name)
+                if value != field.default and other not in rule.values:
+                    raise ValueError(f"{field.name} is {value}: means something only with {rule}, not {other}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The inverse of `to_dict`; a field that is missing takes its default.
+
+        Raises:
+            ValueError: a field is unknown or has a bad value.
+        """
+        unknown = values.keys() - {field.name for field in config_fields()}
+        if unknown:
+            raise ValueError(f"unknown configuration field {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+class ConfigField(NamedTuple):
+    """What a command line needs to know of a field of `Config`."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    range: Range | None
+    needs: tuple[OnlyWith, ...]
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises:
+            ValueError: it stands for none, or for one that breaks a rule.
+        """
+        truths = {"true": True, "yes": True, "false": False, "no": False}
+        try:
+            value = truths[text.lower()] if self.type is bool else self.type(text)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{self.name} is {text!r}: must be {self.type.__name__}") from error
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
+        wanted = (int, float) if self.type is float else self.type
+        if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
+            raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
+        if self.range is not None and not self.range.admits(value):
+            raise ValueError(f"{self.name} is {value}: must be {self.range}")
+
+
+def config_fields() -> list[ConfigField]:
+    """The fields of `Config`, in order."""
+    hints = get_type_hints(Config, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(Config):
+        kind, text, *rules = get_args(hints[field.name])
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        ranges = [rule for rule in rules if isinstance(rule, Range)]
+        needs = tuple(rule for rule in rules if isinstance(rule, OnlyWith))
+        kind = str if choices else kind
+        fields.append(ConfigField(field.name, kind, field.default, text, choices, next(iter(ranges), None), needs))
+    return fields
+
+
+def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
+    """The model for images of shape (h, w, c).
+
+    Raises:
+        ValueError: the network cannot take images of this shape.
+    """
+    from jvae.encoders import GaussianEncoder
+    from jvae.vae import VAE, HierarchicalVAE
+
+    encoder_net, decoder_net = build_networks(config, image_shape)
+    decoder, encoder = build_decoder(config, decoder_net), GaussianEncoder(encoder_net)
+    if config.levels == 1:
+        return VAE(build_prior(config, config.latent_dim, image_shape), decoder, encoder)
+    return HierarchicalVAE(build_upper_level(config), decoder, encoder)
+
+
+def build_upper_level(config: Config) -> "VAE":
+    """The VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
+    from jvae.encoders import GaussianEncoder
+    from jvae.nn.networks import MLP
+    from jvae.vae import VAE
+
+    lower, upper, hidden = config.latent_dim, config.upper_dim, (UPPER_HIDDEN,) * 2
+    prior = build_prior(config, upper, (lower,))
+    return VAE(prior, GaussianEncoder(MLP(hidden, (2 * lower,))), GaussianEncoder(MLP(hidden, (2 * upper,))))
+
+
+def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":
+    """p(z) of a level whose data - images, or the latents of the level below - have a shape."""
+    from jvae import priors
+
+    match config.prior:
+        case "gaussian":
+            return priors.GaussianPrior(latent_dim)
+        case "mog":
+            return priors.MoGPrior(latent_dim, config.num_components)
+        case "vamp":
+            return priors.VampPrior(data_shape, config.num_components, images=config.levels == 1)
+        case "flow":
+            return priors.FlowPrior(latent_dim, config.coupling)
+
+
+def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
+    """p(x|z)."""
+    from jvae import decoders
+
+    match config.decoder:
+        case "bernoulli":
+            return decoders.BernoulliDecoder(net)
+        case "gaussian":
+            return decoders.GaussianDecoder(net, config.variance, config.output_scale)
+        case "continuous-bernoulli":
+            return decoders.ContinuousBernoulliDecoder(net)
+
+
+def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
+    """The encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
+    from jvae.nn import matmul as products
+    from jvae.nn import networks
+
+    product = products.float32 if config.precision == "float32" else products.bfloat16
+    outputs = (2 * config.latent_dim,)
+    if config.network == "mlp":
+        hidden = (config.hidden_dim,) * 2
+        return networks.MLP(hidden, outputs, product=product), networks.MLP(hidden, image_shape, product=product)
+    if min(image_shape[:2]) < 8:
+        raise ValueError(f"network is cnn: images must be at least 8x8, not {image_shape[0]}x{image_shape[1]}")
+    product = products.float32 if config.precision == "float32" else products.bfloat16_of_columns
+    return networks.ConvEncoderNet(outputs, product), networks.ConvDecoderNet(image_shape, product)
+
+
+def build_transform(config: Config) -> "Transform":
+    """What turns uint8 images into the data that the decoder models."""
+    from jvae import transforms
+
+    if config.decoder == "bernoulli":
+        return transforms.binarise
+    return transforms.dequantise if config.dequantise else transforms.rescale
+
+
+def unit(config: Config) -> str:
+    """What the numbers of a bound of this configuration are."""
+    if config.decoder == "bernoulli":
+        return "nats per image, log-probability of binary pixels"
+    pixels = "dequantised pixels" if config.dequantise else "pixels, not dequantised"
+    return f"nats per image, log-density of {pixels} in [0, 1]"
+
+
+def build_bound(config: Config, steps_per_epoch: int, beta: "float | jax.Array | None" = None) -> "ScheduledBound":
+    """What training maximises at each step; with another beta than the configuration's, which may be traced."""
+    import optax
+
+    from jvae.bounds import elbo, iwae
+
+    if config.bound == "iwae":
+        return lambda d, step: iwae(d)
+    beta = config.beta if beta is None else beta
+    if config.kl_warmup == 0:
+        return lambda d, step: elbo(d, beta)
+    rising = optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
+    return lambda d, step: elbo(d, rising(step))
+
+
+def build_optimizer(
+    config: Config, steps_per_epoch: int, learning_rate: "float | jax.Array | None" = None
+) -> "optax.GradientTransformation":
+    """Adam, as in the exercise, with a step size that may rise at first and fall later.
+
+    The learning rate may be another than the configuration's, and traced.
+    """
+    import optax
+
+    rate = config.learning_rate if learning_rate is None else learning_rate
+    if config.schedule == "constant" and config.warmup == 0:
+        return optax.adam(rate)
+    rising = rounded_steps(config.warmup, steps_per_epoch)
+    falling = max(1, config.epochs * steps_per_epoch - rising)
+    later = {
+        "constant": optax.constant_schedule(rate),
+        "linear": optax.linear_schedule(rate, 0.0, falling),
+        "cosine": optax.cosine_decay_schedule(rate, falling),
+    }[config.schedule]
+    if rising == 0:
+        return optax.adam(later)
+    return optax.adam(optax.join_schedules([optax.linear_schedule(0.0, rate, rising), later], [rising]))
+
+
+def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
+    """A number of epochs as whole steps; at least one where it is not zero."""
+    return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))

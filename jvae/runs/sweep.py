@@ -1,0 +1,247 @@
+"""Sweeps: every combination of a grid's values, each trained from several seeds, in as few programs as can be."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jvae.errors import JvaeError
+from jvae.runs.config import Config, config_fields
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from jvae.data.datasets import Dataset
+    from jvae.runs.checkpoint import ModelFile
+
+MEASURES = ("elbo", "reconstruction", "kl")
+ONE_FOR_ALL = ("dataset", "runs")
+Grid = dict[str, tuple[Any, ...]]
+
+
+class Cell(NamedTuple):
+    """One combination of the grid's values."""
+
+    settings: dict[str, Any]
+    """The grid's fields, by their Config names."""
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Such as `prior=mog,latent-dim=2`; the stem of its files."""
+        return ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.settings.items())
+
+
+class Result(NamedTuple):
+    """What became of a cell."""
+
+    cell: Cell
+    unit: str
+    runs: list[dict[str, Any]]
+    """One record a run: seed, the measures in nats per image, and seconds an epoch; none where the cell failed."""
+    error: str | None = None
+
+
+def parse_grid(texts: Sequence[str]) -> Grid:
+    """The fields and values of `NAME=VALUE,VALUE,...` texts.
+
+    Raises:
+        ValueError: a name is no Config field's or comes twice, or a value is not of its type.
+    """
+    fields = {field.name: field for field in config_fields()}
+    grid: Grid = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        field = fields.get(name.strip().replace("-", "_"))
+        if not equals or not values or field is None or field.name in ONE_FOR_ALL:
+            raise ValueError(
+                f"grid is {text!r}: must be NAME=VALUE,VALUE,... with an option of `jvae train` other than "
+                + " and ".join(ONE_FOR_ALL)
+            )
+        if field.name in grid:
+            raise ValueError(f"grid is {text!r}: {name} comes twice")
+        try:
+            grid[field.name] = tuple(dict.fromkeys(field.parse(value.strip()) for value in values.split(",")))
+        except ValueError as error:
+            raise ValueError(f"grid is {text!r}: {error}") from error
+    return grid
+
+
+def cells_of(common: dict[str, Any], grid: Grid) -> list[Cell]:
+    """The cells of a grid, each with the common fields too.
+
+    A field that means nothing in a cell, as `num_components` beside a Gaussian prior, is left out there, and of cells
+    that become the same one stays.
+
+    Raises:
+        ValueError: a cell is no configuration.
+    """
+    cells: dict[Config, Cell] = {}
+    for values in itertools.product(*grid.values()):
+        settings = dict(zip(grid, values, strict=True))
+        fields = without_idle_fields({**common, **settings})
+        config = Config(**fields)
+        cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
+    return list(cells.values())
+
+
+def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields without those that mean something only beside other values than these."""
+    fields, kept = config_fields(), dict(values)
+    defaults = {field.name: field.default for field in fields}
+    for field in fields:  # a field's rules speak of earlier fields
+        if any(kept.get(rule.name, defaults[rule.name]) not in rule.values for rule in field.needs):
+            kept.pop(field.name, None)
+    return kept
+
+
+def groups_of(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells that one program can train together, in the order of their first."""
+    from jvae.runs.ensemble import share_a_program
+
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        for group in groups:
+            if share_a_program(group[0].config, cell.config):
+                group.append(cell)
+                break
+        else:
+            groups.append([cell])
+    return groups
+
+
+def run_sweep(
+    cells: Sequence[Cell],
+    dataset: "Dataset",
+    folder: Path,
+    mesh_of: Callable[[int, int], "Mesh | None"] = lambda runs, batch_size: None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[Result]:
+    """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
+
+    A cell's model and result are written when its group is done; a cell that fails loses only itself.
+
+    Args:
+        cells: of `cells_of`.
+        dataset: of all cells.
+        folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
+        mesh_of: the number of lanes and the batch size -> the mesh to spread them over.
+        report: called with a line of progress now and then.
+
+    Raises:
+        JvaeError: the folder holds a cell's result from another configuration or data set.
+    """
+    known = {cell.name: load_result(cell, dataset, folder) for cell in cells}
+    for group in groups_of(cells):
+        missing = [cell for cell in group if known[cell.name] is None]
+        yield from (result for cell in group if (result := known[cell.name]) is not None)
+        if missing:
+            yield from train_group(missing, dataset, folder, mesh_of, report)
+
+
+def train_group(
+    cells: list[Cell],
+    dataset: "Dataset",
+    folder: Path,
+    mesh_of: Callable[[int, int], "Mesh | None"],
+    report: Callable[[str], None],
+) -> Iterator[Result]:
+    """Train cells that share a program, and write and yield their results."""
+    import jax
+
+    from jvae.runs.api import train_together
+    from jvae.runs.config import unit
+
+    config = cells[0].config
+    names = cells[0].name + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
+    epoch = 0
+    models: Sequence[ModelFile | Exception] = []
+    try:
+        mesh = mesh_of(config.runs * len(cells), config.batch_size)
+        for models in train_together([cell.config for cell in cells], dataset, mesh):  # noqa: B007  the last ones are finished below
+            epoch += 1
+            report(f"{names}: epoch {epoch}/{config.epochs}")
+    except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
+        models = [error] * len(cells)
+    for cell, model in zip(cells, models, strict=True):
+        if isinstance(model, Exception):
+            yield Result(cell, unit(cell.config), [], str(model).splitlines()[0])
+        else:
+            yield finish_cell(cell, model, dataset, folder)
+
+
+def finish_cell(cell: Cell, model: "ModelFile", dataset: "Dataset", folder: Path) -> Result:
+    """Evaluate a trained cell, and write its model and, last, its result."""
+    from jvae.runs.api import evaluate_model, select_run
+    from jvae.runs.checkpoint import save_model
+    from jvae.runs.config import unit
+    from jvae.view.report import write_json
+
+    runs = []
+    for i in range(cell.config.runs):
+        one = select_run(model, i)
+        evaluation = evaluate_model(one, dataset)
+        later = [record["seconds"] for record in one.history[1:]] or [one.history[0]["seconds"]]
+        values = {name: getattr(evaluation, name).value for name in MEASURES}
+        runs.append({"seed": one.config.seed, **values, "seconds_per_epoch": sum(later) / len(later)})
+    save_model(folder / f"{cell.name}.npz", model)
+    result = Result(cell, unit(cell.config), runs)
+    written = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "versions": model.versions}
+    write_json(folder / f"{cell.name}.json", {**written, "unit": result.unit, "runs": runs})
+    return result
+
+
+def load_result(cell: Cell, dataset: "Dataset", folder: Path) -> Result | None:
+    """A cell's result, if the folder has it.
+
+    Raises:
+        JvaeError: it is no result, or of another configuration or data set.
+    """
+    path = folder / f"{cell.name}.json"
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text())
+        config, fingerprint = Config.from_dict(values["config"]), values["fingerprint"]
+        result = Result(cell, values["unit"], values["runs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
+    ours, theirs = cell.config.to_dict(), config.to_dict()
+    different = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    if fingerprint != dataset.fingerprint:
+        different.append("another data set's content")
+    if different:
+        raise JvaeError(f"{path}: is of another sweep: {'; '.join(different)}; name another --output")
+    return result
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as CSV, one row a run, with a column for every field of the grid; a failed cell is one row."""
+    settings = list(dict.fromkeys(name for result in results for name in result.cell.settings))
+    columns = [*settings, "seed", *MEASURES, "seconds_per_epoch", "unit", "error"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        for run in result.runs or [{"error": result.error}]:
+            writer.writerow({**result.cell.settings, **run, "unit": result.unit})
+    return text.getvalue()
+
+
+def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The results as JSON values: every cell's settings, runs, and each measure's mean, deviation and error."""
+    from jvae.evaluation import spread
+
+    return [
+        {
+            "settings": result.cell.settings,
+            "unit": result.unit,
+            "error": result.error,
+            "runs": result.runs,
+            **{name: spread([run[name] for run in result.runs])._asdict() for name in MEASURES if result.runs},
+        }
+        for result in results
+    ]

@@ -1,0 +1,222 @@
+"""Benchmarks: how fast a training step is here and now, what it is made of, and how near to the machine's peak.
+
+A step's matrix products are read from its program, so that their FLOPs are counted from their shapes, and each shape is
+timed on its own in the same process: their sum is the time that no step can be below.
+"""
+
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from jvae.runs.config import Config
+from jvae.runs.ensemble import init_states, lanes_at_a_time, lanes_of, make_piece_of_lanes, make_step_of
+from jvae.training import Batch, no_steps, steps_per_epoch
+
+LARGE = 2048
+PIECE_SECONDS = 0.5
+
+
+class Shape(NamedTuple):
+    """A matrix product a[i, k] @ b[k, j]."""
+
+    i: int
+    k: int
+    j: int
+    dtype: str
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition for every i, k and j."""
+        return 2 * self.i * self.k * self.j
+
+
+class Timing(NamedTuple):
+    """Of many repetitions, in seconds."""
+
+    median: float
+    low: float
+    """The first quartile."""
+    high: float
+    """The third."""
+
+
+class Measurement(NamedTuple):
+    """A training step of a configuration; of all of its runs together."""
+
+    config: Config
+    compile_seconds: float
+    step: Timing
+    images_per_second: float
+    """Of all runs."""
+    products: float
+    """Seconds of a step's matrix products, each shape timed on its own."""
+    product_flops: int
+    """Of a step's matrix products, counted from their shapes."""
+    xla_flops: float | None
+    """Of a step, by XLA's own analysis; None where it has none."""
+    memory: int | None
+    """Bytes that the compiled step needs for its arguments, results and temporaries; None where XLA does not say."""
+    peak: float
+    """FLOP/s of a large square product in the same precision."""
+
+    @property
+    def achieved(self) -> float:
+        """FLOP/s of the step's matrix products, over the whole step."""
+        return self.product_flops / self.step.median
+
+
+class CompiledPiece(NamedTuple):
+    """A piece of an epoch, ready to be taken again and again."""
+
+    program: str
+    """What the compiler made of it, as text."""
+    compile_seconds: float
+    take: Callable[[int], float]
+    """Takes so many of an epoch's steps, and returns the seconds that passed."""
+    most: int
+    """The number of an epoch's steps."""
+
+    def step_seconds(self, steps: int) -> float:
+        """Of one step: the difference of a long and a short piece, without the shuffle, of which an epoch has one."""
+        return (self.take(1 + steps) - self.take(1)) / steps
+
+
+def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
+    """Compile the training of all of a configuration's runs on images uint8[n, h, w, c].
+
+    Raises:
+        ValueError: the configuration does not fit the images.
+    """
+    config = replace(config, epochs=1)
+    num_steps = steps_per_epoch(len(images), config.batch_size)
+    lanes = lanes_of([config])
+    states, resident = init_states(config, lanes, images, np.arange(len(images))), jnp.asarray(images)
+    at_a_time = lanes_at_a_time(config.runs, jax.default_backend())
+    piece = make_piece_of_lanes(config, images.shape[1:], len(images), at_a_time, None)
+    record = no_steps(states, num_steps)
+    started = time.perf_counter()
+    compiled = jax.jit(piece, donate_argnums=0).lower(states, lanes, resident, record, 0, num_steps).compile()
+    compile_seconds = time.perf_counter() - started
+
+    def take(steps: int) -> float:
+        nonlocal states
+        started = time.perf_counter()
+        states, taken = compiled(states, lanes, resident, record, jnp.int32(0), jnp.int32(steps))
+        jax.block_until_ready((states, taken))
+        return time.perf_counter() - started
+
+    return CompiledPiece(compiled.as_text() or "", compile_seconds, take, num_steps)
+
+
+def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
+    """Time the training step of a configuration on images uint8[n, h, w, c].
+
+    Raises:
+        ValueError: the configuration does not fit the images.
+    """
+    piece = compile_piece(config, images)
+    piece.take(1)
+    few = min(piece.most - 1, 4)
+    steps = max(1, min((piece.most - 1) // 2, round(PIECE_SECONDS * few / piece.take(few))))
+    step = timing([piece.step_seconds(steps) for _ in range(repeats)])
+    counted = step_products(config, images)
+    times = {shape: time_product(shape, repeats).median for shape in counted}
+    dtype = config.precision
+    return Measurement(
+        config,
+        piece.compile_seconds,
+        step,
+        config.runs * config.batch_size / step.median,
+        config.runs * sum(count * times[shape] for shape, count in counted.items()),
+        config.runs * sum(count * shape.flops for shape, count in counted.items()),
+        *analysis_of(config, images),
+        peak=(large := Shape(LARGE, LARGE, LARGE, dtype)).flops / time_product(large, repeats).median,
+    )
+
+
+def timing(seconds: list[float]) -> Timing:
+    """Median and quartiles."""
+    low, high = np.quantile(seconds, [0.25, 0.75])
+    return Timing(statistics.median(seconds), float(low), float(high))
+
+
+def one_step(config: Config, images: np.ndarray) -> tuple[Callable, tuple]:
+    """A single run's step, and arguments for it."""
+    lanes = lanes_of([replace(config, runs=1)])
+    states = init_states(replace(config, runs=1), lanes, images, np.arange(len(images)))
+    lane, state = jax.tree.map(lambda leaf: leaf[0], (lanes, states))
+    step_of = make_step_of(config, images.shape[1:], steps_per_epoch(len(images), config.batch_size), None)
+    batch = Batch(jnp.asarray(images[: config.batch_size]), jnp.ones(config.batch_size))
+    return lambda state, key, batch: step_of(lane)(state, key, batch), (state, lane.key, batch)
+
+
+def step_products(config: Config, images: np.ndarray) -> Counter[Shape]:
+    """The matrix products of one run's step, and how often each is computed."""
+    step, arguments = one_step(config, images)
+    program = jax.make_jaxpr(step)(*arguments).jaxpr
+    needed, _ = dce_jaxpr(program, [True] * len(program.outvars))  # without what the compiler will leave out
+    return Counter(products_in(needed, 1))
+
+
+def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
+    """The matrix products of a program and of the programs in it; those of a loop as often as it runs."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            a, b = (operand.aval for operand in equation.invars)
+            (contracted, _), (batched, _) = equation.params["dimension_numbers"]
+            k, many = (math.prod(a.shape[axis] for axis in axes) for axes in (contracted, batched))
+            shape = Shape(a.size // (k * many), k, b.size // (k * many), str(a.dtype))
+            if min(shape.i, shape.j) > 1:  # a sum over a vector is no matrix product
+                yield from [shape] * (many * times)
+        length = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else (value,):
+                program = getattr(inner, "jaxpr", inner)
+                if hasattr(program, "eqns"):
+                    yield from products_in(program, times * length)
+
+
+@partial(jax.jit, static_argnums=2)
+def product(a: jax.Array, b: jax.Array, dtype: str) -> jax.Array:
+    """A @ b, whole, with float32 operands in memory and in the precision asked for, as in a step."""
+    return jax.lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def time_product(shape: Shape, repeats: int) -> Timing:
+    """The time of one product, its result whole."""
+    keys = jax.random.split(jax.random.key(0))
+    a, b = jax.random.normal(keys[0], (shape.i, shape.k)), jax.random.normal(keys[1], (shape.k, shape.j))
+    jax.block_until_ready(product(a, b, shape.dtype))
+    started = time.perf_counter()
+    jax.block_until_ready(product(a, b, shape.dtype))
+    count = max(1, min(200, round(0.02 / (time.perf_counter() - started))))
+    seconds = []
+    for _ in range(max(3, repeats)):
+        started = time.perf_counter()
+        for _ in range(count):
+            result = product(a, b, shape.dtype)
+        jax.block_until_ready(result)
+        seconds.append((time.perf_counter() - started) / count)
+    return timing(seconds)
+
+
+def analysis_of(config: Config, images: np.ndarray) -> tuple[float | None, int | None]:
+    """XLA's own count of a step's FLOPs, for all runs, and the bytes that the step needs."""
+    step, arguments = one_step(config, images)
+    compiled = jax.jit(step).lower(*arguments).compile()
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    flops = None if not cost or "flops" not in cost else config.runs * float(cost["flops"])
+    if memory is None:
+        return flops, None
+    sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)
+    return flops, int(sum(sizes))

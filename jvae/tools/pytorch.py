@@ -1,0 +1,251 @@
+"""The bridge to PyTorch: a model as the state dict of the exercise's modules, and back.
+
+The names are those of the exercise's file: `encoder.encoder_net.1.weight` and so on, `decoder.decoder_net.0.weight`,
+`prior.mean` and `prior.std`; for a mixture `prior.logits` [K], `prior.means` [K, M] and `prior.log_stds` [K, M]. Other
+names of the networks are understood where the layers' order says which is which.
+"""
+
+import io
+import math
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jvae.errors import ModelFileError
+from jvae.priors import LOG_SCALE_LIMIT, bounded
+from jvae.runs.checkpoint import ModelFile, current_versions, state_shapes
+from jvae.runs.config import Config, build_optimizer
+from jvae.training import TrainState
+from jvae.view.report import write_file
+
+Weights = dict[str, np.ndarray]
+IGNORED = "decoder.std"  # the exercise's decoder has it, and uses it nowhere
+MIXTURE = {"prior.logits": "logits", "prior.means": "loc", "prior.log_stds": "log_scale"}
+
+
+class Layer(NamedTuple):
+    """A layer here and there."""
+
+    theirs: str
+    """Such as `encoder.encoder_net.1`."""
+    ours: tuple[str, ...]
+    """The path in the parameters."""
+    to_theirs: tuple[int, ...]
+    """The axes of our kernel in the order of their weight's."""
+
+
+LINEAR, CONV, CONV_TRANSPOSE = (1, 0), (3, 2, 0, 1), (2, 3, 0, 1)
+LAYERS: dict[str, dict[str, tuple[tuple[int, str, tuple[int, ...]], ...]]] = {
+    "mlp": {
+        "encoder": ((1, "linear_0", LINEAR), (3, "linear_1", LINEAR), (5, "linear_2", LINEAR)),
+        "decoder": ((0, "linear_0", LINEAR), (2, "linear_1", LINEAR), (4, "linear_2", LINEAR)),
+    },
+    "cnn": {
+        "encoder": ((1, "conv_0", CONV), (3, "conv_1", CONV), (6, "linear_0", LINEAR), (8, "linear_1", LINEAR)),
+        "decoder": (
+            (0, "linear_0", LINEAR),
+            (2, "linear_1", LINEAR),
+            (5, "conv_transpose_0", CONV_TRANSPOSE),
+            (7, "conv_transpose_1", CONV_TRANSPOSE),
+        ),
+    },
+}
+
+
+def layers_of(network: str) -> list[Layer]:
+    """The layers of both networks."""
+    return [
+        Layer(f"{part}.{part}_net.{number}", (part, "net", name), axes)
+        for part, layers in LAYERS[network].items()
+        for number, name, axes in layers
+    ]
+
+
+def export_weights(model: ModelFile) -> Weights:
+    """The state dict of a single run's model.
+
+    Raises:
+        ModelFileError: the exercise's modules have no counterpart of it.
+    """
+    config = model.config
+    check_bridge(config)
+    params = jax.device_get(model.state.params)["params"]
+    weights: Weights = {}
+    if config.prior == "gaussian":
+        weights |= {"prior.mean": np.zeros(config.latent_dim, np.float32)}
+        weights |= {"prior.std": np.ones(config.latent_dim, np.float32)}
+    else:
+        prior = {**params["prior"], "log_scale": np.asarray(bounded(jnp.asarray(params["prior"]["log_scale"])))}
+        weights |= {theirs: np.asarray(prior[ours]) for theirs, ours in MIXTURE.items()}
+    if config.decoder == "bernoulli":
+        weights[IGNORED] = np.full(model.image_shape[:2], 0.5, np.float32)
+    for layer in layers_of(config.network):
+        found = at(params, layer.ours)
+        weights[f"{layer.theirs}.weight"] = np.ascontiguousarray(found["kernel"].transpose(layer.to_theirs))
+        weights[f"{layer.theirs}.bias"] = np.asarray(found["bias"])
+    return weights
+
+
+def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...]) -> PyTree:
+    """The parameters of a configuration's model, taken from a state dict.
+
+    Raises:
+        ModelFileError: naming every array that is missing, unexpected or of another shape.
+    """
+    check_bridge(config)
+    found = canonical(weights, config.network)
+    wanted = wanted_shapes(config, state_shapes(config, image_shape).params["params"])
+    optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
+    problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+    problems += [f"{name} is not expected" for name in found.keys() - wanted.keys() - optional]
+    problems += [
+        f"{name} is {list(found[name].shape)}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name].shape != shape
+    ]
+    for name, value in (("prior.mean", 0), ("prior.std", 1)):
+        if config.prior == "gaussian" and name in found and not np.all(found[name] == value):
+            problems.append(f"{name} is not {value} everywhere, as that of a Gaussian prior here is")
+    if problems:
+        raise ModelFileError("the state dict does not fit: " + "; ".join(sorted(problems)))
+    params: dict[str, Any] = {"encoder": {"net": {}}, "decoder": {"net": {}}}
+    for layer in layers_of(config.network):
+        kernel = found[f"{layer.theirs}.weight"].transpose(np.argsort(layer.to_theirs))
+        part, net, name = layer.ours
+        params[part][net][name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(found[f"{layer.theirs}.bias"])}
+    if config.prior == "mog":
+        mixture = {ours: found[theirs] for theirs, ours in MIXTURE.items()}
+        ratio = mixture["log_scale"].astype(np.float64) / LOG_SCALE_LIMIT
+        if np.any(np.abs(ratio) >= 1):
+            raise ModelFileError(f"prior.log_stds must lie between -{LOG_SCALE_LIMIT:g} and {LOG_SCALE_LIMIT:g}")
+        mixture["log_scale"] = (LOG_SCALE_LIMIT * np.arctanh(ratio)).astype(np.float32)
+        params["prior"] = jax.tree.map(jnp.asarray, mixture)
+    return {"params": params}
+
+
+def check_bridge(config: Config) -> None:
+    """Raise a ModelFileError unless the exercise's modules, or their variants, have a counterpart of a model."""
+    if config.levels == 2:
+        raise ModelFileError("levels is 2: only a model of one level has a counterpart in PyTorch")
+    if config.prior not in ("gaussian", "mog"):
+        raise ModelFileError(f"prior is {config.prior}: only gaussian and mog have a counterpart in PyTorch")
+    if config.variance != "fixed":
+        raise ModelFileError(f"variance is {config.variance}: only a fixed one has a counterpart in PyTorch")
+    if config.runs > 1:
+        raise ModelFileError(f"runs is {config.runs}: choose one with --run")
+
+
+def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the state dict of a configuration."""
+    wanted = {}
+    for layer in layers_of(config.network):
+        found = at(shapes, layer.ours)
+        wanted[f"{layer.theirs}.weight"] = tuple(found["kernel"].shape[axis] for axis in layer.to_theirs)
+        wanted[f"{layer.theirs}.bias"] = found["bias"].shape
+    if config.prior == "mog":
+        wanted |= {theirs: shapes["prior"][ours].shape for theirs, ours in MIXTURE.items()}
+    return wanted
+
+
+def at(tree: PyTree, path: tuple[str, ...]) -> PyTree:
+    """The part of nested dicts at a path."""
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+def canonical(weights: Weights, network: str) -> Weights:
+    """The state dict with the exercise's names for the networks' layers, where as many layers are there in order."""
+    stems: dict[str, str] = {}
+    for part in ("encoder", "decoder"):
+        layers = [layer.theirs for layer in layers_of(network) if layer.ours[0] == part]
+        found = [name.removesuffix(".weight") for name in weights if re.fullmatch(rf"{part}\..*\.weight", name)]
+        if len(found) == len(layers):
+            stems |= dict(zip(found, layers, strict=True))
+    parts = {name: name.rpartition(".") for name in weights}
+    return {f"{stems.get(stem, stem)}.{kind}": weights[name] for name, (stem, _, kind) in parts.items()}
+
+
+def infer_config(weights: Weights, **fields: Any) -> Config:
+    """The configuration that a state dict speaks of; what it cannot tell, such as the output, comes as fields.
+
+    Raises:
+        ModelFileError: it is no model's.
+    """
+    biases = [array for name, array in weights.items() if name.startswith("encoder.") and name.endswith(".bias")]
+    if not biases or any(bias.ndim != 1 for bias in biases) or len(biases[-1]) % 2:
+        raise ModelFileError("the state dict has no encoder.*.bias, the last of which has 2 M numbers")
+    convolutional = any(array.ndim == 4 for array in weights.values())
+    inferred: dict[str, Any] = {"latent_dim": len(biases[-1]) // 2, "network": "cnn" if convolutional else "mlp"}
+    if not convolutional:
+        inferred["hidden_dim"] = len(biases[0])
+    if "prior.logits" in weights or "prior.means" in weights:
+        inferred["prior"] = "mog"
+        inferred["num_components"] = len(weights.get("prior.means", weights.get("prior.logits", [0])))
+    try:
+        return Config(**{**inferred, **fields})
+    except ValueError as error:
+        raise ModelFileError(f"the state dict is not a model's: {error}") from error
+
+
+def model_from_weights(weights: Weights, config: Config, image_shape: tuple[int, ...], fingerprint: str) -> ModelFile:
+    """A model file of imported weights: no epoch is trained yet, and the optimizer starts anew.
+
+    Raises:
+        ModelFileError: the weights do not fit the configuration.
+    """
+    params = import_weights(weights, config, image_shape)
+    optimizer = build_optimizer(config, 1)
+    state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+    return ModelFile(config, state, [], image_shape, fingerprint, current_versions())
+
+
+def load_state_dict(path: Path) -> Weights:
+    """The arrays in a `.pt` file that holds a state dict and nothing else.
+
+    Raises:
+        ModelFileError: it cannot be read, or holds anything but tensors of finite numbers; nothing in it is run.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unusual pickles, which are refused in a line of ours
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelFileError(f"{path}: is not a state dict: {reason[:150]}") from error
+    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise ModelFileError(f"{path}: is not a state dict: names and tensors are expected, and nothing else")
+    weights = {str(name): tensor.detach().to(torch.float32).numpy() for name, tensor in found.items()}
+    broken = [name for name, array in weights.items() if not np.all(np.isfinite(array))]
+    if broken:
+        raise ModelFileError(f"{path}: {', '.join(broken)} holds numbers that are not finite")
+    return weights
+
+
+def save_state_dict(path: Path, weights: Weights) -> None:
+    """Write a state dict that `model.load_state_dict(torch.load(path))` takes.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, buffer)
+    write_file(path, buffer.getvalue())
+
+
+def count_weights(weights: Weights) -> int:
+    """How many numbers there are."""
+    return sum(math.prod(array.shape) for array in weights.values())

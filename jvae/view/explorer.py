@@ -1,0 +1,165 @@
+"""The latent explorer: a model and its test set -> one HTML page that needs nothing else, and decodes in the browser.
+
+The page is written by hand in the folder `page`: `explorer.html` and the files it names. What a model adds is one JSON
+value, whose arrays are compressed little-endian bytes in base64.
+"""
+
+import base64
+import json
+import re
+import zlib
+from importlib.resources import files
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jvae.data.datasets import Dataset
+from jvae.latents import Projection, principal_projection, projected_prior_density
+from jvae.runs.checkpoint import ModelFile
+from jvae.runs.config import build_model
+from jvae.view.pictures import latents_of_test_set, title
+from jvae.view.plots import class_colours, mass_levels
+
+SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
+"""Of the prior's mass: the bands that are drawn."""
+GRID = {1: 401, 2: 97}
+"""How many points the prior's density is computed at, along each axis of a line and of a plane."""
+MARGIN = 0.06
+PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
+
+
+def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int = 2000) -> str:
+    """The page of one run's model: HTML.
+
+    Args:
+        model: a single run's. Of a two-level model it is z1 that is explored, for it is z1 that is decoded.
+        dataset: its test images are the points, each at one draw z ~ q(z|x).
+        seed: decides the draws, and which images are shown.
+        num_points: how many, at most.
+    """
+    z = latents_of_test_set(model, dataset, seed)
+    projection = principal_projection(z, z.shape[1])
+    shown = np.random.default_rng(seed).permutation(len(z))[:num_points]  # in random order: no class covers the others
+    coordinates = projection.project(z[shown])
+    window = square_window(projection.plane().project(z))
+    data = {
+        "title": title(model.config),
+        "level": model.config.levels > 1,
+        "decoder": decoder_data(model),
+        "check": reference(model, z[shown[:1]]),
+        "projection": {
+            "center": packed(projection.center),
+            "axes": packed(projection.axes),
+            "labels": [PLAIN.get(label, label) for label in projection.labels],
+            "deviations": [float(deviation) for deviation in projection.project(z).std(axis=0)],
+        },
+        "window": window.tolist(),
+        "prior": prior_data(model, projection.plane(), window, seed),
+        "coordinates": packed(coordinates.astype(np.float32)),
+        "images": packed(dataset.test_images[shown]),
+        **class_data(dataset.test_labels, shown),
+    }
+    return assembled_page(data)
+
+
+def decoder_data(model: ModelFile) -> dict[str, Any]:
+    """The decoder's layers in the order in which they are applied, and what is made of the last one's output.
+
+    A layer whose kernel has four axes is a transposed convolution; the first of these takes what comes before it as
+    channels x rows x columns, with the rows and columns of `start`. The kernels of a model in bfloat16 are rounded.
+    """
+    net = model.state.params["params"]["decoder"]["net"]
+    rounded = model.config.precision == "bfloat16"
+    layers = [
+        {"kernel": packed(bfloat16(kernel) if rounded else kernel), "bias": packed(bias)}
+        for kernel, bias in ((layer["kernel"], layer["bias"]) for layer in in_order(net))
+    ]
+    height, width, _ = model.image_shape
+    start = [-(-height // 4), -(-width // 4)]
+    return {
+        "layers": layers,
+        "start": start,
+        "shape": model.image_shape,
+        "output": model.config.decoder,
+        "bf16": rounded,
+    }
+
+
+def in_order(net: dict[str, Any]) -> list[dict[str, jax.Array]]:
+    """The layers of a network, the fully connected ones first, each kind by its number."""
+    return [net[name] for name in sorted(net, key=lambda name: (name.startswith("conv"), name))]
+
+
+def bfloat16(kernel: jax.Array) -> jax.Array:
+    """A float32 array rounded to what bfloat16 can hold."""
+    return kernel.astype(jnp.bfloat16).astype(jnp.float32)
+
+
+def reference(model: ModelFile, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
+    """A latent and the decoder's mean there, for the page to compare its own with."""
+    vae = build_model(model.config, model.image_shape)
+    decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
+    return {"z": packed(z), "mean": packed(decode(model.state.params, jnp.asarray(z)))}
+
+
+def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
+    """The least and the largest coordinate to show along each axis: the same length for all, around all points."""
+    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    half = max(float(np.max(high - low)), 1e-6) * (0.5 + MARGIN)
+    middle = (low + high) / 2
+    return np.stack([middle - half, middle + half], axis=1)
+
+
+def prior_data(model: ModelFile, plane: Projection, window: Float[np.ndarray, "d 2"], seed: int) -> dict[str, Any]:
+    """The prior's projected density over the window - rows follow the second axis, rising - and the bands' levels."""
+    vae = build_model(model.config, model.image_shape)
+    ticks = [np.linspace(low, high, GRID[len(window)]) for low, high in window]
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1).astype(plane.axes.dtype)
+    density, exact = projected_prior_density(vae, model.state.params, jax.random.key(seed), plane, grid)
+    density = density.reshape([len(t) for t in ticks])
+    levels = mass_levels(density, SHARES) if density.any() else []  # no mass where the points are: nothing to draw
+    return {"density": packed(density.astype(np.float32)), "levels": levels, "exact": exact}
+
+
+def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
+    """The classes with the colours they have in every picture, and the number of the class of every point shown."""
+    classes = np.unique(labels)
+    entries = [
+        {"name": str(name), "colour": hex_colour(colour)}
+        for name, colour in zip(classes, class_colours(classes), strict=True)
+    ]
+    return {"classes": entries, "labels": packed(np.searchsorted(classes, labels[shown]).astype(np.int32))}
+
+
+def hex_colour(colour: tuple[float, ...]) -> str:
+    """A colour of red, green and blue (and more) in [0, 1] as #rrggbb."""
+    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour[:3])
+
+
+def packed(array: Any) -> dict[str, Any]:
+    """An array as JSON: its dtype, its shape, and its little-endian bytes, deflated, in base64."""
+    array = np.asarray(array)
+    content = zlib.compress(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes(), 9)
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(content).decode()}
+
+
+def assembled_page(data: dict[str, Any]) -> str:
+    """The page with its style sheet, its scripts and the data in the places that name them."""
+    folder = files("jvae.view") / "page"
+
+    def read(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    # "<" may not stand in a script element, where "</script" would end it
+    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    page = re.sub(
+        r'<link rel="stylesheet" href="([\w.]+)">', lambda m: f"<style>\n{read(m[1])}</style>", read("explorer.html")
+    )
+    page = re.sub(r'<script src="([\w.]+)"></script>', lambda m: f"<script>\n{read(m[1])}</script>", page)
+    return page.replace(
+        '<script type="application/json" id="data">null</script>',
+        f'<script type="application/json" id="data">{content}</script>',
+    )

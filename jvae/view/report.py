@@ -1,0 +1,161 @@
+"""Results as lines for a person and as JSON for a program."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jvae.diagnostics import Diagnostics
+from jvae.errors import JvaeError
+from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
+from jvae.files import write_atomically
+from jvae.runs.checkpoint import ModelFile
+from jvae.runs.config import Config, unit
+
+
+def describe(evaluation: Evaluation, model: ModelFile) -> str:
+    """An evaluation as lines for a person."""
+    k, n = evaluation.num_samples, evaluation.num_images
+    lines = [
+        f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)",
+        unit(model.config),
+    ]
+    for name in ("elbo", "reconstruction", "kl"):
+        e = getattr(evaluation, name)
+        drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+        lines.append(f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}")
+    if model.config.decoder != "bernoulli" and model.config.dequantise:
+        d = math.prod(model.image_shape)
+        discrete = evaluation.elbo.value - d * math.log(256)
+        lines.append(
+            f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
+        )
+    return "\n".join(lines)
+
+
+def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+    """The evaluations of all runs of a model file as a table for a person."""
+    first = evaluations[0]
+    k, n, config = first.num_samples, first.num_images, model.config
+    columns = run_columns(evaluations, importance)
+    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {config.runs} runs", unit(config)]
+    lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
+    for i in range(config.runs):
+        lines.append(f"  {config.seed + i:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
+    spreads = [spread(values) for values in columns.values()]
+    for part in ("mean", "standard_deviation", "standard_error"):
+        lines.append(f"  {part.replace('_', ' '):<20}" + "".join(f"{getattr(s, part):16.3f}" for s in spreads))
+    return "\n".join(lines)
+
+
+def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvaluation]) -> dict[str, list[float]]:
+    """Every bound and part, one value a run, in nats per image."""
+    columns = {name: [getattr(e, name).value for e in evaluations] for name in ("elbo", "reconstruction", "kl")}
+    if importance:
+        columns[f"iwae-{importance[0].num_samples}"] = [e.iwae.value for e in importance]
+    return columns
+
+
+def runs_values(
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+) -> dict[str, Any]:
+    """The evaluations of all runs as JSON values: each, and their spread."""
+    columns = run_columns(evaluations, importance)
+    over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
+    first = evaluations[0]
+    counts = {"num_images": first.num_images, "num_samples": first.num_samples}
+    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
+    return {"unit": unit(model.config), "runs": over_runs, **counts, **about}
+
+
+def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+    """The evaluations of a model file, and its importance-weighted bounds if there are any, as lines for a person."""
+    if model.config.runs > 1:
+        return describe_runs(evaluations, importance, model)
+    return "\n".join([describe(evaluations[0], model), *map(describe_importance, importance)])
+
+
+def all_values(
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+) -> dict[str, Any]:
+    """What `describe_all` says, as JSON values."""
+    if model.config.runs > 1:
+        return runs_values(evaluations, importance, model)
+    values = evaluation_values(evaluations[0], model)
+    return values if not importance else {**values, "iwae": importance_values(importance[0])}
+
+
+def describe_importance(evaluation: ImportanceEvaluation) -> str:
+    """An importance-weighted bound as lines for a person."""
+    e = evaluation.iwae
+    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+    middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
+    return (
+        f"  {f'iwae-{evaluation.num_samples}':<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}\n"
+        f"  effective sample size: median {middle:.1f}, least {least:.1f} of {evaluation.num_samples}"
+    )
+
+
+def importance_values(evaluation: ImportanceEvaluation) -> dict[str, Any]:
+    """An importance-weighted bound as JSON values."""
+    return {**evaluation._asdict(), "iwae": evaluation.iwae._asdict()}
+
+
+def bits(nats: float) -> float:
+    """Nats in bits."""
+    return nats / math.log(2)
+
+
+def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
+    """Diagnostics as lines for a person."""
+    lines = []
+    for number, level in enumerate(diagnostics.levels, start=1):
+        name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
+        lines.append(f"  {name}active units {level.active_units} of {level.num_units}, KL {level.kl:.2f} (one draw)")
+        if level.kl_per_dimension is not None and number == len(diagnostics.levels):
+            falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
+            lines.append(f"  {name}KL by dimension, sorted: {falling}")
+        if level.effective_components is not None:
+            lines.append(f"  {name}effective components {level.effective_components:.1f} of {config.num_components}")
+    if diagnostics.pixels_at_floor is not None:
+        lines.append(f"  learned scales at their floor of exp(-6): {diagnostics.pixels_at_floor}")
+    return "\n".join(lines)
+
+
+def diagnostics_values(diagnostics: Diagnostics) -> dict[str, Any]:
+    """Diagnostics as JSON values."""
+    return {"levels": [level._asdict() for level in diagnostics.levels], "pixels_at_floor": diagnostics.pixels_at_floor}
+
+
+def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any]:
+    """An evaluation as JSON values, with what it is an evaluation of."""
+    parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
+    counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
+    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
+    return {"unit": unit(model.config), **parts, **counts, **about}
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write results as JSON; numbers that do not exist (NaN) become null."""
+    write_file(path, (json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """The same JSON value with null for NaN and the infinities."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,165 @@
+"""The IDX format: round trips, and every kind of bad file as one line that names the file and the reason."""
+
+import contextlib
+import gzip
+import hashlib
+import os
+import struct
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jvae.data.idx import encode_idx, idx_sha256, read_idx, read_idx_sha256
+from jvae.errors import DataError
+
+DTYPES = ("u1", "i1", "i2", ">i2", "i4", "f4", ">f4", "f8")
+ARRAYS = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=4, min_side=0)))
+SMALL = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("idx")
+
+
+@given(array=ARRAYS, gzipped=st.booleans())
+def test_read_inverts_encode(folder, array, gzipped):
+    path = folder / "file"
+    content = encode_idx(array)
+    path.write_bytes(gzip.compress(content, 1) if gzipped else content)
+    read, sha256 = read_idx_sha256(path)
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == array.dtype.newbyteorder("=")
+    assert sha256 == idx_sha256(array) == hashlib.sha256(content).hexdigest()
+
+
+def test_encoding_is_mnists():
+    assert encode_idx(np.array([[1, 2, 3]], np.uint8)) == bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3])
+    assert encode_idx(np.array([258], np.int32)) == bytes([0, 0, 12, 1, 0, 0, 0, 1, 0, 0, 1, 2])
+
+
+def test_strided_arrays_are_encoded_in_row_order():
+    assert encode_idx(SMALL.T) == encode_idx(np.ascontiguousarray(SMALL.T))
+    assert idx_sha256(SMALL[:, ::2]) == idx_sha256(SMALL[:, ::2].copy())
+
+
+@pytest.mark.parametrize("array", [np.zeros((), np.uint8), np.zeros((1,) * 5, np.uint8), np.zeros(3, np.int64)])
+def test_encode_refuses_what_the_format_lacks(array):
+    with pytest.raises(ValueError, match="array has"):
+        encode_idx(array)
+
+
+@given(data=st.data(), gzipped=st.booleans())
+def test_truncation_is_a_data_error(folder, data, gzipped):
+    content = gzip.compress(encode_idx(SMALL)) if gzipped else encode_idx(SMALL)
+    path = folder / "truncated"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(DataError, match=r"truncated") as caught:
+        read_idx(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@given(content=st.binary(max_size=64), place=st.integers(0, 60), gzipped=st.booleans())
+def test_corruption_is_a_data_error_or_another_array(folder, content, place, gzipped):
+    original = gzip.compress(encode_idx(SMALL)) if gzipped else encode_idx(SMALL)
+    path = folder / "corrupt"
+    path.write_bytes(original[:place] + content + original[place + len(content) :])
+    message = f"{path}: "
+    try:
+        read_idx(path)
+    except DataError as error:
+        message = str(error)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
+@given(content=st.binary(max_size=64))
+def test_any_bytes_are_a_data_error_or_an_array(folder, content):
+    path = folder / "any"
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        assert encode_idx(read_idx(path)) == content
+
+
+GOOD = encode_idx(SMALL)
+PAGE = b"\n<!DOCTYPE html><html>Not found</html>"
+
+
+BAD = [
+    (b"", "is empty"),
+    (gzip.compress(b""), "is empty"),
+    (b"\x00\x00", "is truncated: it ends within its header"),
+    (GOOD[:10], "is truncated: it ends within its header"),
+    (GOOD[:-1], "is truncated: it ends after 23 of 24 bytes"),
+    (GOOD + b"\x00", "has more bytes than the 24"),
+    (gzip.compress(GOOD + b"\x00"), "has more bytes than the 24"),
+    (b"\x00\x01" + GOOD[2:], "is not an IDX file: its magic number is 0x00010803"),
+    (b"\x00\x00\x0a\x01" + GOOD[4:], "is not an IDX file"),
+    (b"\x00\x00\x08\x05" + GOOD[4:], "is not an IDX file"),
+    (b"\x89PNG" + GOOD, "is not an IDX file"),
+    (PAGE, "looks like a web page"),
+    (gzip.compress(PAGE), "looks like a web page"),
+    (b"\xef\xbb\xbf<html>", "looks like a web page"),
+    (gzip.compress(GOOD)[:-3], "damaged gzip file"),
+    (gzip.compress(GOOD)[:-8] + b"\x00" * 8, "damaged gzip file"),
+    (gzip.compress(GOOD)[:10] + b"\xff" * 20, "damaged gzip file"),
+    (encode_idx(SMALL.reshape(4, 6)), "holds uint8 of shape 4x6 where uint8 of 2x3x4 is needed"),
+    (encode_idx(SMALL.astype(np.int32)), "holds int32 of shape 2x3x4 where"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD, ids=[reason for _, reason in BAD])
+def test_bad_content_is_named(tmp_path, content, reason):
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_idx_sha256(path, (2, 3, 4))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(2**32 - 1,) * 4, (0, *(2**32 - 1,) * 3), (2**30 + 1,)])
+def test_a_header_that_claims_too_much_is_refused(tmp_path, shape):
+    (tmp_path / "huge").write_bytes(struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape))
+    with pytest.raises(DataError, match=r"huge: claims to hold .* more than"):
+        read_idx(tmp_path / "huge")
+
+
+def test_bad_places_are_named(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(DataError, match="is a directory or device, not a file"):
+            read_idx(path)
+    for path in (tmp_path / "absent", tmp_path / "link"):
+        with pytest.raises(DataError, match="cannot be read: No such file"):
+            read_idx(path)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "file").write_bytes(GOOD)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(DataError, match="file: cannot be read: Permission denied"):
+        read_idx(tmp_path / "file")
+
+
+def test_gzip_bomb_is_left_unread(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(GOOD + bytes(50_000_000), 9))
+    unpacked = []
+    read = gzip._GzipReader.read
+
+    def counted(self, size=-1):
+        unpacked.append(read(self, size))
+        return unpacked[-1]
+
+    monkeypatch.setattr(gzip._GzipReader, "read", counted)
+    with pytest.raises(DataError, match="has more bytes than the 24"):
+        read_idx(path)
+    assert 24 < sum(map(len, unpacked)) < 2**20

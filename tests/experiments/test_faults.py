@@ -1,0 +1,24 @@
+"""The short form of the fault campaign, and that it can fail."""
+
+import pytest
+
+from experiments.faults import files as faults_files
+from experiments.parts.faults import CAMPAIGNS
+from jvae.runs import checkpoint
+
+
+@pytest.mark.parametrize("campaign", CAMPAIGNS, ids=lambda campaign: campaign.fault)
+def test_faults_are_handled(campaign, tmp_path):
+    texts = list(campaign.inject(tmp_path, 0.1))
+    assert len(texts) >= 2
+    assert [text for text in texts if text] == []
+
+
+def test_the_campaign_sees_what_goes_unnoticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_model", lambda path: None)
+    assert all("was loaded" in text for text in faults_files.flipped_bits(tmp_path, 0.01))
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoint, "write_atomically", lambda path, data: path.write_bytes(data[: len(data) // 2]))
+    (tmp_path / "more").mkdir()
+    with pytest.raises(checkpoint.ModelFileError, match="damaged"):
+        list(faults_files.failing_writes(tmp_path / "more", 0.1))

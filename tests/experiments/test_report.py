@@ -1,0 +1,240 @@
+"""The report of all experiments: resumable, self-contained, and saying what was measured."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from experiments.__main__ import experiments
+from experiments.reporting import everything
+from experiments.reporting.page import to_html
+from experiments.reporting.part import Measured, Part, Result, Story
+from experiments.reporting.progress import Progress
+from experiments.reporting.report import Chapter, derivation, report
+from experiments.reporting.verdicts import judge
+
+
+@pytest.fixture
+def few_images(monkeypatch, tiny):
+    from jvae.data import datasets
+
+    few = tiny._replace(train_images=tiny.train_images[:100], test_images=tiny.test_images[:30])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: few)
+
+
+def run_all(folder, *more):
+    flags = ["all", "--quick", "--dataset", "digits", "--device", "cpu", "--no-compile-cache", "--output", str(folder)]
+    return CliRunner().invoke(experiments, [*flags, *more])
+
+
+def a_part(name, measure, **more):
+    """A part that is measured at once."""
+    return Part(
+        name, f"Exercise {name}", "What?", lambda s: 0.1, measure, lambda v: Story(f"It is {v['x']}.", ""), **more
+    )
+
+
+@pytest.mark.usefixtures("few_images")
+def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path):
+    names = ["code", "baseline", "priors"]
+    done = run_all(
+        tmp_path, "--latent-dim", "3", "--batch-size", "50", *[word for name in names for word in ("--only", name)]
+    )
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "report.md").read_text()
+    assert all(f"## {part.title}" in text for part in everything.PARTS if part.name in names)
+    assert "--quick --dataset digits --latent-dim 3 --batch-size 50" in text
+    assert str(tmp_path) not in text
+    pictures = re.findall(r"^!\[.+\]\((.+)\)$", text, re.MULTILINE)
+    assert len(pictures) == 8
+    assert all((tmp_path / name).stat().st_size > 5000 for name in pictures)
+    for page in ("report.html", "mini-project.html"):
+        html = (tmp_path / page).read_text()
+        assert html.count("data:image/png;base64,") == html.count("<img ")
+        assert not re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*", html)
+        assert "$" not in re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
+    assert (tmp_path / "report.html").read_text().count("<img ") == len(pictures)
+    assert "## Exercise" not in (tmp_path / "mini-project.md").read_text().splitlines()[0]
+
+
+@pytest.mark.usefixtures("few_images")
+@pytest.mark.parametrize("name", ["hierarchical", "outputs", "networks", "bounds", "reparametrisation"])
+def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
+    flags = ["--quick", "--dataset", "digits", "--latent-dim", "3", "--batch-size", "50", "--output", str(tmp_path)]
+    more = {"bounds": ["--most", "10", "--images", "20"], "reparametrisation": ["--most", "2", "--repeats", "3"]}
+    done = CliRunner().invoke(experiments, [name, "--device", "cpu", "--no-compile-cache", *flags, *more.get(name, [])])
+    assert done.exit_code == 0, done.output
+    assert "| ---: |" in done.stdout
+    assert "![" not in done.stdout
+    part = next(part for part in everything.PARTS if part.name == name)
+    html = (tmp_path / f"{name}.html").read_text()
+    assert f"<title>{part.title}</title>" in html
+    assert ("<math" in html) == bool(part.derivation and "$" in derivation(part.derivation))
+    assert html.count("data:image/png;base64,") == len(list((tmp_path / name).glob("*.png"))) > 0
+
+
+def test_a_finished_part_is_not_done_again_and_a_changed_setting_is(tmp_path, monkeypatch):
+    calls = []
+
+    def measure(lab):
+        calls.append(lab.settings.runs)
+        return Measured({"x": len(calls)}, {})
+
+    monkeypatch.setattr(everything, "PARTS", (a_part("one", measure, uses=("runs",)),))
+    for more in ([], ["--epochs", "3"], ["--runs", "4"], ["--runs", "4"]):
+        assert run_all(tmp_path, *more).exit_code == 0
+    assert calls == [2, 4]
+    assert json.loads((tmp_path / "one" / "results.json").read_text())["settings"] == {"runs": 4}
+    assert "It is 2." in (tmp_path / "report.md").read_text()
+    (tmp_path / "one" / "results.json").write_text("{")
+    assert run_all(tmp_path, "--runs", "4").exit_code == 0
+    assert calls == [2, 4, 4]
+
+
+def test_results_of_other_versions_or_without_their_pictures_are_measured_again(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    calls = []
+
+    def measure(lab):
+        calls.append(1)
+        return Measured({"x": 1}, {"drawn": Figure()})
+
+    part = a_part("one", measure, uses=())._replace(tell=lambda v: Story("It is.", "![It](drawn.png)"))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    results = tmp_path / "one" / "results.json"
+    assert run_all(tmp_path).exit_code == run_all(tmp_path).exit_code == 0
+    assert len(calls) == 1
+    (tmp_path / "one" / "drawn.png").unlink()
+    assert run_all(tmp_path).exit_code == 0
+    assert len(calls) == 2
+    written = json.loads(results.read_text())
+    written["about"]["versions"]["jax"] = "0.0"
+    results.write_text(json.dumps(written))
+    assert run_all(tmp_path).exit_code == 0
+    assert len(calls) == 3
+
+
+def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_part(tmp_path, monkeypatch):
+    part = a_part("one", lambda lab, most=1: Measured({"x": 1}, {}), uses=("runs", "quick"))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    assert run_all(tmp_path).exit_code == 0
+    written = json.loads((tmp_path / "one" / "results.json").read_text())
+    written["about"] |= {"machine": "another machine", "date": "1999-12-31"}
+    written["settings"] |= {"runs": 7, "most": 10}
+    chapter = Chapter(part, Result(**written))
+    text = report([chapter], "command", 5, 100.0)
+    assert "another machine; jax on cpu (cpu)" in text
+    assert "1999-12-31" in text
+    assert "`python -m experiments one --quick --runs 7 --most 10`" in text
+
+
+def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
+    def fail(lab):
+        (lab.folder / "here").touch()
+        raise RuntimeError("the disk is on fire\nand more")
+
+    good = a_part("good", lambda lab: Measured({"x": "good"}, {}), uses=())
+    away = a_part("away", fail, uses=(), obstacle=lambda settings: "there is no torch")
+    monkeypatch.setattr(everything, "PARTS", (a_part("bad", fail, uses=()), away, good))
+    done = run_all(tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == "jvae: error: failed, or not as it must be: bad; the report says more"
+    text = (tmp_path / "report.md").read_text()
+    assert "RuntimeError: the disk is on fire" in text
+    assert "Skipped: there is no torch" in text
+    assert "It is good." in text
+    assert not (tmp_path / "bad").exists()
+    assert "Traceback" in (tmp_path / "bad-error.txt").read_text()
+    monkeypatch.setattr(everything, "PARTS", (a_part("bad", lambda lab: Measured({"x": 1}, {}), uses=()), away, good))
+    assert run_all(tmp_path).exit_code == 0
+    assert not (tmp_path / "bad-error.txt").exists()
+
+
+def test_results_that_must_hold_and_do_not_are_an_error(tmp_path, monkeypatch):
+    part = a_part("wrong", lambda lab: Measured({"x": 1}, {}), uses=())
+    monkeypatch.setattr(everything, "PARTS", (part._replace(tell=lambda v: Story("It is wrong.", "", sound=False)),))
+    assert run_all(tmp_path).exit_code == 1
+    assert "Not everything is as it must be" in (tmp_path / "report.md").read_text()
+
+
+def test_a_bad_setting_is_one_line(tmp_path):
+    done = run_all(tmp_path, "--latent-dim", "5000")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--latent-dim is 5000" in done.stderr
+    done = CliRunner().invoke(experiments, ["networks", "--dataset", "digits", "--batch-size", "5000"])
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(experiments, ["code", "--output", str(tmp_path / "file" / "folder")])
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("differences", "word"),
+    [([2.7, 2.5, 2.9], "better"), ([-2.7, -2.5, -2.9], "worse"), ([2.7, -2.5, 0.3], "equal"), ([2.7], "undecided")],
+)
+def test_a_verdict_is_student_s(differences, word):
+    from scipy.stats import ttest_1samp
+
+    found = judge(differences, [0.0] * len(differences))
+    assert found.word == word
+    if len(differences) > 1:
+        exact = ttest_1samp(differences, 0)
+        assert (exact.pvalue < 0.05) == (word != "equal")
+        np.testing.assert_allclose(found.margin, exact.confidence_interval().high - found.difference)
+    flipped = judge(differences, [0.0] * len(differences), smaller_is_better=True).word
+    assert flipped == {"better": "worse", "worse": "better"}.get(word, word)
+
+
+def test_formulas_pictures_and_tables_stand_in_the_page(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (300, 100)).save(tmp_path / "p.png")
+    text = "# T\n\n$a^2$ and\n\n$$\\log p(x) \\ge b$$\n\n| a | b |\n|---|---:|\n| 1 | 2 |\n\n![c & d](p.png)\n"
+    html = to_html(text, "a < b", tmp_path)
+    assert html.count("<math") == 2
+    assert 'display="block"' in html
+    assert '<div class="wide" tabindex="0"><table>' in html
+    assert 'width="220" alt="c &amp; d"' in html
+    assert "<title>a &lt; b</title>" in html
+    assert "default-src 'none'" in html
+
+
+@pytest.mark.parametrize("part", [part for part in everything.PARTS if part.derivation], ids=lambda part: part.name)
+def test_derivations_are_rendered_to_the_last_formula(part, tmp_path):
+    html = to_html(derivation(part.derivation), part.title, tmp_path)
+    assert "$" not in re.sub(r"<code.*?</code>|<annotation.*?</annotation>", "", html, flags=re.DOTALL)
+
+
+def test_every_link_of_the_report_leads_somewhere(tmp_path):
+    text = report([Chapter(part, None, skipped="not now") for part in everything.PARTS], "command", 5, 100.0)
+    html = to_html(text, "T", tmp_path)
+    links = re.findall(r'href="#([^"]+)"', html)
+    assert len(links) == len(everything.PARTS)
+    assert all(f'id="{link}"' in html for link in links)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["log", "terminal"])
+def test_progress_foresees_by_what_was_measured(stream):
+    now = [0.0]
+    progress = Progress([("a", 1.0), ("b", 2.0)], stream, clock=lambda: now[0])
+    progress.begin()
+    assert progress.left() == 180
+    now[0] = 5.0
+    progress.say("epoch 1")
+    now[0] = 30.0
+    progress.end()
+    progress.begin()
+    assert progress.left() == pytest.approx(120 * 330 / 360)  # half a minute less, five as expected
+    lines = stream.getvalue().splitlines()
+    shown = [line for line in lines if "epoch 1" in line]
+    assert bool(shown) == stream.isatty()
+    assert lines[-1].endswith("[2/2] 0:30 passed, 1:50 left: b: begins")

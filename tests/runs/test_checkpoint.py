@@ -1,0 +1,150 @@
+import errno
+import io
+import json
+import os
+import pickle
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.faults.files import content_of
+from jvae import files
+from jvae.errors import ModelFileError
+from jvae.runs import api as run
+from jvae.runs.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, read_model, save_model
+from jvae.runs.config import Config
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return next(run.train(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    save_model(tmp_path / "model.npz", model)
+    return tmp_path / "model.npz"
+
+
+@pytest.mark.parametrize("name", ["model.npz", "model.pt", "model", "a model.with dots"])
+def test_a_model_survives_any_file_name(model, tmp_path, name):
+    save_model(tmp_path / name, model)
+    loaded = load_model(tmp_path / name)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), loaded.state)
+    assert jax.tree.structure(loaded.state) == jax.tree.structure(model.state)
+    assert loaded._replace(state=None) == model._replace(state=None)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_one_content_is_one_file(model, path, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    save_model(tmp_path / "again.npz", load_model(path))
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
+def test_the_file_is_a_zip_that_numpy_reads_without_pickle(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays["params/encoder/net/linear_0/kernel"].shape == (64, 16)
+        assert arrays["step"] == 4
+        assert arrays["opt_state/0/mu/params/encoder/net/linear_0/kernel"].shape == (64, 16)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        description = json.loads(archive.read("model.json"))
+    assert description["config"]["latent_dim"] == 3
+    assert set(description["versions"]) >= {"jvae", "jax", "python"}
+    assert len(description["history"]) == 1
+
+
+def test_no_flipped_bit_goes_unseen(path):
+    data = bytearray(path.read_bytes())
+    for position in np.random.default_rng(0).integers(0, 8 * len(data), 300):
+        data[position // 8] ^= 1 << (position % 8)
+        with pytest.raises(ValueError, match=r"damaged|not a jvae|empty"):
+            read_model(io.BytesIO(data))
+        data[position // 8] ^= 1 << (position % 8)
+    read_model(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 100, -1, -DIGEST_LENGTH, -DIGEST_LENGTH - 1])
+def test_a_truncated_file_is_refused_in_one_line(path, kept):
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match=r"model\.npz: ") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def reject(path, arrays, description, match):
+    """A file with a good digest, but with content that does not fit, is refused with the reason."""
+    path.write_bytes(pack(arrays, description))
+    with pytest.raises(ModelFileError, match=match) as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_the_configuration_is_named(path):
+    arrays, description = content_of(path)
+    name = "params/encoder/net/linear_0/bias"
+    reject(path, {k: v for k, v in arrays.items() if k != name}, description, f"{name} is missing")
+    reject(path, arrays | {"params/more": arrays[name]}, description, "params/more is not expected")
+    reject(path, arrays | {name: arrays[name][:-1]}, description, r"bias is float32\[15\], not float32\[16\]")
+    reject(path, arrays | {name: arrays[name].astype(np.float64)}, description, r"bias is float64\[16\], not float32")
+    wider = {**description, "config": {**description["config"], "latent_dim": 4}}
+    reject(path, arrays, wider, r"float32\[16,6\]|\[16, 6\], not float32\[16, 8\]")
+
+
+def test_a_bad_description_is_named(path):
+    arrays, description = content_of(path)
+    reject(path, arrays, {**description, "format": "other"}, "is not a jvae model file")
+    reject(path, arrays, {**description, "format_version": 99}, "format version 99, this jvae reads up to 1")
+    config = description["config"]
+    reject(path, arrays, {**description, "config": {**config, "colour": 1}}, "unknown configuration field colour")
+    reject(path, arrays, {**description, "config": {**config, "latent_dim": 0}}, "latent_dim is 0")
+    reject(path, arrays, {k: v for k, v in description.items() if k != "fingerprint"}, "no field 'fingerprint'")
+
+
+def test_a_pickle_is_refused_and_not_run(path, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ModelFileError, match="is not a jvae model file"):
+        load_model(path)
+    with path.open("wb") as file:
+        np.savez(file, a=np.array(Trap(), dtype=object))
+    with pytest.raises(ModelFileError, match="damaged or not a jvae"):
+        load_model(path)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "fdopen"])
+def test_a_failing_write_leaves_the_old_file_and_no_temporary(model, path, monkeypatch, call):
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner = files.Path if call == "replace" else os
+    monkeypatch.setattr(owner, call, full)
+    with pytest.raises(ModelFileError, match=r"model\.npz: cannot be written: No space left"):
+        save_model(path, model)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_missing_file_or_directory_is_named(tmp_path, model):
+    with pytest.raises(ModelFileError, match="No such file"):
+        load_model(tmp_path / "none.npz")
+    with pytest.raises(ModelFileError, match="directory"):
+        load_model(tmp_path)
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        save_model(tmp_path / "none" / "model.npz", model)
+
+
+def test_names_are_paths(model):
+    names = named_arrays(model.state).keys()
+    assert "params/decoder/net/linear_2/bias" in names
+    assert "opt_state/0/count" in names

@@ -1,0 +1,144 @@
+"""Which epoch a run keeps, and when it stops."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jvae.cli.main import main
+from jvae.runs import api as run
+from jvae.runs.checkpoint import load_model
+from jvae.runs.config import Config
+from jvae.runs.early_stopping import first_selection, select
+from jvae.training import TrainState
+from jvae.view import pictures
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+QUICK = {"dataset": "digits", "latent_dim": 2, "batch_size": 32, "hidden_dim": 16, "learning_rate": 0.1}
+
+
+def state_at(epoch: int, runs: int) -> TrainState:
+    value = jnp.full((runs,), epoch)
+    return TrainState({"w": value * 1.0}, (), value)
+
+
+@settings(deadline=None)  # the first case compiles
+@given(
+    st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=8),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
+    """Ties are no improvement, and a run that has stopped keeps what it had."""
+    selection = first_selection(state_at(0, 3), 3)
+    for epoch, bound in enumerate(bounds, 1):
+        selection = select(selection, state_at(epoch, 3), np.array(bound, float), epoch, keep_best, patience)
+    for i in range(3):
+        best, kept, waited = -np.inf, 0, 0
+        for epoch, bound in enumerate(bounds, 1):
+            better = bound[i] > best
+            best, waited = (bound[i], 0) if better else (best, waited + 1)
+            kept = epoch if better or not keep_best else kept
+            if patience and waited >= patience:
+                break
+        assert selection.epoch[i] == kept == selection.state.step[i]
+        assert selection.best[i] == best
+        assert selection.running[i] == (patience == 0 or waited < patience)
+
+
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
+    """The kept state is that of a training which ended there, and has the highest validation bound of all.
+
+    Negatives judge: the longer one trains on positives, the worse is their bound.
+    """
+    negatives = tiny._replace(test_images=255 - tiny.test_images)
+    config = Config(
+        **{**QUICK, "learning_rate": 0.01}, epochs=3, validation="test", keep="best", bound=bound, num_samples=2
+    )
+    *_, model = run.train(config, negatives)
+    bounds = [record["validation"] for record in model.history]
+    best = int(np.argmax(bounds)) + 1
+    assert run.kept_epochs(model) == [best]
+    assert best < 3, "the last epoch is the best: this setting tests nothing"
+    for epoch, reference in enumerate(run.train(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
+        if epoch == best:
+            kept = jax.device_get(reference.state)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), kept)
+    if bound == "elbo":
+        assert run.evaluate_model(model, negatives, 1).elbo.value == pytest.approx(max(bounds), rel=1e-6)
+
+
+def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
+    config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)
+    *_, many = run.train(config, tiny)
+    lengths = []
+    for i in range(3):
+        *_, alone = run.train(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
+        mine = run.select_run(many, i)
+        jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
+        lengths.append(len(alone.history))
+        assert len(mine.history) == lengths[-1]
+        bounds = [record["validation"] for record in alone.history]
+        assert [record["validation"] for record in mine.history] == pytest.approx(bounds, rel=1e-6)
+        if lengths[-1] < 12:
+            assert np.argmax(bounds) == lengths[-1] - 3
+    assert len(set(lengths)) > 1, "all runs stop together: this setting tests nothing"
+    assert len(many.history) == max(lengths)
+    lines = pictures.history(many).axes[0].lines
+    assert sorted(np.isfinite(line.get_ydata()).sum() for line in lines[:3]) == sorted(lengths)
+
+
+def test_held_out_images_are_never_trained_on(tiny):
+    config = Config(validation="held-out", held_out=0.25)
+    rows, held_out_rows = run.split_rows(config, 100)
+    assert (len(rows), len(held_out_rows)) == (75, 25)
+    kept, held_out = tiny.train_images[rows], run.images_for_validation(config, tiny)
+    together = np.concatenate([kept, held_out]).reshape(100, -1)
+    np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(tiny.train_images.reshape(100, -1), axis=0))
+    assert np.unique(together, axis=0).shape == np.unique(tiny.train_images.reshape(100, -1), axis=0).shape
+    changed = tiny.train_images.copy()
+    where = [i for i, image in enumerate(changed) if any((image == other).all() for other in held_out)]
+    changed[where] = 0
+    fields = {**QUICK, "epochs": 1, "validation": "held-out", "held_out": 0.25}
+    states = [next(run.train(Config(**fields), data)).state for data in (tiny, tiny._replace(train_images=changed))]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert run.images_for_validation(Config(validation="test"), tiny) is tiny.test_images
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"keep": "best"}, "keep is best: means something only with validation held-out or test, not none"),
+        ({"patience": 3}, "patience is 3: means something only with validation"),
+        ({"held_out": 0.5, "validation": "test"}, "held_out is 0.5: means something only with validation held-out"),
+        ({"held_out": 0.95, "validation": "held-out"}, "held_out is 0.95: must be above 0 and at most 0.9"),
+    ],
+)
+def test_a_selection_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**fields)
+
+
+def test_a_share_that_is_no_image_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
+        run.train(Config(validation="held-out", held_out=0.001), tiny)
+
+
+def test_train_says_which_epoch_it_kept(tmp_path):
+    path, result = tmp_path / "m.npz", tmp_path / "t.json"
+    flags = {**QUICK, "epochs": 30, "validation": "test", "keep": "best", "patience": 1, "batch-size": 300}
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
+    assert trained.exit_code == 0, trained.output
+    kept = run.kept_epochs(load_model(path))
+    assert f"kept epoch {kept[0]}, {kept[1]}" in trained.stderr
+    assert "validation" in trained.stderr
+    history = json.loads(result.read_text())["history"]
+    assert len(history) == max(kept) + 1 < 30

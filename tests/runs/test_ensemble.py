@@ -1,0 +1,136 @@
+"""Many runs in one program, and each of them as it would be alone."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jvae.cli.main import main
+from jvae.errors import JvaeError, NonFiniteError
+from jvae.evaluation import spread
+from jvae.runs import api as run
+from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.config import Config
+from jvae.runs.ensemble import lanes_at_a_time
+from jvae.runs.loop import check_finite
+from jvae.training import Metrics, Steps
+from jvae.view import pictures
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8}
+VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
+              {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
+
+
+def config_of(variation: dict, **more) -> Config:
+    fields = {**QUICK, **variation, **more}
+    if fields.get("network") == "cnn":
+        del fields["hidden_dim"]
+    return Config(**fields)
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
+def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
+    *_, many = run.train(config_of(variation, runs=3, seed=5), tiny)
+    for i in (0, 2):
+        *_, one = run.train(config_of(variation, seed=5 + i), tiny)
+        chosen = run.select_run(many, i)
+        assert chosen.config == one.config
+        jax.tree.map(np.testing.assert_array_equal, chosen.state, one.state)
+        for mine, theirs in zip(chosen.history, one.history, strict=True):
+            assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
+
+
+def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
+    """As on a GPU: a vmap over groups of 2, the last one smaller."""
+    *_, apart = run.train(config_of({}, runs=3), tiny)
+    apart = jax.device_get(apart.state.params)
+    monkeypatch.setattr(run, "lanes_at_a_time", lambda lanes, backend: 2)
+    *_, together = run.train(config_of({}, runs=3), tiny)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
+
+
+def test_runs_differ(tiny):
+    *_, many = run.train(config_of({}, runs=3), tiny)
+    kernel = np.asarray(many.state.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
+    assert len(np.unique(kernel[:, 0, 0])) == 3
+    assert len(set(many.history[-1]["bound"])) == 3
+
+
+def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
+    *_, many = run.train(config_of({}, runs=2), tiny)
+    save_model(tmp_path / "m.npz", many)
+    loaded = load_model(tmp_path / "m.npz")
+    jax.tree.map(np.testing.assert_array_equal, loaded.state, many.state)
+    assert loaded.config.runs == 2
+    assert len(pictures.history(loaded).axes[0].lines) == 2
+
+
+def test_a_run_that_is_not_there_is_named(tiny):
+    *_, many = run.train(config_of({}, runs=2), tiny)
+    with pytest.raises(JvaeError, match=r"run is 2: the model file holds the runs 0 to 1"):
+        run.select_run(many, 2)
+
+
+def test_the_run_that_diverged_is_named():
+    fine, broken = np.zeros((2, 3)), np.array([[0, 0, 0], [0, np.nan, np.nan]])
+    config, running, everything = Config(seed=7, runs=2), np.array([True, True]), np.array([True, True])
+    metrics = Metrics(bound=broken, reconstruction=fine, kl=broken)
+    with pytest.raises(NonFiniteError, match=r"^the KL of the run with seed 8 is not finite at epoch 3, step 2 of 3"):
+        check_finite(config, Steps(metrics, fine), everything, 3, running)
+    check_finite(config, Steps(metrics, fine), everything, 3, np.array([True, False]))
+    sound = Steps(Metrics(fine, fine, fine), fine)
+    check_finite(config, sound, everything, 3, running)
+    with pytest.raises(NonFiniteError, match=r"^a parameter of the run with seed 7 is not finite at epoch 3, step 3"):
+        check_finite(config, sound, np.array([False, True]), 3, running)
+
+
+def test_seeds_stay_in_their_range():
+    with pytest.raises(ValueError, match=r"^runs is 2: the last seed"):
+        Config(seed=2**32 - 1, runs=2)
+
+
+def test_a_cpu_takes_one_run_at_a_time_and_an_accelerator_all():
+    assert [lanes_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
+def test_spread_is_the_textbooks(values):
+    found = spread(values)
+    mean = sum(values) / len(values)
+    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    assert found.mean == pytest.approx(mean, abs=1e-9)
+    assert found.standard_deviation == pytest.approx(variance**0.5, abs=1e-6)
+    assert found.standard_error == pytest.approx((variance / len(values)) ** 0.5, abs=1e-6)
+
+
+def test_the_commands_know_all_runs(tmp_path):
+    def jvae(*arguments, code=0):
+        result = CliRunner().invoke(main, list(map(str, arguments)))
+        assert result.exit_code == code, result.output
+        return result
+
+    path, one = tmp_path / "m.npz", tmp_path / "one.npz"
+    quick = ["--dataset", "digits", "--latent-dim", 2, "--epochs", 1, "--batch-size", 128, "--hidden-dim", 8]
+    trained = jvae("train", *quick, "--runs", 2, "--model", path, "--json", tmp_path / "t.json")
+    assert "2 runs in one program, 1 at a time" in trained.stderr
+    assert "standard deviation" in trained.stdout
+    jvae("train", *quick, "--seed", 1, "--model", one, "--json", tmp_path / "one.json")
+    result = json.loads((tmp_path / "t.json").read_text())["runs"]["elbo"]
+    alone = json.loads((tmp_path / "one.json").read_text())["elbo"]["value"]
+    assert result["values"][1] == pytest.approx(alone, rel=1e-6)
+    assert result["mean"] == pytest.approx(sum(result["values"]) / 2)
+    jvae("evaluate", "--model", path, "--iwae", 5, "--json", tmp_path / "e.json")
+    evaluated = json.loads((tmp_path / "e.json").read_text())
+    assert evaluated["runs"]["elbo"]["values"] == result["values"]
+    assert len(evaluated["diagnostics"]) == len(evaluated["runs"]["iwae-5"]["values"]) == 2
+    for i in (0, 1):
+        jvae("sample", "--model", path, "--run", i, "--num-images", 4, "--samples", tmp_path / f"{i}.png")
+    jvae("sample", "--model", one, "--num-images", 4, "--samples", tmp_path / "one.png")
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes()
+    assert "run is 2" in jvae("plot", "posterior", "--model", path, "--run", 2, code=1).stderr

@@ -1,0 +1,128 @@
+"""Trainings that go on from a model file."""
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from jvae.cli.interruption import interruptible
+from jvae.cli.main import main
+from jvae.errors import DataError, ModelFileError
+from jvae.files import sweep_temporaries
+from jvae.runs import api as run
+from jvae.runs import progress
+from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.config import Config
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden_dim": 8}
+
+
+def jvae(*arguments, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def train(path, *more, code: int = 0, **changes) -> Result:
+    fields = {**QUICK, **changes}
+    words = [word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return jvae("train", *words, "--model", path, *more, code=code)
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one.state, other.state)
+    assert [record["bound"] for record in one.history] == [record["bound"] for record in other.history]
+
+
+def test_more_epochs_are_those_of_a_longer_training(tmp_path):
+    train(tmp_path / "long.npz", epochs=3)
+    train(tmp_path / "m.npz", epochs=1)
+    said = jvae("train", "--resume", "--epochs", 3, "--model", tmp_path / "m.npz")
+    assert "going on after epoch 1 of 3" in said.stderr
+    assert_same(load_model(tmp_path / "m.npz"), load_model(tmp_path / "long.npz"))
+    finished = jvae("train", "--resume", "--model", tmp_path / "m.npz")
+    assert "its training is finished, after epoch 3 of 3" in finished.stderr
+    assert (
+        "--epochs is 2, but" in jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=2).stderr
+    )
+
+
+def test_a_model_file_is_not_replaced_unasked(tmp_path):
+    path = tmp_path / "m.npz"
+    train(path, "--resume", epochs=1)  # there is none yet: it starts
+    before = path.read_bytes()
+    for more in [[], ["--resume", "--latent-dim", "3"], ["--resume", "--overwrite"]]:
+        assert len(train(path, *more, code=2).stderr.splitlines()) == 1
+        assert path.read_bytes() == before
+    train(path, "--overwrite", epochs=1, seed=1)
+    assert load_model(path).config.seed == 1
+
+
+def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
+    train(tmp_path / "m.npz", schedule="cosine")
+    line = jvae("train", "--resume", "--epochs", 4, "--model", tmp_path / "m.npz", code=2).stderr
+    assert "the cosine schedule of" in line
+
+
+@pytest.mark.parametrize(("pieces", "done"), [(1, 4), (6, 9), (12, 5)])
+def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(pieces, done, tiny, tmp_path, monkeypatch):
+    """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
+    config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
+    *_, whole = run.train(config, tiny)
+    monkeypatch.setattr(progress, "FIRST_STEPS", 3)
+    monkeypatch.setattr(progress, "PIECE_SECONDS", 0)  # every later piece is one step
+    asked = iter([False] * pieces)
+    *_, stopped = run.train(config, tiny, interrupted=lambda: next(asked, True))
+    assert stopped.unfinished.done == done
+    save_model(tmp_path / "m.npz", stopped)
+    *_, resumed = run.train(config, tiny, resume=load_model(tmp_path / "m.npz"))
+    assert_same(resumed, whole)
+    assert resumed.unfinished is None
+
+
+def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
+    config = Config(**{**QUICK, "batch_size": 50})
+    model = next(run.train(config, tiny))
+    with pytest.raises(DataError, match="is not the data set that the model was trained on"):
+        run.train(config, tiny._replace(fingerprint="0" * 64), resume=model)
+    *_, stopped = run.train(Config(**{**QUICK, "batch_size": 2}), tiny, interrupted=lambda: True)
+    with pytest.raises(ModelFileError, match="was stopped within an epoch of 50 steps, not 2"):
+        run.train(config, tiny, resume=stopped)
+
+
+def test_a_diverged_training_says_what_the_file_holds(tmp_path):
+    train(tmp_path / "m.npz", epochs=1)
+    model = load_model(tmp_path / "m.npz")
+    broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, model.state)
+    save_model(tmp_path / "m.npz", model._replace(state=broken))
+    line = jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=1).stderr.splitlines()[-1]
+    assert "the reconstruction log p(x|z) is not finite at epoch 2, step 1 of 4" in line
+    assert line.endswith("m.npz holds epoch 1, the last good one")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_a_question_and_the_second_one_is_not(number, code):
+    before = signal.getsignal(number)
+    with interruptible() as interruption:
+        assert not interruption
+        os.kill(os.getpid(), number)
+        assert interruption
+        assert interruption.exit_code == code
+        assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(number) == before
+
+
+def test_only_what_the_dead_have_left_is_swept(tmp_path):
+    path = tmp_path / "m.npz"
+    host = os.uname().nodename
+    dead, alive = tmp_path / f".m.npz.{host}.{2**22 + 1}.x.tmp", tmp_path / f".m.npz.{host}.{os.getpid()}.x.tmp"
+    others = [alive, tmp_path / f".m.npz.elsewhere.{2**22 + 1}.x.tmp", tmp_path / f".n.npz.{host}.{2**22 + 1}.x.tmp"]
+    for file in [dead, *others]:
+        file.write_text("")
+    assert sweep_temporaries(path) == [dead]
+    assert set(tmp_path.iterdir()) == set(others)

@@ -1,0 +1,87 @@
+"""Images that stay on the disk train what images in memory train, bit by bit."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from jvae.cli.main import main
+from jvae.errors import JvaeError
+from jvae.runs import api as run
+from jvae.runs import streaming
+from jvae.runs.config import Config
+from jvae.runs.mesh import MeshShape, choose_mesh
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8}
+
+
+@pytest.fixture
+def on_disk(tiny, tmp_path):
+    """The same data set, its training images mapped from a file."""
+    np.save(tmp_path / "images.npy", tiny.train_images)
+    return tiny._replace(train_images=np.load(tmp_path / "images.npy", mmap_mode="r"))
+
+
+@pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
+@pytest.mark.parametrize("steps", [1, 3, 100])
+def test_streamed_equals_resident(more, steps, tiny, on_disk, monkeypatch):
+    """In pieces of 1 step, of 3 with a shorter last one, and in one piece."""
+    config = Config(**QUICK, **more)
+    monkeypatch.setattr(streaming, "PIECE_BYTES", steps * config.runs * 32 * 64)
+    *_, resident = run.train(config, tiny, stream=False)
+    *_, streamed = run.train(config, on_disk, stream=True)
+    jax.tree.map(np.testing.assert_array_equal, streamed.state, resident.state)
+    for mine, theirs in zip(streamed.history, resident.history, strict=True):
+        assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
+
+
+def test_a_mesh_is_fed_too(tiny, on_disk):
+    config = Config(**QUICK)
+    *_, resident = run.train(config, tiny)
+    mesh = choose_mesh(MeshShape(1, 1), 1, 32, jax.devices())
+    *_, streamed = run.train(config, on_disk, mesh, stream=True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.state, resident.state)
+
+
+def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
+    read = []
+    original = streaming.read_ahead
+    monkeypatch.setattr(streaming, "read_ahead", lambda *arguments: (read.append(1), original(*arguments))[1])
+    config = Config(**{**QUICK, "epochs": 1})
+    list(run.train(config, tiny))
+    assert not read
+    monkeypatch.setattr(streaming, "SHARE_OF_MEMORY", 1e-12)
+    list(run.train(config, tiny))
+    assert read
+    list(run.train(config, tiny, stream=False))
+    assert len(read) == 1
+
+
+def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(JvaeError, match=r"pip install 'jvae\[stream\]'"):
+        list(run.train(Config(**QUICK), tiny, stream=True))
+
+
+def test_a_step_that_is_not_finite_is_named_across_pieces(tiny, monkeypatch):
+    monkeypatch.setattr(streaming, "PIECE_BYTES", 32 * 64)
+    config = Config(**{**QUICK, "learning_rate": 1e30})
+    with pytest.raises(JvaeError) as streamed:
+        list(run.train(config, tiny, stream=True))
+    with pytest.raises(JvaeError) as resident:
+        list(run.train(config, tiny))
+    assert str(streamed.value) == str(resident.value)
+
+
+def test_the_command_streams(tmp_path):
+    flags = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    said = [
+        CliRunner().invoke(main, ["train", *flags, *how, "--model", str(tmp_path / "m.npz")])
+        for how in (["--stream"], ["--no-stream", "--overwrite"])
+    ]
+    assert [result.exit_code for result in said] == [0, 0]
+    assert said[0].stdout == said[1].stdout

@@ -1,0 +1,180 @@
+"""Grids of configurations: what is trained together, what is kept, and what a failure costs."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from jvae.cli.main import main
+from jvae.errors import JvaeError, NonFiniteError
+from jvae.evaluation import spread
+from jvae.runs import api as run
+from jvae.runs import sweep
+from jvae.runs.checkpoint import load_model
+from jvae.runs.config import Config
+from jvae.view import pictures
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8, "runs": 2}
+
+
+def cells(*texts, **more) -> list[sweep.Cell]:
+    return sweep.cells_of({**Config().to_dict(), **COMMON, **more}, sweep.parse_grid(texts))
+
+
+def test_a_grid_is_every_combination_with_values_of_the_right_type():
+    assert sweep.parse_grid(["latent-dim=2,3,2", "beta=1,0.5", "dequantise=no"]) == {
+        "latent_dim": (2, 3),
+        "beta": (1.0, 0.5),
+        "dequantise": (False,),
+    }
+    found = cells("latent-dim=2,3", "beta=1,0.5")
+    assert [(c.config.latent_dim, c.config.beta) for c in found] == [(2, 1.0), (2, 0.5), (3, 1.0), (3, 0.5)]
+    assert found[1].name == "latent-dim=2,beta=0.5"
+
+
+def test_a_field_that_means_nothing_in_a_cell_is_left_out_there():
+    found = cells("prior=gaussian,mog", "num-components=3,4", hidden_dim=8)
+    assert [c.name for c in found] == ["prior=gaussian", "prior=mog,num-components=3", "prior=mog,num-components=4"]
+    assert cells("network=cnn,mlp", hidden_dim=8)[0].config.hidden_dim == Config().hidden_dim
+    fixed = cells("decoder=bernoulli,gaussian", variance="fixed", output_scale=0.2, hidden_dim=8)
+    assert [c.config.output_scale for c in fixed] == [Config().output_scale, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prior=square", r"grid is 'prior=square': prior is 'square': must be one of gaussian"),
+        ("latent-dim=two", r"grid is 'latent-dim=two': latent_dim is 'two': must be int"),
+        ("latent-dim=0", r"latent_dim is 0: must be at least 1"),
+        ("latent-dims=2", r"must be NAME=VALUE,VALUE,... with an option of `jvae train` other than dataset and runs"),
+        ("runs=2", r"other than dataset and runs"),
+        ("prior", r"grid is 'prior': must be NAME=VALUE"),
+        ("prior=", r"grid is 'prior=': must be NAME=VALUE"),
+    ],
+)
+def test_a_wrong_grid_is_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.parse_grid([text])
+    with pytest.raises(ValueError, match="beta comes twice"):
+        sweep.parse_grid(["beta=1", "beta=2"])
+
+
+def test_cells_that_differ_in_traced_fields_share_a_program():
+    found = cells("latent-dim=2,3", "beta=1,0.5", "learning-rate=0.01,0.001")
+    groups = sweep.groups_of(found)
+    assert [len(group) for group in groups] == [4, 4]
+    assert [{cell.config.latent_dim for cell in group} for group in groups] == [{2}, {3}]
+
+
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}], ids=str)
+def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
+    """Bit by bit, though step size and beta are the program's arguments."""
+    found = cells("beta=1,0.25", "learning-rate=0.01,0.001", **schedule)
+    *_, together = run.train_together([cell.config for cell in found], tiny)
+    for cell, mine in zip(found, together, strict=True):
+        *_, alone = run.train(cell.config, tiny)
+        assert mine.config == cell.config
+        jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
+        assert [record["bound"] for record in mine.history] == [record["bound"] for record in alone.history]
+    first, *others = (
+        np.asarray(model.state.params["params"]["encoder"]["net"]["linear_0"]["bias"]) for model in together
+    )
+    assert all(not np.array_equal(first, other) for other in others)
+
+
+def test_a_configuration_that_fails_fails_alone(tiny):
+    found = cells("learning-rate=0.01,1e30,0.001")
+    *_, together = run.train_together([cell.config for cell in found], tiny)
+    assert isinstance(together[1], NonFiniteError)
+    assert "seed 0 is not finite at epoch 1" in str(together[1])
+    for i in (0, 2):
+        *_, alone = run.train(found[i].config, tiny)
+        jax.tree.map(np.testing.assert_array_equal, together[i].state, alone.state)
+
+
+def test_configurations_that_differ_in_more_are_refused(tiny):
+    with pytest.raises(ValueError, match="the configurations differ in more than seed, learning_rate, beta"):
+        run.train_together([cell.config for cell in cells("latent-dim=2,3")], tiny)
+
+
+def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
+    """What has a result is not trained again, and a cell that failed loses only itself."""
+    found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")
+    results = list(sweep.run_sweep(found, tiny, tmp_path))
+    assert [bool(result.error) for result in results] == [False, True, False, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"latent-dim={m},learning-rate=0.01.{ending}" for m in (2, 3) for ending in ("json", "npz")
+    ]
+    (tmp_path / f"{found[2].name}.json").unlink()
+    trained = []
+    original = run.train_together
+    monkeypatch.setattr(run, "train_together", lambda c, *rest: (trained.extend(c), original(c, *rest))[1])
+    again = list(sweep.run_sweep([found[0], found[2]], tiny, tmp_path))
+    assert trained == [found[2].config]
+    for first, second in zip((results[0], results[2]), again, strict=True):
+        assert [r["elbo"] for r in first.runs] == [r["elbo"] for r in second.runs]
+    load_model(tmp_path / f"{found[0].name}.npz")
+
+
+def test_results_of_another_sweep_are_refused(tiny, tmp_path):
+    found = cells("latent-dim=2", epochs=1)
+    list(sweep.run_sweep(found, tiny, tmp_path))
+    with pytest.raises(JvaeError, match=r"latent-dim=2.json: is of another sweep: epochs 1, not 3"):
+        list(sweep.run_sweep(cells("latent-dim=2", epochs=3), tiny, tmp_path))
+    with pytest.raises(JvaeError, match="another data set's content"):
+        list(sweep.run_sweep(found, tiny._replace(fingerprint="0"), tmp_path))
+    (tmp_path / "latent-dim=2.json").write_text("[]")
+    with pytest.raises(JvaeError, match=r"latent-dim=2.json: is not a cell's result"):
+        list(sweep.run_sweep(found, tiny, tmp_path))
+
+
+def test_the_command_writes_a_table_its_summary_and_a_picture(tmp_path):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in {**COMMON, "epochs": 1}.items()]
+    output = tmp_path / "made" / "here"
+    command = ["sweep", "--grid", "decoder=bernoulli,gaussian", "--grid", "learning-rate=0.01,1e30"]
+    done = CliRunner().invoke(main, [*command, *flags, "--output", str(output)])
+    assert done.exit_code == 1
+    assert "2 of 4 cells failed: decoder=bernoulli,learning-rate=1e+30" in done.stderr.splitlines()[-1]
+    assert "different units: compare only within one" in done.stdout
+    rows = list(csv.DictReader((output / "results.csv").read_text().splitlines()))
+    assert [(row["decoder"], row["learning_rate"], row["seed"]) for row in rows] == [
+        ("bernoulli", "0.01", "0"), ("bernoulli", "0.01", "1"), ("bernoulli", "1e+30", ""),
+        ("gaussian", "0.01", "0"), ("gaussian", "0.01", "1"), ("gaussian", "1e+30", ""),
+    ]  # fmt: skip
+    assert "not finite" in rows[2]["error"]
+    summary = json.loads((output / "results.json").read_text())["cells"]
+    values = [float(row["elbo"]) for row in rows[:2]]
+    assert summary[0]["elbo"]["mean"] == pytest.approx(spread(values).mean)
+    assert summary[0]["elbo"]["standard_deviation"] == pytest.approx(spread(values).standard_deviation)
+    assert (output / "sweep.png").stat().st_size > 10_000
+    again = CliRunner().invoke(main, ["sweep", "--grid", "decoder=bernoulli,gaussian", "--grid", "learning-rate=0.01",
+                                      *flags, "--output", str(output)])  # fmt: skip
+    assert again.exit_code == 0
+    assert "epoch" not in again.stderr
+
+
+def test_the_picture_has_a_panel_a_unit_and_a_dot_a_run():
+    config = Config()
+    runs = [{"elbo": -90.0}, {"elbo": -91.0}, {"elbo": -89.5}]
+    results = [
+        sweep.Result(sweep.Cell({"beta": 1.0}, config), "nats", runs),
+        sweep.Result(sweep.Cell({"beta": 2.0}, config), "nats", runs[:1]),
+        sweep.Result(sweep.Cell({"decoder": "gaussian"}, config), "other nats", runs),
+        sweep.Result(sweep.Cell({"beta": 3.0}, config), "nats", [], "failed"),
+    ]
+    upper, lower = pictures.sweep(results).axes
+    assert [text.get_text() for text in upper.get_yticklabels()] == ["beta 1.0", "beta 2.0"]
+    assert sorted(upper.lines[0].get_xdata()) == [-91.0, -90.0, -89.5]
+    assert (upper.get_xlabel(), lower.get_xlabel()) == ("nats", "other nats")
+
+
+@pytest.mark.parametrize("words", [["--grid", "prior=x"], [], ["--grid", "epochs=1", "--batch-size", "0"]])
+def test_a_wrong_command_line_is_one_line(words):
+    result = CliRunner().invoke(main, ["sweep", *words])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1

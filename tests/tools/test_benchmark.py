@@ -1,0 +1,88 @@
+"""What a benchmark counts is what the network does, and its command says it."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from jvae.cli.main import main
+from jvae.runs.config import Config
+from jvae.tools import benchmark
+from jvae.tools.benchmark import Shape
+from jvae.tools.profile import part_of
+
+
+def test_the_products_of_the_exercise_are_counted(tiny):
+    """Forward, and for every layer the gradients of weights and inputs, but for the first layer's inputs."""
+    config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32)
+    counted = benchmark.step_products(config, tiny.train_images)
+    layers = [(64, 16), (16, 16), (16, 6), (3, 16), (16, 16), (16, 64)]
+    macs = sum(3 * 32 * a * b for a, b in layers) - 32 * 64 * 16
+    assert sum(count * shape.flops for shape, count in counted.items()) == 2 * macs
+    assert sum(counted.values()) == 3 * 6 - 1
+    assert {shape.dtype for shape in counted} == {"float32"}
+    again = benchmark.step_products(Config(**{**config.to_dict(), "precision": "bfloat16"}), tiny.train_images)
+    assert {shape.dtype for shape in again} == {"bfloat16"}
+    assert sum(count * shape.flops for shape, count in again.items()) == 2 * macs
+    draws = benchmark.step_products(Config(**{**config.to_dict(), "num_samples": 2}), tiny.train_images)
+    decoder = sum(3 * 32 * a * b for a, b in layers[3:])
+    assert sum(count * shape.flops for shape, count in draws.items()) == 2 * (macs + decoder)
+
+
+def test_a_measurement_adds_up(tiny):
+    config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32, runs=2)
+    measured = benchmark.measure(config, tiny.train_images, 3)
+    assert measured.images_per_second == pytest.approx(64 / measured.step.median)
+    assert measured.step.low <= measured.step.median <= measured.step.high
+    assert measured.product_flops == 2 * sum(
+        count * shape.flops for shape, count in benchmark.step_products(config, tiny.train_images).items()
+    )
+    assert measured.xla_flops > measured.product_flops
+    assert measured.compile_seconds > 0
+
+
+def test_a_timed_product_is_the_whole_product():
+    a, b = np.random.default_rng(0).standard_normal((2, 8, 8), np.float32)
+    np.testing.assert_allclose(benchmark.product(a, b, "float32"), a @ b, rtol=1e-5, atol=1e-5)
+    assert benchmark.time_product(Shape(8, 8, 8, "float32"), 3).median > 0
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("jit(f)/while/body/closed_call/optimizer/mul", "optimizer"),
+        ("jit(f)/while/body/data/gather", "data"),
+        ("jit(f)/while/body/transpose(jvp(VAE))/decoder/net/linear_2/dot_general", "decoder/net/linear_2, backward"),
+        ("jit(f)/while/body/jvp(VAE)/VAE.infer/encoder/net/linear_0/add", "encoder/net/linear_0, forward"),
+        ("jit(f)/while/body/jvp(VAE)/decoder/net/jit(relu)/max", "decoder/net, forward"),
+        ("jit(f)/while/body/jvp(VAE)/VAE.infer/jit(_normal)/jit(_uniform)/while", "densities and noise, forward"),
+        ("jit(f)/jit(_shuffle)/sort", "all else"),
+    ],
+)
+def test_an_operation_belongs_to_the_module_that_it_came_from(source, part):
+    assert part_of(source) == part
+
+
+def test_the_command_prints_writes_and_draws(tmp_path):
+    quick = ["--dataset", "digits", "--hidden-dim", "8", "--latent-dim", "2", "--repeats", "3"]
+    grid = ["--batch-sizes", "32,64", "--runs", "1", "--precision", "float32,bfloat16", "--profile"]
+    files = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
+    done = CliRunner().invoke(main, ["benchmark", *quick, *grid, *files])
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert [row["config"]["batch_size"] for row in written["measurements"]] == [32, 64, 32, 64]
+    assert written["machine"]["platform"] == "cpu"
+    assert done.stdout.count("bfloat16") == 3
+    assert {"optimizer", "data", "encoder/net/linear_0, forward"} <= set(written["profile"])
+    assert "optimizer" in done.stdout
+    assert (tmp_path / "b.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "words", [["--batch-sizes", "1,x"], ["--precision", "float64"], ["--batch-sizes", "9999", "--dataset", "digits"]]
+)
+def test_a_wrong_command_line_is_one_line(words):
+    done = CliRunner().invoke(main, ["benchmark", *words])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith("jvae: error: ")

@@ -1,0 +1,234 @@
+"""The bridge: the same numbers here and there, and every misfit named."""
+
+import json
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from jvae.cli.main import main
+from jvae.errors import ModelFileError
+from jvae.runs import api as run
+from jvae.runs.checkpoint import load_model
+from jvae.runs.config import Config, build_model
+from jvae.tools.pytorch import export_weights, import_weights, infer_config, load_state_dict, model_from_weights
+
+torch = pytest.importorskip("torch")
+
+PRIORS = [{}, {"prior": "mog", "num_components": 4}]
+DECODERS = ["bernoulli", "gaussian", "continuous-bernoulli"]
+SHAPE = (28, 28, 1)
+
+
+def peer(config: Config):
+    """The exercise's model in PyTorch, with the variants that its students write."""
+    from experiments.peers import pytorch as theirs
+
+    nets = (
+        theirs.mlp_nets(config.latent_dim, config.hidden_dim)
+        if config.network == "mlp"
+        else theirs.cnn_nets(config.latent_dim)
+    )
+    decoders = {
+        "bernoulli": theirs.BernoulliDecoder,
+        "gaussian": theirs.GaussianDecoder,
+        "continuous-bernoulli": theirs.ContinuousBernoulliDecoder,
+    }
+    mixture = config.prior == "mog"
+    prior = (
+        theirs.MoGPrior(config.latent_dim, config.num_components)
+        if mixture
+        else theirs.GaussianPrior(config.latent_dim)
+    )
+    return theirs.VAE(prior, decoders[config.decoder](nets[1]), theirs.GaussianEncoder(nets[0]))
+
+
+def state_of(model) -> dict[str, np.ndarray]:
+    return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("network", [{"hidden_dim": 32}, {"network": "cnn"}], ids=str)
+def test_the_elbo_is_pytorchs(prior, decoder, network):
+    """Same weights and same noise: within 1e-5 relative; the KL in closed form, or of the draw for a mixture."""
+    torch.manual_seed(0)
+    config = Config(latent_dim=5, decoder=decoder, **prior, **network)
+    theirs = peer(config)
+    if prior:
+        with torch.no_grad():
+            for parameter in theirs.prior.parameters():
+                parameter.normal_(0, 0.5)
+    x, noise = torch.rand(7, 28, 28), torch.randn(7, 5)
+    x = (x > 0.5).float() if decoder == "bernoulli" else x
+    with torch.no_grad():
+        q, p = theirs.encoder(x), theirs.prior()
+        z = q.base_dist.loc + q.base_dist.scale * noise
+        kl = q.log_prob(z) - p.log_prob(z) if prior else torch.distributions.kl_divergence(q, p)
+        expected = (theirs.decoder(z).log_prob(x) - kl).numpy()
+    vae = build_model(config, SHAPE)
+    params = import_weights(state_of(theirs), config, SHAPE)
+
+    def ours(vae, x, noise):
+        q = vae.posterior(x)
+        z = q.distribution.loc + q.distribution.scale * noise
+        p = vae.latent_prior()
+        kl = q.log_prob(z) - p.log_prob(z) if prior else q.kl_divergence(p)
+        return vae.decode(z).log_prob(x) - kl
+
+    found = jax.jit(lambda params, x, noise: vae.apply(params, x, noise, method=ours))(
+        params, jnp.asarray(x.numpy())[..., None], jnp.asarray(noise.numpy())
+    )
+    # a density's 784 terms may cancel to a small sum: what is left of their rounding is absolute
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-4)
+    np.testing.assert_allclose(np.mean(found), np.mean(expected), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("network", [{"hidden_dim": 16}, {"network": "cnn"}], ids=str)
+def test_there_and_back_is_the_same_bits(network):
+    torch.manual_seed(1)
+    config = Config(latent_dim=3, **network)
+    theirs = peer(config)
+    weights = state_of(theirs)
+    model = model_from_weights(weights, config, SHAPE, "0")
+    back = export_weights(model)
+    assert back.keys() == weights.keys() | {"decoder.std"}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(back[name], array)
+    again = import_weights(back, config, SHAPE)
+    jax.tree.map(np.testing.assert_array_equal, again, model.state.params)
+    theirs.load_state_dict({name: torch.from_numpy(back[name].copy()) for name in weights})
+
+
+def test_a_mixture_comes_back_within_rounding():
+    """Its log-scales are bounded here and not there: the values agree, not the last bit."""
+    torch.manual_seed(1)
+    config = Config(latent_dim=3, hidden_dim=16, prior="mog", num_components=4)
+    weights = state_of(peer(config))
+    weights["prior.log_stds"] = np.random.default_rng(0).normal(0, 1, (4, 3)).astype(np.float32)
+    back = export_weights(model_from_weights(weights, config, SHAPE, "0"))
+    np.testing.assert_allclose(back["prior.log_stds"], weights["prior.log_stds"], rtol=1e-6)
+    np.testing.assert_array_equal(back["prior.means"], weights["prior.means"])
+
+
+def test_other_names_are_understood_by_their_order():
+    config = Config(latent_dim=3, hidden_dim=16)
+    weights = state_of(peer(config))
+    renamed = {
+        name.replace("encoder_net", "network.layers").replace("decoder_net.", "f."): a for name, a in weights.items()
+    }
+    jax.tree.map(
+        np.testing.assert_array_equal, import_weights(renamed, config, SHAPE), import_weights(weights, config, SHAPE)
+    )
+
+
+def test_every_misfit_is_named_in_one_error():
+    config = Config(latent_dim=3, hidden_dim=16)
+    weights = state_of(peer(config))
+    del weights["encoder.encoder_net.3.bias"], weights["decoder.decoder_net.0.weight"]
+    weights |= {"extra": np.zeros(2), "encoder.encoder_net.1.weight": np.zeros((16, 10)), "prior.std": np.full(3, 2.0)}
+    with pytest.raises(ModelFileError) as caught:
+        import_weights(weights, config, SHAPE)
+    for text in (
+        "encoder.encoder_net.3.bias is missing",
+        "decoder.decoder_net.0.weight is missing",
+        "extra is not expected",
+        "encoder.encoder_net.1.weight is [16, 10], not [16, 784]",
+        "prior.std is not 1 everywhere",
+    ):
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+@pytest.mark.parametrize("network", [{"hidden_dim": 24}, {"network": "cnn"}], ids=str)
+def test_the_configuration_is_read_from_the_weights(prior, network):
+    config = Config(latent_dim=6, **prior, **network)
+    assert infer_config(state_of(peer(config))) == config
+
+
+def test_what_has_no_counterpart_is_refused(tiny):
+    for fields, text in (
+        ({"prior": "flow"}, "prior is flow"),
+        ({"levels": 2}, "levels is 2"),
+        ({"decoder": "gaussian", "variance": "pixel"}, "variance is pixel"),
+    ):
+        config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=100, **fields)
+        with pytest.raises(ModelFileError, match=text):
+            export_weights(next(run.train(config, tiny)))
+
+
+def jvae(*arguments, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_the_commands_go_there_and_back(tmp_path):
+    ours, theirs, back = tmp_path / "m.npz", tmp_path / "model.pt", tmp_path / "back.npz"
+    flags = ["--dataset", "digits", "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 1, "--batch-size", 256]
+    jvae("train", *flags, "--runs", 2, "--model", ours)
+    assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
+    jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
+    chosen = run.select_run(load_model(ours), 1)
+    jax.tree.map(np.testing.assert_array_equal, load_model(back).state.params, chosen.state.params)
+    jvae("evaluate", "--model", back)
+    assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
+    jvae("train", "--resume", "--epochs", 2, "--model", back)
+    assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
+
+
+def test_nothing_in_a_pt_file_is_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (exec, ("open('trapped', 'w')",))
+
+    path = tmp_path / "model.pt"
+    for content in (Trap(), {"x": Trap()}, [torch.zeros(2)], {"x": 3}, {"x": torch.tensor([float("nan")])}):
+        torch.save(content, path)
+        with pytest.raises(ModelFileError) as caught:
+            load_state_dict(path)
+        assert "\n" not in str(caught.value)
+    for content in (b"", b"hello", pickle.dumps({"x": 1})):
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="is not a state dict"):
+            load_state_dict(path)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    """Three hundred images for the experiments."""
+    from jvae.data import datasets
+
+    whole = datasets.load_dataset("digits")
+    few = whole._replace(train_images=whole.train_images[:300], test_images=whole.test_images[:100])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: few)
+
+
+@pytest.mark.usefixtures("few_images")
+def test_the_mirror_at_smoke_size(tmp_path):
+    from experiments.parts.mirror import mirror
+
+    flags = ["--quick", "--dataset", "digits", "--num-components", "3", "--output", str(tmp_path)]
+    done = CliRunner().invoke(mirror, flags)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "mirror" / "results.json").read_text())["values"]["priors"]
+    for prior in ("gaussian", "mog"):
+        values = result[prior]["jvae"] + result[prior]["pytorch"]
+        assert len(set(values)) == 6
+        assert all(-60 < value < -20 for value in values)
+
+
+@pytest.mark.usefixtures("few_images")
+def test_the_throughput_at_smoke_size():
+    from experiments.parts.throughput import throughput
+
+    flags = [
+        word for name in ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned") for word in ("--who", name)
+    ]
+    done = CliRunner().invoke(throughput, ["--dataset", "digits", "--rounds", "2", "--images", "256", *flags])
+    assert done.exit_code == 0, done.output
+    assert sum(line.endswith(" |") for line in done.stdout.splitlines()) == 7

@@ -1,0 +1,530 @@
+"""The explorer's page in headless Chromium: what it decodes, and every way to use it."""
+
+import base64
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import random_model
+from PIL import Image
+
+from jvae.data.datasets import Dataset
+from jvae.runs.config import Config, build_model
+from jvae.view.explorer import explorer_page
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+)
+pytestmark = pytest.mark.browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A running browser: the system's, or else the one that Playwright has installed."""
+    with playwright.sync_playwright() as driver:
+        path = next(filter(None, map(shutil.which, NAMES)), driver.chromium.executable_path)
+        if not Path(path).exists():
+            pytest.skip("there is no Chromium here")
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, tmp_path):
+    """Open a page, offline; in the end, nothing may have been asked of anybody, and nothing complained of."""
+    contexts, asked, complaints = [], [], []
+
+    def open_page(content: str, **options):
+        path = tmp_path / f"page-{len(contexts)}.html"
+        path.write_text(content, encoding="utf-8")
+        context = chromium.new_context(offline=True, **{"viewport": WIDE, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith("data:")] == [
+        (tmp_path / f"page-{i}.html").as_uri() for i in range(len(contexts))
+    ]
+
+
+def means(model, z: np.ndarray) -> np.ndarray:
+    """What JAX decodes."""
+    vae = build_model(model.config, model.image_shape)
+    return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(model.state.params, z))
+
+
+def images_of(shape: tuple[int, ...], n: int = 40) -> Dataset:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (n, *shape), np.uint8), (np.arange(n) % 3).astype(np.uint8)
+    return Dataset(images, labels, images, labels, "tfds:noise", "0" * 64)
+
+
+MLP, CNN = {"hidden_dim": 32}, {"network": "cnn"}
+OUTPUTS = [
+    {"decoder": "bernoulli"},
+    {"decoder": "gaussian"},
+    {"decoder": "gaussian", "variance": "pixel"},
+    {"decoder": "continuous-bernoulli"},
+]
+DECODED = [({**network, **output}, (28, 28, 1)) for network in (MLP, CNN) for output in OUTPUTS]
+DECODED += [({**network, "precision": "bfloat16"}, (28, 28, 1)) for network in (MLP, CNN)]
+DECODED += [({**network, "decoder": "gaussian"}, (13, 10, 3)) for network in (MLP, CNN)]
+DECODED += [({"hidden_dim": 512, "latent_dim": 10}, (28, 28, 1)), ({**MLP, "latent_dim": 1}, (8, 8, 1))]
+DECODED += [({**MLP, "levels": 2, "upper_dim": 2, "prior": "mog", "num_components": 3}, (8, 8, 1))]
+
+
+def name_of(value: dict | tuple) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else "-".join(map(str, value.values()))
+
+
+@pytest.mark.parametrize(("fields", "shape"), DECODED, ids=name_of)
+def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
+    """Within 1e-3; near the latents' origin and far from it, where pixels saturate and a series ends."""
+    data = images_of(shape)
+    model = random_model(Config(**{"dataset": "tfds:noise", "latent_dim": 5, **fields}), data)
+    page = visit(explorer_page(model, data, 0))
+    m = model.config.latent_dim
+    z = np.random.default_rng(0).normal(size=(12, m)) * np.array([0.0, 0.1, 0.5, *[1.0] * 5, *[3.0] * 3, 20.0])[:, None]
+    there = np.array([page.evaluate("z => Array.from(explorer.decode(z))", latent) for latent in z.tolist()])
+    here = means(model, z.astype(np.float32))
+    assert np.std(here) > 0.01
+    assert np.max(np.abs(there - here.reshape(12, -1))) < 1e-3
+    assert page.evaluate("explorer.difference()") < 1e-3
+
+
+@pytest.fixture(scope="module")
+def plane_model(digits):
+    return random_model(Config(dataset="digits", latent_dim=2, hidden_dim=16), digits, spread=0.5)
+
+
+@pytest.fixture(scope="module")
+def plane_page(plane_model, digits):
+    return explorer_page(plane_model, digits, 0)
+
+
+@pytest.fixture(scope="module")
+def space_page(small, digits):
+    return explorer_page(random_model(replace(small, latent_dim=5), digits, spread=0.5), digits, 0)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return Config(dataset="digits", latent_dim=3, hidden_dim=16)
+
+
+def frame(page) -> None:
+    """Wait for what the next frame draws."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def pixels(page, selector: str) -> np.ndarray:
+    """The colours on a canvas."""
+    url = page.locator(selector).evaluate("canvas => canvas.toDataURL()")
+    with Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def drawn(page) -> str:
+    """The map's picture."""
+    return page.locator("#points").evaluate("canvas => canvas.toDataURL()")
+
+
+def assert_probe_at(page, place) -> None:
+    """The probe's latent lies there, within a pixel or so of the map."""
+    limits, width = page.evaluate("[explorer.map.limits, explorer.map.frame.width]")
+    np.testing.assert_allclose(latent(page), place, atol=1.2 * (limits[0][1] - limits[0][0]) / width)
+
+
+def on_screen(page, place) -> tuple[float, float]:
+    """Where a place of the map is on the screen."""
+    box = page.locator("#plane").bounding_box()
+    x, y = page.evaluate("([x, y]) => explorer.map.toPixels(x, y)", list(map(float, place)))
+    # the map lies inside the plane's border
+    return box["x"] + 1 + x, box["y"] + 1 + y
+
+
+def toucher(page) -> Callable[[str, dict[int, tuple[float, float]]], None]:
+    """What sends a touch event of numbered fingers at places of the map, and waits for what it draws."""
+    wire = page.context.new_cdp_session(page)
+
+    def touch(kind: str, fingers: dict[int, tuple[float, float]]) -> None:
+        places = {number: on_screen(page, place) for number, place in fingers.items()}
+        points = [{"id": number, "x": x, "y": y} for number, (x, y) in places.items()]
+        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        frame(page)
+
+    return touch
+
+
+def point(page, i: int) -> np.ndarray:
+    return np.array(page.evaluate("i => [explorer.map.places[2 * i], explorer.map.places[2 * i + 1]]", i))
+
+
+def latent(page) -> np.ndarray:
+    return np.array(page.evaluate("Array.from(explorer.latent())"))
+
+
+def outermost(page) -> int:
+    """The point farthest from the middle: no other is under the pointer there."""
+    places = np.array(page.evaluate("Array.from(explorer.map.places)")).reshape(-1, 2)
+    return int(np.argmax(np.linalg.norm(places, axis=1)))
+
+
+def test_hovering_shows_the_digit_of_a_point(visit, plane_page, plane_model):
+    page = visit(plane_page)
+    i = outermost(page)
+    assert page.locator("#tip").is_hidden()
+    page.mouse.move(*on_screen(page, point(page, i)))
+    image = np.array(page.evaluate("i => Array.from(explorer.image(i))", i)).reshape(8, 8, 1)
+    np.testing.assert_array_equal(pixels(page, "#tip canvas")[..., :1], image)
+    np.testing.assert_array_equal(pixels(page, "#neighbour")[..., :1], image)
+    name = page.evaluate("i => explorer.className(i)", i)
+    assert page.locator("#tip").inner_text() == name
+    assert page.locator("#class").inner_text() == f"Class {name}"
+    np.testing.assert_array_equal(latent(page), [0, 0])  # nothing is dragged
+    page.mouse.move(5, 5)
+    assert page.locator("#tip").is_hidden()
+    assert page.locator("#distance").inner_text() == "nearest test image"
+
+
+def test_dragging_decodes_live(visit, plane_page, plane_model):
+    page = visit(plane_page)
+    page.mouse.move(*on_screen(page, [0, 0]))
+    page.mouse.down()
+    seen = []
+    for place in ([0.5, 0.2], [-1.0, 0.7], [0.3, -1.1]):
+        page.mouse.move(*on_screen(page, place))
+        frame(page)
+        assert_probe_at(page, place)
+        expected = 255 * means(plane_model, latent(page)[None].astype(np.float32))[0]
+        seen.append(pixels(page, "#decoded"))
+        assert np.max(np.abs(seen[-1] - expected)) < 0.51
+        np.testing.assert_array_equal(pixels(page, "#tip canvas"), seen[-1])
+        x, y = latent(page)
+        assert page.locator("#numbers").inner_text() == f"z = ({x:.2f}, {y:.2f})".replace("-", "−")
+    page.mouse.up()
+    assert page.locator("#tip").is_hidden()
+    page.mouse.move(*on_screen(page, [1, 1]))
+    frame(page)
+    assert_probe_at(page, [0.3, -1.1])
+    assert np.any(seen[0] != seen[1])
+
+
+def test_a_drag_out_of_the_map_stays_on_its_edge(visit, plane_page):
+    page = visit(plane_page)
+    page.mouse.move(*on_screen(page, [0, 0]))
+    page.mouse.down()
+    page.mouse.move(1, 1)
+    frame(page)
+    (left, _), (_, top) = page.evaluate("explorer.map.limits")
+    np.testing.assert_allclose(latent(page), [left, top], rtol=1e-5)
+
+
+def test_the_keyboard_does_all(visit, plane_page):
+    page = visit(plane_page)
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.id") != "plane":
+        page.keyboard.press("Tab")
+    assert page.locator("#plane").evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    (left, right), _ = page.evaluate("explorer.map.limits")
+    step = (right - left) / 100
+    for keys, moved in (
+        (["ArrowRight"], [1, 0]),
+        (["ArrowUp", "ArrowUp"], [1, 2]),
+        (["Shift+ArrowLeft"], [-4, 2]),
+        (["Shift+ArrowDown"], [-4, -3]),
+    ):
+        for key in keys:
+            page.keyboard.press(key)
+        frame(page)
+        np.testing.assert_allclose(latent(page), np.array(moved) * step, atol=1e-5)
+    assert page.evaluate("scrollY") == 0
+    nearest = page.evaluate("explorer.neighbour")
+    image = np.array(page.evaluate("i => Array.from(explorer.image(i))", nearest)).reshape(8, 8, 1)
+    np.testing.assert_array_equal(pixels(page, "#neighbour")[..., :1], image)
+    page.keyboard.press("Enter")
+    frame(page)
+    np.testing.assert_allclose(latent(page), point(page, nearest), atol=1e-6)
+    name = page.evaluate("i => explorer.className(i)", nearest)
+    playwright.expect(page.locator("#status")).to_have_text(
+        re.compile(f"^Probe at .*; nearest test image: class {name}.$")
+    )
+    page.keyboard.press("Home")
+    frame(page)
+    np.testing.assert_array_equal(latent(page), [0, 0])
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_finger_does_all(visit, plane_page, viewport):
+    page = visit(plane_page, viewport=viewport, has_touch=True, is_mobile=True)
+    page.locator("#plane").scroll_into_view_if_needed()
+    page.touchscreen.tap(*on_screen(page, [0.5, 0.5]))
+    frame(page)
+    assert_probe_at(page, [0.5, 0.5])
+    touch, scrolled = toucher(page), page.evaluate("scrollY")
+    touch("touchStart", {0: (0.5, 0.5)})
+    for place in ((0.2, 0.1), (0.0, -0.6), (-0.4, -1.0)):
+        touch("touchMove", {0: place})
+    assert_probe_at(page, [-0.4, -1.0])
+    tip, finger = page.locator("#tip").bounding_box(), on_screen(page, [-0.4, -1.0])
+    assert tip["y"] + tip["height"] < finger[1] - 40  # not under the finger
+    page.wait_for_timeout(300)  # a finger that rests does not fling, which would swallow the next tap
+    touch("touchEnd", {})
+    assert page.locator("#tip").is_hidden()
+    assert page.evaluate("scrollY") == scrolled
+    nearest = page.evaluate("explorer.neighbour")
+    page.locator("#go").tap()
+    there = point(page, nearest)
+    for _ in range(40):  # a tap is a click as soon as it cannot become another gesture
+        page.wait_for_timeout(50)
+        if np.allclose(latent(page), there, atol=1e-6):
+            break
+    np.testing.assert_allclose(latent(page), there, atol=1e-6)
+
+
+def test_a_second_finger_leaves_the_first_ones_drag_alone(visit, plane_page):
+    page = visit(plane_page, has_touch=True)
+    touch = toucher(page)
+    touch("touchStart", {0: (0.5, 0.5)})
+    touch("touchStart", {0: (0.5, 0.5), 1: (-0.5, 0.5)})
+    touch("touchMove", {0: (0.5, 0.5), 1: (-0.7, 0.2)})
+    assert_probe_at(page, [0.5, 0.5])
+    touch("touchEnd", {1: (-0.7, 0.2)})
+    assert page.locator("#tip").is_visible()
+    touch("touchMove", {0: (0.1, -0.4)})
+    assert_probe_at(page, [0.1, -0.4])
+    touch("touchEnd", {0: (0.1, -0.4)})
+    assert page.locator("#tip").is_hidden()
+    touch("touchStart", {0: (-0.2, 0.3)})  # and one may begin again
+    assert_probe_at(page, [-0.2, 0.3])
+
+
+def test_a_drag_is_its_pointers_own(visit, plane_page):
+    """A mouse that moves and clicks beside a finger is a primary pointer too."""
+    page = visit(plane_page, has_touch=True)
+    toucher(page)("touchStart", {0: (0.5, 0.5)})
+    mouse = "new PointerEvent(kind, { pointerId: 77, pointerType: 'mouse', isPrimary: true, button: 0, clientX: 300 })"
+    for kind in ("pointermove", "pointerdown", "pointerup"):
+        page.evaluate(f"kind => plane.dispatchEvent({mouse})", kind)
+        frame(page)
+        assert_probe_at(page, [0.5, 0.5])
+        assert page.locator("#tip").is_visible()
+
+
+def test_the_image_that_is_shown_is_the_one_to_decode(visit, plane_page):
+    """By the keyboard, while the mouse rests on another point than the nearest."""
+    page = visit(plane_page)
+    i = outermost(page)
+    page.locator("#go").focus()
+    page.mouse.move(*on_screen(page, point(page, i)))
+    assert page.evaluate("explorer.neighbour") != i
+    page.keyboard.press("Enter")
+    frame(page)
+    np.testing.assert_allclose(latent(page), point(page, i), atol=1e-6)
+
+
+def test_sliders_leave_the_plane_and_a_button_returns(visit, space_page):
+    page = visit(space_page)
+    axes = np.array(page.evaluate("Array.from(explorer.arrays.axes.numbers)")).reshape(5, 5)
+    middle = latent(page)
+    sliders = page.locator("#sliders input")
+    assert sliders.count() == 3
+    assert page.locator("#reset").is_disabled()
+    sliders.nth(1).fill("0.25")
+    frame(page)
+    np.testing.assert_allclose(latent(page), middle + 0.25 * axes[3], atol=1e-6)
+    page.mouse.click(*on_screen(page, [0.4, 0.3]))
+    frame(page)
+    moved = (latent(page) - middle) @ axes.T
+    np.testing.assert_allclose(moved, [0.4, 0.3, 0, 0.25, 0], atol=0.02)
+    np.testing.assert_allclose(moved[2:], [0, 0.25, 0], atol=1e-6)
+    page.locator("#reset").click()
+    frame(page)
+    np.testing.assert_allclose((latent(page) - middle) @ axes.T, [*moved[:2], 0, 0, 0], atol=1e-6)
+    assert page.locator("#reset").is_disabled()
+    page.locator("#go").click()  # a test image's own latent lies off the plane
+    frame(page)
+    assert np.any(np.abs(((latent(page) - middle) @ axes.T)[2:]) > 0.01)
+
+
+def test_a_class_can_be_seen_alone(visit, plane_page):
+    page = visit(plane_page)
+    labels = np.array(page.evaluate("Array.from(explorer.arrays.labels.numbers)"))
+    before = drawn(page)
+    button = page.get_by_role("button", name="class 3")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert drawn(page) != before
+    assert labels[page.evaluate("explorer.neighbour")] == 3
+    other = np.flatnonzero(labels != 3)[0]
+    page.mouse.move(*on_screen(page, point(page, int(other))))
+    hovered = page.evaluate("explorer.hovered ?? null")
+    assert hovered is None or labels[hovered] == 3
+    page.mouse.move(5, 5)
+    button.click()
+    assert drawn(page) == before
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_a_class_without_a_shown_image_cannot_be_chosen(visit, small, digits, m):
+    model = random_model(replace(small, latent_dim=m), digits)
+    page = visit(explorer_page(model, digits, 0, num_points=3))
+    shown = {page.evaluate("i => explorer.className(i)", i) for i in range(3)}
+    for name in map(str, range(10)):
+        button = page.get_by_role("button", name=f"class {name}")
+        assert button.is_enabled() == (name in shown)
+        assert button.get_attribute("title") == (None if name in shown else "no test image of this class is shown")
+        button.evaluate("button => button.click()")
+        page.mouse.move(*on_screen(page, [0, int(name) / 10]))
+        frame(page)
+    assert page.evaluate("explorer.className(explorer.neighbour)") in shown
+    assert page.locator("#legend button[aria-pressed=true]").count() == len(shown)
+    assert page.evaluate("explorer.map.nearest([0, 0], () => false).point ?? null") is None
+
+
+def test_the_prior_can_be_hidden(visit, plane_page):
+    page = visit(plane_page)
+    before = drawn(page)
+    page.get_by_label("prior density").uncheck()
+    assert drawn(page) != before
+    page.get_by_label("prior density").check()
+    assert drawn(page) == before
+
+
+def test_a_line_is_explored_from_left_to_right(visit, small, digits):
+    page = visit(explorer_page(random_model(replace(small, latent_dim=1), digits), digits, 0))
+    page.mouse.click(*on_screen(page, [0.5, 3]))
+    frame(page)
+    assert_probe_at(page, [0.5])
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    frame(page)
+    nearest = page.evaluate("explorer.neighbour")
+    np.testing.assert_allclose(latent(page), point(page, nearest)[:1], atol=1e-6)
+
+
+def test_colour_images_are_drawn_in_colour(visit):
+    data = images_of((13, 10, 3))
+    model = random_model(Config(dataset="tfds:noise", latent_dim=2, hidden_dim=16), data)
+    page = visit(explorer_page(model, data, 0))
+    i = page.evaluate("explorer.neighbour")
+    image = np.array(page.evaluate("i => Array.from(explorer.image(i))", i)).reshape(13, 10, 3)
+    np.testing.assert_array_equal(pixels(page, "#neighbour"), image)
+
+
+def test_every_control_has_a_name(visit, space_page):
+    """Chromium's own accessibility tree."""
+    page = visit(space_page)
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"application", "button", "checkbox", "slider", "image", "group"}
+    named = [(n["role"]["value"], n["name"]["value"]) for n in tree if n.get("role", {}).get("value") in roles]
+    assert {role for role, _ in named} == roles
+    assert all(name for _, name in named), named
+    assert dict(named)["application"].startswith("Latent space: principal component 1 (")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_it_fits_any_screen_and_is_legible(visit, space_page, viewport, scheme):
+    page = visit(space_page, viewport=viewport, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    for box in page.evaluate("[...document.querySelectorAll('body *')].map(e => e.getBoundingClientRect().toJSON())"):
+        assert box["width"] == 0 or (box["left"] >= 0 and box["right"] <= viewport["width"]), box
+    paper, ink, muted = (page.evaluate(f"themed('--{name}')") for name in ("paper", "ink", "muted"))
+    assert (luminance(paper) > 0.5) == (scheme == "light")
+    for text in (ink, muted):
+        bright, dark = sorted([luminance(paper), luminance(text)], reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5
+    height = page.locator("#plane").bounding_box()["height"]
+    assert 300 <= height <= viewport["height"]
+
+
+@pytest.mark.parametrize("m", [2, 10, 32])
+def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
+    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits, 0))
+    assert page.locator("#sliders input").count() == min(m - 2, 8)
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().bottom") <= WIDE["height"]
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_long_title_breaks_within_its_names(visit, viewport):
+    name = "tfds:" + "_".join(["a_data_set"] * 20)
+    data = images_of((8, 8, 1))._replace(name=name)
+    page = visit(explorer_page(random_model(Config(dataset=name, **MLP), data), data, 0), viewport=viewport)
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    breaks = """() => [...model.childNodes].filter(node => node.data && !node.data.includes(" ")).map(node => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getClientRects().length;
+    })"""
+    lines = page.evaluate(breaks)
+    assert len(lines) > 50
+    assert set(lines) == {1}  # no part of a name is torn
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of #rrggbb, as WCAG defines it."""
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
+    page = visit(plane_page)
+    page.set_viewport_size(NARROW)
+    frame(page)
+    assert page.evaluate("explorer.map.width") < 360
+    x, _ = on_screen(page, [page.evaluate("explorer.map.limits[0][1]"), 0])
+    assert 300 < x < 360
+    before = drawn(page)
+    page.emulate_media(color_scheme="dark")
+    frame(page)
+    assert drawn(page) != before
+
+
+@pytest.mark.parametrize("fields", [{"hidden_dim": 512}, CNN], ids=["mlp", "cnn"])
+def test_decoding_keeps_up_with_a_pointer(visit, fields):
+    """Well within a frame of 16 ms, on a machine that does something else too."""
+    data = images_of((28, 28, 1))
+    page = visit(explorer_page(random_model(Config(dataset="tfds:noise", latent_dim=10, **fields), data), data, 0))
+    timed = """() => {
+        const z = explorer.latent(), times = [];
+        for (let i = 0; i < 40; i++) {
+            const start = performance.now();
+            explorer.decode(z);
+            times.push(performance.now() - start);
+        }
+        return Math.min(...times);
+    }"""
+    assert page.evaluate(timed) < 16
+
+
+def test_an_old_browser_is_told(chromium, plane_page, tmp_path):
+    (tmp_path / "page.html").write_text(plane_page, encoding="utf-8")
+    with chromium.new_context() as context:
+        context.add_init_script("delete window.DecompressionStream")
+        page = context.new_page()
+        page.goto((tmp_path / "page.html").as_uri())
+        page.get_by_text("This page could not be shown").wait_for(timeout=5000)

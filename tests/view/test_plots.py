@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from jvae.runs import api as run
+from jvae.view import pictures
+from jvae.view.image_grids import fitting_columns, montage, plot_images
+from jvae.view.plots import class_colours, plot_posterior
+
+
+def test_a_montage_keeps_every_image_in_its_place():
+    images = np.arange(5, dtype=np.float32)[:, None, None, None] / 10 * np.ones((5, 3, 2, 1), np.float32)
+    sheet = montage(images, columns=3)
+    assert sheet.shape == (2 * 4 + 1, 3 * 3 + 1, 1)
+    np.testing.assert_array_equal(sheet[1:4, 1:3, 0], 0.0)
+    np.testing.assert_allclose(sheet[5:8, 4:6, 0], 0.4)
+    np.testing.assert_array_equal(sheet[5:8, 7:9, 0], 0.5)  # no sixth image: the sheet's grey
+    np.testing.assert_array_equal(montage(images, 5, gap=0)[:, 2:4, 0], np.full((3, 2), 0.1, np.float32))
+
+
+@pytest.mark.parametrize("classes", [10, 47])
+def test_every_class_has_a_colour_and_an_entry_in_the_legend(classes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(500) % classes
+    for d in (1, 2):
+        fig = plot_posterior(rng.normal(size=(500, d)), labels, ("a", "b")[:d], "title")
+        legend = fig.axes[0].get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == [str(c) for c in range(classes)]
+    assert len({tuple(c) for c in class_colours(np.arange(classes))}) == classes
+
+
+def test_points_wear_their_class_colour():
+    """Class 3 lies left and class 7 right, and the drawing order is shuffled."""
+    labels = np.array([3, 7] * 50)
+    coordinates = np.stack([labels - 5.0, np.linspace(0, 1, 100)], axis=1)
+    points = plot_posterior(coordinates, labels, ("a", "b"), "title").axes[0].collections[0]
+    left = np.asarray(points.get_offsets())[:, 0] < 0
+    three, seven = class_colours(np.array([3, 7]))
+    np.testing.assert_allclose(points.get_facecolors()[:, :3], np.where(left[:, None], three[:3], seven[:3]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_and_colour_images_are_drawn(channels):
+    fig = plot_images(np.random.default_rng(0).uniform(size=(7, 4, 4, channels)).astype(np.float32))
+    assert fig.axes[0].images[0].get_array().ndim == (2 if channels == 1 else 3)
+
+
+def test_reconstructions_take_the_classes_in_turn(small, tiny):
+    model = next(run.train(small, tiny))
+    fig = pictures.reconstructions(model, tiny, 0, num_images=20)
+    assert len(fig.axes) == 2
+
+
+@pytest.mark.parametrize(("n", "columns"), [(1, 1), (2, 2), (7, 3), (36, 6), (50, 10), (64, 8), (12, 4), (97, 10)])
+def test_a_grid_is_full_where_it_can_be(n, columns):
+    assert fitting_columns(n) == columns
