@@ -1,85 +1,132 @@
-"""Who may import whom, read from the syntax of every file."""
+"""Who may import whom, as rules over folders, read from the syntax of every file."""
 
 import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "jvae").glob("*.py"))
-NO_MODEL = {"encoders", "decoders", "priors", "networks", "vae", "config", "lanes", "run"}
-# a heavy third party -> the files that may import it
+FILES = sorted((ROOT / "jvae").rglob("*.py"))
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
+HEART = ("bounds", "encoders", "decoders", "priors", "vae", "training")
+# a folder of jvae ("" is its root) -> the folders that its files may import; cli is imported by nobody but experiments
+MAY_IMPORT = {
+    "nn": {"nn"},
+    "": {"", "nn"},
+    "data": {"data"},
+    "runs": {"", "nn", "data", "runs"},
+    "view": {"", "nn", "data", "runs", "view"},
+    "tools": {"", "nn", "data", "runs", "tools"},
+    "cli": {"", "nn", "data", "runs", "view", "tools", "cli"},
+}
+FOR_ALL = {"jvae.errors", "jvae.files"}
+OUTSIDE = {"jvae", "jvae.__main__"}
+# a heavy third party -> the files of jvae that may import it
 CONFINED = {
-    "click": {"cli", "cli_benchmark", "cli_explore", "cli_pytorch", "cli_options", "cli_sweep", "cli_train", "console"},
-    "matplotlib": {"plots", "sheets", "pictures", "console"},
-    "sklearn": {"latents", "datasets"},
-    "torch": {"pytorch", "cli_pytorch"},
-    "tensorflow_datasets": {"tfds"},
-    "grain": {"streaming"},
-    "distrax": {"encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents"},
-}
-# a file -> what it may import of ours
-ALLOWED = {
-    "errors": set(),
-    "bounds": set(),
-    "distributions": set(),
-    "divergences": set(),
-    "ppca": {"bounds", "divergences"},
-    "initializers": set(),
-    "products": set(),
-    "convolutions": {"initializers", "products"},
-    "networks": {"convolutions", "initializers", "products"},
-    "transforms": set(),
-    "encoders": {"networks"},
-    "decoders": {"networks", "distributions"},
-    "priors": {"networks", "distributions"},
-    "vae": {"bounds", "encoders", "decoders", "priors"},
-    "plots": set(),
-    "sheets": {"plots"},
-    "parallel": {"errors"},
+    "click": {"jvae.cli"},
+    "matplotlib": {"jvae.view.plots", "jvae.view.image_grids", "jvae.view.pictures", "jvae.cli.console"},
+    "sklearn": {"jvae.latents", "jvae.data.datasets"},
+    "scipy": {"jvae.latents"},
+    "torch": {"jvae.tools.pytorch", "jvae.cli.pytorch"},
+    "tensorflow_datasets": {"jvae.data.tfds"},
+    "tensorflow_probability": {"jvae.distributions"},
+    "grain": {"jvae.runs.streaming"},
+    "distrax": {
+        f"jvae.{name}"
+        for name in ("encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents")
+    },
 }
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, anywhere in it."""
-    names = set()
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file's module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folder_of(module: str) -> str:
+    """Return a module's folder inside its package, "" for the root: `jvae.nn.matmul` is of `nn`, `jvae.vae` of ""."""
+    parts = module.split(".")
+    return parts[1] if (ROOT / parts[0] / (parts[1] if len(parts) > 1 else "")).is_dir() and len(parts) > 1 else ""
+
+
+MODULES = {module_of(path): path for path in [*FILES, *EXPERIMENTS]}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, anywhere in it, functions and TYPE_CHECKING included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"jvae.{alias.name}" for alias in node.names} if node.module == "jvae" else {node.module}
-    return names
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            yield from inside or {node.module}
 
 
-def ours(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imports(path) if name.startswith("jvae.")}
+GRAPH = {module: {name for name in imports(path) if name in MODULES} for module, path in MODULES.items()}
+JVAE = sorted(module_of(path) for path in FILES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_imports_keep_the_rules(path):
-    top = {name.split(".")[0] for name in imports(path)}
-    for package, files in CONFINED.items():
-        assert package not in top or path.stem in files, f"{path.stem} imports {package}"
-    assert not top & {"experiments", "tests"}
-    if path.stem in ALLOWED:
-        assert ours(path) <= ALLOWED[path.stem]
-    if path.stem in {"training", "evaluation", "gradients"}:
-        assert not ours(path) & NO_MODEL
-    assert "cli" not in ours(path)
+@pytest.mark.parametrize("module", JVAE)
+def test_folders_keep_the_rules(module):
+    allowed = MAY_IMPORT[folder_of(module)]
+    for other in GRAPH[module] if module not in OUTSIDE else ():
+        assert other.startswith("jvae."), f"{module} imports {other}"
+        assert folder_of(other) in allowed or other in FOR_ALL, f"{module} imports {other}"
 
 
-def test_every_rule_names_a_file_that_could_break_it():
-    """The walk above sees imports inside functions too."""
-    assert {"datasets", "config"} <= ours(ROOT / "jvae" / "run.py")
-    assert "jvae.parallel" in imports(ROOT / "jvae" / "console.py")
+@pytest.mark.parametrize("module", JVAE)
+def test_heavy_packages_stay_in_named_files(module):
+    top = {name.split(".")[0] for name in imports(MODULES[module])}
+    for package in top & CONFINED.keys():
+        assert {module, module.rpartition(".")[0]} & CONFINED[package], f"{module} imports {package}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_config_builds_objects_of_names():
+    """The model's parts know nothing of a Config, nor of files, data sets or devices."""
+    assert not any(folder_of(other) in ("runs", "data") for m in JVAE if folder_of(m) == "" for other in GRAPH[m])
+
+
+def test_no_cycle_between_files_or_folders():
+    TopologicalSorter(GRAPH).prepare()
+    folders: dict[str, set[str]] = {}
+    for module, others in GRAPH.items():
+        for other in others:
+            a, b = (f"{name.split('.')[0]}.{folder_of(name)}" for name in (module, other))
+            if a != b and other not in FOR_ALL and module not in OUTSIDE:
+                folders.setdefault(a, set()).add(b)
+    TopologicalSorter(folders).prepare()
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=module_of)
+def test_experiments_use_what_is_public(path):
+    """And of the command line only its options and its console."""
+    for name in imports(path):
+        assert name.split(".")[0] != "tests"
+        if name.startswith("jvae.cli"):
+            assert name in {"jvae.cli.options", "jvae.cli.console", "jvae.cli.interruption"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jvae"):
+            assert not any(alias.name.startswith("_") for alias in node.names)
+
+
+def test_the_walk_sees_imports_inside_functions():
+    assert "jvae.vae" in GRAPH["jvae.runs.config"]
+    assert {"jvae.runs.mesh", "jvae.cli.options"} <= GRAPH["jvae.cli.console"]
+
+
+@pytest.mark.parametrize("path", [*FILES, *EXPERIMENTS], ids=module_of)
 def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= 330
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_root_and_the_heart_stay_small():
+    assert len([path for path in (ROOT / "jvae").iterdir() if path.is_file()]) <= 20
+    assert sum(len((ROOT / "jvae" / f"{name}.py").read_text().splitlines()) for name in HEART) < 1000
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_every_public_name_has_a_docstring(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
@@ -88,19 +135,19 @@ def test_every_public_name_has_a_docstring(path):
             assert ast.get_docstring(node), node.name
 
 
-def test_every_experiment_is_a_command():
-    """But for the PyTorch peer, which is a process of its own; and `all` does every part."""
+def test_every_part_is_a_command():
+    """A part is a module with a PART; every one is a command of its name, and `all` does them all."""
     from experiments.__main__ import experiments
-    from experiments.everything import PARTS
+    from experiments.reporting.everything import PARTS
 
-    files = [path for path in (ROOT / "experiments").glob("*.py") if "@click.command" in path.read_text()]
-    assert {path.stem for path in files} - {"pytorch_peer", "everything"} | {"all"} == set(experiments.commands)
-    assert {part.name for part in PARTS} | {"all"} == set(experiments.commands)
+    names = {path.stem for path in (ROOT / "experiments" / "parts").glob("*.py") if "\nPART = " in path.read_text()}
+    assert {part.name for part in PARTS} == names
+    assert names | {"all"} == set(experiments.commands)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=module_of)
 def test_every_experiment_says_what_it_asks(path):
     doc = ast.get_docstring(ast.parse(path.read_text()))
     assert doc
-    if "@click.command" in path.read_text() and path.stem != "pytorch_peer":
+    if "\nPART = " in path.read_text():
         assert all(f"{word}:" in doc for word in ("Question", "Command", "Expected", "Minutes"))
