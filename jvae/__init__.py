@@ -16,9 +16,9 @@ The map, from the mathematics outwards:
     ppca            the VAE whose every integral is known: the oracle
     gradients       estimators of a bound's gradient: pathwise, score function, ...
     transforms      binarise, rescale, dequantise                        key, uint8 images -> x
-    training        TrainState, make_train_step, make_piece; make_epoch, fit
+    training        TrainState, make_train_step, make_chunk; make_epoch, fit
     lanes           the runs that one program computes, and what each has of its own
-    progress        where a training stands, and its advance in pieces of seconds
+    progress        where a training stands, and its advance in chunks of seconds
     streaming       images that stay on the disk, read ahead
     parallel        devices: the mesh over runs and batches; many hosts
     selection       which epoch a run keeps, and when it stops
@@ -28,7 +28,7 @@ The map, from the mathematics outwards:
     datasets        Dataset, load_dataset; families, idx, tfds, decoded, npm: where data come from
     config          Config, and the builders from its names to objects
     checkpoint      ModelFile, save_model, load_model; files: written whole or not at all
-    outcomes        what becomes of a training after every epoch, and the way back
+    epoch_loop        what becomes of a training after every epoch, and the way back
     run             train: Config and data in, a model file an epoch out
     sweep           every combination of a grid's values
     benchmark       a step's speed, its products and the machine's peak

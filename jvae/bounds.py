@@ -30,7 +30,7 @@ def draw(
     key: Key[Array, ""],
     x: Float[Array, "b ..."],
     num_samples: int = 1,
-    chunk: int | None = None,
+    draws_at_a_time: int | None = None,
 ) -> LogDensities:
     """K = num_samples independent draws for every datum: LogDensities of shape [k, b].
 
@@ -41,7 +41,7 @@ def draw(
         key: split into one key a draw.
         x: the batch.
         num_samples: K, at least 1.
-        chunk: how many draws are made at a time, so that memory stays bounded; all at once by default.
+        draws_at_a_time: how many draws are made at a time, so that memory stays bounded; all at once by default.
 
     Raises:
         ValueError: num_samples is below 1.
@@ -51,9 +51,9 @@ def draw(
     keys = jax.random.split(key, num_samples)
     if num_samples == 1:  # a vmap over one key would leave an axis of length 1 inside, and XLA copies around it
         return jax.tree.map(lambda v: v[None], log_densities(keys[0], x))
-    if chunk is None or chunk >= num_samples:
+    if draws_at_a_time is None or draws_at_a_time >= num_samples:
         return jax.vmap(lambda k: log_densities(k, x))(keys)
-    return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=chunk)
+    return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=draws_at_a_time)
 
 
 def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, " b"]:

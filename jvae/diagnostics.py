@@ -106,7 +106,7 @@ def summary(level: LevelStatistics) -> LevelDiagnostics:
 
 
 def perplexity(p: Float[np.ndarray, " k"]) -> float:
-    """exp(-sum p log p): the number of equally likely outcomes with the entropy of p."""
+    """exp(-sum p log p): the number of equally likely epoch_loop with the entropy of p."""
     p = p[p > 0]
     return float(np.exp(-np.sum(p * np.log(p))))
 

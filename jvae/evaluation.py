@@ -128,12 +128,12 @@ def evaluate_iwae(
     transform: Transform,
     num_samples: int,
     batch_size: int = 100,
-    chunk: int = 100,
+    draws_at_a_time: int = 100,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ImportanceEvaluation:
     """The importance-weighted bound with K = num_samples draws for each of n images, in nats per image.
 
-    The weights' sums are kept as running logarithms over chunks of draws, so that memory does not grow with K.
+    The weights' sums are kept as running logarithms over groups of draws, so that memory does not grow with K.
 
     Args:
         log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
@@ -143,7 +143,7 @@ def evaluate_iwae(
         transform: `(key, images) -> x`.
         num_samples: K, at least 1.
         batch_size: images at a time.
-        chunk: draws at a time: batch_size * chunk latents are decoded together.
+        draws_at_a_time: draws at a time: batch_size * draws_at_a_time latents are decoded together.
         progress: called with the number of images that are done, after each batch.
 
     Raises:
@@ -154,7 +154,7 @@ def evaluate_iwae(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}: must be at least 1")
-    batch_size, chunk = min(batch_size, len(images)), min(chunk, num_samples)
+    batch_size, draws_at_a_time = min(batch_size, len(images)), min(draws_at_a_time, num_samples)
     rows = []
     for i, start in enumerate(range(0, len(images), batch_size)):
         batch = images[start : start + batch_size]
@@ -162,7 +162,7 @@ def evaluate_iwae(
         rows.append(
             jax.device_get(
                 importance_sums(
-                    log_densities, params, jax.random.fold_in(key, i), padded, transform, num_samples, chunk
+                    log_densities, params, jax.random.fold_in(key, i), padded, transform, num_samples, draws_at_a_time
                 )
             )
         )
@@ -179,7 +179,7 @@ def evaluate_iwae(
     )
 
 
-@partial(jax.jit, static_argnames=("log_densities", "transform", "num_samples", "chunk"))
+@partial(jax.jit, static_argnames=("log_densities", "transform", "num_samples", "draws_at_a_time"))
 def importance_sums(
     log_densities: LogDensitiesFn,
     params: PyTree,
@@ -187,22 +187,24 @@ def importance_sums(
     images: UInt8[Array, "b h w c"],
     transform: Transform,
     num_samples: int,
-    chunk: int,
+    draws_at_a_time: int,
 ) -> Float[Array, "2 b"]:
     """The logarithms of the sums of the K importance weights, and of their squares, of every image of a batch."""
     transform_key, draw_key = jax.random.split(key)
     x = transform(transform_key, images)
-    chunks = -(-num_samples // chunk)
+    rounds = -(-num_samples // draws_at_a_time)
 
     def add(sums: Float[Array, "2 b"], i: Int[Array, ""]) -> tuple[Float[Array, "2 b"], None]:
-        d = draw(lambda k, x: log_densities(params, k, x), jax.random.fold_in(draw_key, i), x, chunk)
-        counts = i * chunk + jnp.arange(chunk) < num_samples  # the last chunk may be longer than what is left
+        d = draw(lambda k, x: log_densities(params, k, x), jax.random.fold_in(draw_key, i), x, draws_at_a_time)
+        counts = (
+            i * draws_at_a_time + jnp.arange(draws_at_a_time) < num_samples
+        )  # the last group may be longer than what is left
         w = jnp.where(counts[:, None], log_weights(d), -jnp.inf)
         new = jnp.stack([jax.nn.logsumexp(w, axis=0), jax.nn.logsumexp(2 * w, axis=0)])
         return jnp.logaddexp(sums, new), None
 
     start = jnp.full((2, len(images)), -jnp.inf)
-    return jax.lax.scan(add, start, jnp.arange(chunks))[0]
+    return jax.lax.scan(add, start, jnp.arange(rounds))[0]
 
 
 def estimate(each: PerImage, num_samples: int) -> Estimate:

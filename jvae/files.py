@@ -1,11 +1,16 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import json
+import math
 import os
 import re
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from jvae.errors import JvaeError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -33,6 +38,32 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a result, whole or not at all.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write results as JSON; numbers that do not exist (NaN) become null."""
+    write_file(path, (json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """Return a JSON value with null in place of NaN and the infinities."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sweep_temporaries(path: Path) -> list[Path]:

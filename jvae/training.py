@@ -1,4 +1,4 @@
-"""Training as pure functions: a step, a piece of an epoch that loops over it, and the loop over epochs.
+"""Training as pure functions: a step, a chunk of an epoch that loops over it, and the loop over epochs.
 
 A run is a function of its key alone: the step's noise comes from `fold_in(key, step)` and the epoch's shuffle from
 `fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run goes on exactly where it stopped.
@@ -46,7 +46,7 @@ class Metrics(NamedTuple):
     """KL(q(z|x) || p(z))."""
 
 
-class Steps(NamedTuple):
+class StepMetrics(NamedTuple):
     """The record of an epoch's steps; zeros where one is not taken yet."""
 
     metrics: Metrics
@@ -55,7 +55,7 @@ class Steps(NamedTuple):
     """How many images each had."""
 
 
-class EpochResult(NamedTuple):
+class EpochMetrics(NamedTuple):
     """What an epoch came to."""
 
     mean: Metrics
@@ -65,10 +65,11 @@ class EpochResult(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
-Piece = Callable[
-    [TrainState, PyTree, PyTree, Steps, Int[Array, ""] | int, Int[Array, ""] | int], tuple[TrainState, Steps]
+Chunk = Callable[
+    [TrainState, PyTree, PyTree, StepMetrics, Int[Array, ""] | int, Int[Array, ""] | int],
+    tuple[TrainState, StepMetrics],
 ]
-Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState, EpochResult]]
+Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState, EpochMetrics]]
 
 
 def init_state(
@@ -156,56 +157,58 @@ def epoch_rows(
     return shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
 
 
-def no_steps(states: TrainState, num_steps: int) -> Steps:
+def init_step_metrics(states: TrainState, num_steps: int) -> StepMetrics:
     """The record of an epoch of which no step is taken yet; with the state's axis of runs, if it has one."""
     zeros = jnp.zeros((*states.step.shape, num_steps))
-    return Steps(Metrics(zeros, zeros, zeros), zeros)
+    return StepMetrics(Metrics(zeros, zeros, zeros), zeros)
 
 
 def take_steps(
     train_step: TrainStep,
     state: TrainState,
     key: Key[Array, ""],
-    taken: Steps,
+    taken: StepMetrics,
     start: Int[Array, ""] | int,
     stop: Int[Array, ""] | int,
     batch_of: Callable[[Int[Array, ""]], Batch],
-) -> tuple[TrainState, Steps]:
+) -> tuple[TrainState, StepMetrics]:
     """Take an epoch's steps start, ..., stop - 1, on the batches that `batch_of` gives for their numbers."""
     _, step_key = jax.random.split(key)
 
-    def body(i: Int[Array, ""], carry: tuple[TrainState, Steps]) -> tuple[TrainState, Steps]:
+    def body(i: Int[Array, ""], carry: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
         state, taken = carry
         batch = batch_of(i)
         state, metrics = train_step(state, step_key, batch)
-        return state, jax.tree.map(lambda all_, one: all_.at[i].set(one), taken, Steps(metrics, jnp.sum(batch.weights)))
+        return state, jax.tree.map(
+            lambda all_, one: all_.at[i].set(one), taken, StepMetrics(metrics, jnp.sum(batch.weights))
+        )
 
     return jax.lax.fori_loop(start, stop, body, (state, taken))
 
 
 @jax.jit
-def summarise(state: TrainState, taken: Steps) -> EpochResult:
+def summarise(state: TrainState, taken: StepMetrics) -> EpochMetrics:
     """What the host reads of an epoch: of all its steps, and the state that they left."""
     mean = jax.tree.map(lambda v: jnp.vdot(taken.sizes, v) / jnp.sum(taken.sizes), taken.metrics)
-    return EpochResult(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
+    return EpochMetrics(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
 
 
-def make_piece(train_step: TrainStep, num_images: int, batch_size: int) -> Piece:
-    """A pure function `(state, run_key, images, taken, start, stop) -> (state, taken)`: a piece of an epoch.
+def make_chunk(train_step: TrainStep, num_images: int, batch_size: int) -> Chunk:
+    """A pure function `(state, run_key, images, taken, start, stop) -> (state, taken)`: a chunk of an epoch.
 
     It takes the steps start, ..., stop - 1 of the epoch over shuffled batches in which the state stands. Every image
     counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch. However an epoch is cut into
-    pieces, its bits are the same.
+    chunks, its bits are the same.
     """
 
-    def piece(
+    def chunk(
         state: TrainState,
         key: Key[Array, ""],
         images: UInt8[Array, "n h w c"],
-        taken: Steps,
+        taken: StepMetrics,
         start: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
-    ) -> tuple[TrainState, Steps]:
+    ) -> tuple[TrainState, StepMetrics]:
         indices, weights = epoch_rows(key, state.step, num_images, batch_size)
 
         def batch_of(i: Int[Array, ""]) -> Batch:
@@ -214,17 +217,17 @@ def make_piece(train_step: TrainStep, num_images: int, batch_size: int) -> Piece
 
         return take_steps(train_step, state, key, taken, start, stop, batch_of)
 
-    return piece
+    return chunk
 
 
 def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
-    """A pure function `(state, run_key, images) -> (state, result)`: an epoch in one piece."""
-    steps, piece = steps_per_epoch(num_images, batch_size), make_piece(train_step, num_images, batch_size)
+    """A pure function `(state, run_key, images) -> (state, result)`: an epoch in one chunk."""
+    steps, chunk = steps_per_epoch(num_images, batch_size), make_chunk(train_step, num_images, batch_size)
 
     def epoch(
         state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
-    ) -> tuple[TrainState, EpochResult]:
-        state, taken = piece(state, key, images, no_steps(state, steps), 0, steps)
+    ) -> tuple[TrainState, EpochMetrics]:
+        state, taken = chunk(state, key, images, init_step_metrics(state, steps), 0, steps)
         return state, summarise(state, taken)
 
     return epoch
@@ -232,7 +235,7 @@ def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch
 
 def fit(
     epoch: Epoch, state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"], epochs: int
-) -> Iterator[tuple[TrainState, EpochResult]]:
+) -> Iterator[tuple[TrainState, EpochMetrics]]:
     """Run the epochs, compiled once, and yield `(state, result)` after each.
 
     The state that was yielded is donated to the next epoch: read or save it before asking for the next.

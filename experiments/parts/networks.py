@@ -37,15 +37,15 @@ def measure(lab: Lab) -> Measured:
 
 def steps_in_turn(lab: Lab, variations: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
     """The seconds of a training step of each variation, round by round."""
-    from jvae.tools.benchmark import compile_piece
+    from jvae.tools.benchmark import compile_chunk
 
-    pieces = {name: compile_piece(lab.settings.config(**v), lab.data.train_images) for name, v in variations.items()}
-    steps = min(STEPS, min(piece.most for piece in pieces.values()) - 1)
+    chunks = {name: compile_chunk(lab.settings.config(**v), lab.data.train_images) for name, v in variations.items()}
+    steps = min(STEPS, min(chunk.most for chunk in chunks.values()) - 1)
     lab.say(f"{ROUNDS} rounds of {steps} steps each, in turn")
-    for piece in pieces.values():
-        piece.take(1)
-    rounds = [{name: piece.step_seconds(steps) for name, piece in pieces.items()} for _ in range(ROUNDS)]
-    return {name: [each[name] for each in rounds] for name in pieces}
+    for chunk in chunks.values():
+        chunk.take(1)
+    rounds = [{name: chunk.step_seconds(steps) for name, chunk in chunks.items()} for _ in range(ROUNDS)]
+    return {name: [each[name] for each in rounds] for name in chunks}
 
 
 def tell(values: dict[str, Any]) -> Story:

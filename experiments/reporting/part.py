@@ -144,7 +144,7 @@ def save_result(folder: Path, measured: Measured, settings: dict[str, Any], seco
     """
     from experiments.reporting.machine import about
     from jvae.errors import JvaeError
-    from jvae.view.report import write_json
+    from jvae.files import write_json
 
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)

@@ -141,7 +141,7 @@ def write_both(markdown: str, folder: Path, stem: str, title: str) -> None:
     Raises:
         JvaeError: a file cannot be written.
     """
-    from jvae.view.report import write_file
+    from jvae.files import write_file
 
     write_file(folder / f"{stem}.md", markdown.encode())
     write_file(folder / f"{stem}.html", to_html(markdown, title, folder).encode())

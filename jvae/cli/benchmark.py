@@ -12,6 +12,8 @@ from jvae.cli.options import config_options, data_options, device_option, json_o
 from jvae.runs.config import Config
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jvae.tools.benchmark import Measurement
     from jvae.tools.profile import Share
 
@@ -87,8 +89,8 @@ def benchmark(
         shares = profile_step(configs[0], dataset.train_images)
         click.echo(describe_shares(shares))
     if json_path is not None:
+        from jvae.files import write_json
         from jvae.runs.checkpoint import current_versions
-        from jvae.view.report import write_json
 
         machine = {"platform": backend.platform, "device": backend.device_kind, **environment()}
         rows = [values_of(measurement) for measurement in measurements]
@@ -96,9 +98,20 @@ def benchmark(
         values = {"versions": current_versions(), "measurements": rows, "profile": parts}
         write_json(json_path, {"machine": machine, **values})
     if plot_path is not None:
-        from jvae.view.pictures import roofline
-
         write_figure(roofline(measurements), plot_path)
+
+
+def roofline(measurements: "list[Measurement]") -> "Figure":
+    """Plot how near the steps of a benchmark come to the machine's peak."""
+    import numpy as np
+
+    from jvae.view.plots import plot_roofline
+
+    names = [f"{m.config.precision}, batch {m.config.batch_size}, runs {m.config.runs}" for m in measurements]
+    shares = np.array([[m.achieved, m.product_flops / m.products] for m in measurements])
+    config = measurements[0].config
+    heading = f"training step: {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
+    return plot_roofline(names, shares, np.array([m.peak for m in measurements]), heading)
 
 
 def describe(measurements: "list[Measurement]") -> str:

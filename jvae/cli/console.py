@@ -51,15 +51,15 @@ def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "
         raise usage_error(error) from error
 
 
-def describe_lanes(num_runs: int, mesh: "Mesh | None", backend: "jax.Device") -> str:
+def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device") -> str:
     """Where the runs are computed, and how many of them together."""
     import jax
 
-    from jvae.runs.ensemble import lanes_at_a_time
+    from jvae.runs.ensemble import runs_at_a_time
 
     here = f"{backend.platform} ({backend.device_kind})"
     split = 1 if mesh is None else mesh.shape["runs"]
-    each = lanes_at_a_time(num_runs // split, backend.platform)
+    each = runs_at_a_time(num_runs // split, backend.platform)
     many = "" if num_runs == 1 else f": {num_runs} runs in one program, {each} at a time"
     if mesh is None:
         return here + many
@@ -107,7 +107,7 @@ def write_figure(figure: "Figure", path: Path) -> None:
     """Save a picture, whole or not at all, and say so."""
     from io import BytesIO
 
-    from jvae.view.report import write_file
+    from jvae.files import write_file
 
     buffer = BytesIO()
     figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))

@@ -31,9 +31,9 @@ def explore(
     check_output(output, PAGE_FORMATS)
     use_device(device)
     model = open_model(model_path, repeated)
+    from jvae.files import write_file
     from jvae.runs.api import check_fingerprint, select_run
     from jvae.view.explorer import explorer_page
-    from jvae.view.report import write_file
 
     model = select_run(model, run)
     dataset = open_dataset(model.config.dataset, data_dir)

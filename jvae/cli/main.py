@@ -68,6 +68,7 @@ def evaluate(
         check_output(json_path)
     use_device(device)
     model = open_model(model_path, repeated)
+    from jvae.files import write_json
     from jvae.runs.api import diagnose_model, evaluate_model, select_run
     from jvae.view import report as reports
 
@@ -84,7 +85,7 @@ def evaluate(
     if json_path is not None:
         each = [reports.diagnostics_values(found) for found in diagnostics]
         values = reports.all_values(evaluations, importance, model)
-        reports.write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
+        write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
 
 
 def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from jvae.errors import JvaeError
-from jvae.runs.config import ConfigField, config_fields
+from jvae.runs.config import config_fields
+from jvae.runs.fields import ConfigField
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 

@@ -38,9 +38,9 @@ def sweep(
         raise usage_error(error) from error
     use_device(device)
     dataset = open_dataset(cells[0].config.dataset, data_dir)
+    from jvae.files import write_file, write_json
     from jvae.runs.sweep import run_sweep, summary, table
     from jvae.view.pictures import sweep as draw
-    from jvae.view.report import write_file, write_json
 
     try:
         output.mkdir(parents=True, exist_ok=True)

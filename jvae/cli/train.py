@@ -8,7 +8,7 @@ import click
 
 from jvae.cli.console import (
     check_output,
-    describe_lanes,
+    describe_placement,
     open_dataset,
     open_model,
     report,
@@ -85,7 +85,7 @@ def train(
         config = known.config
     dataset = open_dataset(config.dataset, data_dir, report)
     from jvae.cli.interruption import interruptible, name_of
-    from jvae.files import sweep_temporaries
+    from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api as run
     from jvae.runs.checkpoint import save_model
     from jvae.view import report as reports
@@ -98,7 +98,7 @@ def train(
             epochs = run.train(config, dataset, devices, stream, known, lambda: bool(interruption))
         except ValueError as error:
             raise usage_error(error) from error
-        report(f"training on {describe_lanes(config.runs, devices, backend)}")
+        report(f"training on {describe_placement(config.runs, devices, backend)}")
         if known is not None:
             report(f"going on after epoch {len(known.history)} of {config.epochs}")
         model, saved = known, 0 if known is None else len(known.history)
@@ -135,7 +135,7 @@ def train(
     evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
     click.echo(reports.describe_all(evaluations, [], model))
     if json_path is not None:
-        reports.write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
+        write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
 
 
 def is_given(context: click.Context, name: str) -> bool:
@@ -148,7 +148,7 @@ def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
     """A model file to go on from, perhaps for more epochs; None, and it is said, where its training is finished."""
     from dataclasses import replace
 
-    from jvae.runs.loop import selection_of
+    from jvae.runs.loop import early_stopping_of
 
     epochs = given.pop("epochs", None)
     model = open_model(path, given)
@@ -161,7 +161,7 @@ def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
                 f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"
             )
         model = model._replace(config=replace(config, epochs=epochs))
-    if trained == model.config.epochs or not selection_of(model).running.any():
+    if trained == model.config.epochs or not early_stopping_of(model).running.any():
         report(f"{path}: its training is finished, after epoch {trained} of {model.config.epochs}")
         return None
     return model

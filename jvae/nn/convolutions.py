@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jvae.nn.initializers import uniform_fan_in
-from jvae.nn.matmul import Product, float32
+from jvae.nn.matmul import Matmul, float32
 
 TAPS = ((1, 1), (3, 0)), ((2, 1), (0, 2))
 """For the even and the odd output rows of a transposed convolution: the two (kernel row, shift of the padded input)."""
@@ -22,14 +22,14 @@ FEW = 8
 
 
 def conv(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
     """Halve an image, h x w to h//2 x w//2.
 
     y[f, r, s] = sum_{i, j, c} kernel[i, j, c, f] x[c, 2r + i - 1, 2s + j - 1], where x is 0 outside.
     """
     _, h, w, b = x.shape
-    return product(weights_of(kernel).T, patches(x)).reshape(-1, h // 2, w // 2, b)
+    return matmul(weights_of(kernel).T, patches(x)).reshape(-1, h // 2, w // 2, b)
 
 
 def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
@@ -56,18 +56,18 @@ def kernel_of(weights: Float[Array, "k f"]) -> Float[Array, "4 4 c f"]:
 
 
 def conv_transpose(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
     """Double an image, h x w to 2h x 2w: the transpose of `conv`.
 
     y[f, 2r + i - 1, 2s + j - 1] sums kernel[i, j, c, f] x[c, r, s] over all r, s, i, j and c that meet there.
     """
-    return scatter(x, kernel, product) if kernel.shape[-1] < FEW else gather(x, kernel, product)
+    return scatter(x, kernel, matmul) if kernel.shape[-1] < FEW else gather(x, kernel, matmul)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def gather(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
     """`conv_transpose` by output: of every 2x2 block of outputs, each sees its own 2x2 pixels of x."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
@@ -76,40 +76,40 @@ def gather(
     def outputs(rows: Sequence[tuple[int, int]], columns: Sequence[tuple[int, int]]) -> Float[Array, "f h w b"]:
         weights = jnp.concatenate([kernel[i, j] for i, _ in rows for j, _ in columns])
         views = jnp.concatenate([x[:, r : r + h, s : s + w] for _, r in rows for _, s in columns])
-        return product(weights.T, views.reshape(4 * c, -1)).reshape(f, h, w, b)
+        return matmul(weights.T, views.reshape(4 * c, -1)).reshape(f, h, w, b)
 
     y = jnp.stack([jnp.stack([outputs(rows, columns) for columns in TAPS], axis=3) for rows in TAPS], axis=2)
     return y.reshape(f, 2 * h, 2 * w, b)
 
 
 def gather_forward(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul
 ) -> tuple[Float[Array, "f rows columns b"], tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]]:
     """The value, and what its gradient needs."""
-    return gather(x, kernel, product), (x, kernel)
+    return gather(x, kernel, matmul), (x, kernel)
 
 
 def gather_backward(
-    product: Product,
+    matmul: Matmul,
     operands: tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]],
     gradient: Float[Array, "f rows columns b"],
 ) -> tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]:
     """Two whole products, since `conv` is the transpose; the four blocks on their own would take eight small ones."""
     x, kernel = operands
     seen = patches(gradient)
-    dx = product(weights_of(kernel.swapaxes(2, 3)).T, seen).reshape(x.shape)
-    return dx, kernel_of(product(seen, x.reshape(x.shape[0], -1).T)).swapaxes(2, 3)
+    dx = matmul(weights_of(kernel.swapaxes(2, 3)).T, seen).reshape(x.shape)
+    return dx, kernel_of(matmul(seen, x.reshape(x.shape[0], -1).T)).swapaxes(2, 3)
 
 
 gather.defvjp(gather_forward, gather_backward)
 
 
 def scatter(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], product: Product = float32
+    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
     """`conv_transpose` by input: every pixel of x adds to 4x4 outputs. It moves less memory where f is small."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
-    terms = product(weights_of(kernel.swapaxes(2, 3)), x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
+    terms = matmul(weights_of(kernel.swapaxes(2, 3)), x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
 
     def moved(i: int, j: int) -> Float[Array, "2 2 f rows columns b"]:
         return jnp.pad(terms[i, j], ((0, 0), (0, 0), (0, 0), (i, 1 - i), (j, 1 - j), (0, 0)))
@@ -123,14 +123,14 @@ class Linear(nn.Module):
     """The affine layer kernel.T @ x + bias where the batch is the last axis, started as PyTorch starts `nn.Linear`."""
 
     features: int
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c b"]) -> Float[Array, "f b"]:
         """Map every column."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(c)
-        y = self.product(self.param("kernel", init, (c, f)).T, x)
+        y = self.matmul(self.param("kernel", init, (c, f)).T, x)
         return y + self.param("bias", init, (f,))[:, None]
 
 
@@ -138,14 +138,14 @@ class Conv(nn.Module):
     """`conv` with a learned kernel and bias, started as PyTorch starts Conv2d: +-1/sqrt(16 c)."""
 
     features: int
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:
         """Halve the image."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(16 * c)
-        y = conv(x, self.param("kernel", init, (4, 4, c, f)), self.product)
+        y = conv(x, self.param("kernel", init, (4, 4, c, f)), self.matmul)
         return y + self.param("bias", init, (f,))[:, None, None, None]
 
 
@@ -153,12 +153,12 @@ class ConvTranspose(nn.Module):
     """`conv_transpose` with a learned kernel and bias, started as PyTorch starts ConvTranspose2d: +-1/sqrt(16 f)."""
 
     features: int
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:
         """Double the image."""
         c, f = x.shape[0], self.features
         init = uniform_fan_in(16 * f)  # PyTorch's fan-in of a transposed convolution counts the features, not c
-        y = conv_transpose(x, self.param("kernel", init, (4, 4, c, f)), self.product)
+        y = conv_transpose(x, self.param("kernel", init, (4, 4, c, f)), self.matmul)
         return y + self.param("bias", init, (f,))[:, None, None, None]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jvae.nn.convolutions import Conv, ConvTranspose, Linear
 from jvae.nn.initializers import uniform_fan_in
-from jvae.nn.matmul import Product, float32
+from jvae.nn.matmul import Matmul, float32
 
 CHANNELS = (32, 64)
 HIDDEN = 256
@@ -20,12 +20,12 @@ class Dense(nn.Module):
 
     Attributes:
         features: how many numbers come out.
-        product: how x @ kernel is computed.
+        matmul: how x @ kernel is computed.
         init: another start.
     """
 
     features: int
-    product: Product = float32
+    matmul: Matmul = float32
     init: nn.initializers.Initializer | None = None
 
     @nn.compact
@@ -36,7 +36,7 @@ class Dense(nn.Module):
             self.param("kernel", init, (x.shape[1], self.features)),
             self.param("bias", init, (self.features,)),
         )
-        return self.product(x, kernel) + bias
+        return self.matmul(x, kernel) + bias
 
 
 class MLP(nn.Module):
@@ -46,22 +46,22 @@ class MLP(nn.Module):
         hidden: the widths of the hidden layers.
         out_shape: the shape of one output datum.
         zero_output: start the last layer at zero, so that the network starts as the zero function.
-        product: how matrix products are computed.
+        matmul: how matrix products are computed.
     """
 
     hidden: Sequence[int]
     out_shape: Sequence[int]
     zero_output: bool = False
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *in_shape"]) -> Float[Array, "b *out_shape"]:
         """Map a batch of data to a batch of outputs."""
         h = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
-            h = nn.relu(Dense(width, self.product, name=f"linear_{i}")(h))
+            h = nn.relu(Dense(width, self.matmul, name=f"linear_{i}")(h))
         init = nn.initializers.zeros if self.zero_output else None
-        h = Dense(math.prod(self.out_shape), self.product, init, name=f"linear_{len(self.hidden)}")(h)
+        h = Dense(math.prod(self.out_shape), self.matmul, init, name=f"linear_{len(self.hidden)}")(h)
         return h.reshape(x.shape[0], *self.out_shape)
 
 
@@ -70,20 +70,20 @@ class ConvEncoderNet(nn.Module):
 
     Attributes:
         out_shape: the shape of one output datum.
-        product: how matrix products are computed.
+        matmul: how matrix products are computed.
     """
 
     out_shape: Sequence[int]
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b *out_shape"]:
         """Map a batch of images of at least 4x4 pixels to a batch of outputs."""
         h = x.transpose(3, 1, 2, 0)
         for i, channels in enumerate(CHANNELS):
-            h = nn.relu(Conv(channels, self.product, name=f"conv_{i}")(h))
-        h = nn.relu(Linear(HIDDEN, self.product, name="linear_0")(h.reshape(-1, x.shape[0])))
-        h = Linear(math.prod(self.out_shape), self.product, name="linear_1")(h)
+            h = nn.relu(Conv(channels, self.matmul, name=f"conv_{i}")(h))
+        h = nn.relu(Linear(HIDDEN, self.matmul, name="linear_0")(h.reshape(-1, x.shape[0])))
+        h = Linear(math.prod(self.out_shape), self.matmul, name="linear_1")(h)
         return h.T.reshape(x.shape[0], *self.out_shape)
 
 
@@ -94,21 +94,21 @@ class ConvDecoderNet(nn.Module):
 
     Attributes:
         out_shape: the image's shape (h, w, c).
-        product: how matrix products are computed.
+        matmul: how matrix products are computed.
     """
 
     out_shape: Sequence[int]
-    product: Product = float32
+    matmul: Matmul = float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         """Map a batch of latents to a batch of images."""
         height, width, channels = self.out_shape
         start = (CHANNELS[-1], math.ceil(height / 4), math.ceil(width / 4))
-        h = nn.relu(Linear(HIDDEN, self.product, name="linear_0")(z.T))
-        h = nn.relu(Linear(math.prod(start), self.product, name="linear_1")(h)).reshape(*start, z.shape[0])
-        h = nn.relu(ConvTranspose(CHANNELS[0], self.product, name="conv_transpose_0")(h))
-        h = ConvTranspose(channels, self.product, name="conv_transpose_1")(h)[:, :height, :width]
+        h = nn.relu(Linear(HIDDEN, self.matmul, name="linear_0")(z.T))
+        h = nn.relu(Linear(math.prod(start), self.matmul, name="linear_1")(h)).reshape(*start, z.shape[0])
+        h = nn.relu(ConvTranspose(CHANNELS[0], self.matmul, name="conv_transpose_0")(h))
+        h = ConvTranspose(channels, self.matmul, name="conv_transpose_1")(h)[:, :height, :width]
         # written out once: without the barrier every use of the image would walk across memory to transpose it anew
         images = jax.lax.optimization_barrier(h.reshape(-1, z.shape[0]).T)
         return images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)

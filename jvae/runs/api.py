@@ -15,22 +15,22 @@ from jvae.errors import DataError, JvaeError, NonFiniteError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
 from jvae.runs.checkpoint import ModelFile
 from jvae.runs.config import Config, build_model, build_transform
-from jvae.runs.early_stopping import first_selection
+from jvae.runs.early_stopping import init_early_stopping
 from jvae.runs.ensemble import (
-    LANE_FIELDS,
-    Lane,
+    PER_RUN_FIELDS,
+    RunNumbers,
     init_states,
-    lanes_at_a_time,
-    lanes_of,
-    make_piece_of_batches,
-    make_piece_of_lanes,
+    make_chunk_of_batches,
+    make_chunk_of_runs,
+    numbers_of,
+    runs_at_a_time,
     share_a_program,
 )
-from jvae.runs.loop import jobs_of, outcomes, progress_of, selection_of
+from jvae.runs.loop import config_runs_of, early_stopping_of, epoch_loop, loop_state_of
 from jvae.runs.mesh import RUNS, place
-from jvae.runs.progress import Advance, Progress, advance
+from jvae.runs.progress import LoopState, TakeChunk, advance
 from jvae.runs.streaming import fits_in_memory, streamed
-from jvae.training import Piece, no_steps, steps_per_epoch
+from jvae.training import Chunk, init_step_metrics, steps_per_epoch
 
 
 def train(
@@ -82,7 +82,7 @@ def train_together(
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
     """Train the runs of several configurations in one program, and yield what became of each after every epoch.
 
-    The configurations differ in nothing but `lanes.LANE_FIELDS`. One that meets a value that is not finite ends alone,
+    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends alone,
     and its last outcome is the error. The other arguments are those of `train`; a model to go on from is of the only
     configuration.
 
@@ -91,40 +91,40 @@ def train_together(
     """
     config, images = configs[0], dataset.train_images
     if not all(share_a_program(config, other) for other in configs):
-        raise ValueError(f"the configurations differ in more than {', '.join(LANE_FIELDS)}")
+        raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
     kept, _ = split_rows(config, len(images))
     num_steps = steps_per_epoch(len(kept), config.batch_size)
-    lanes = lanes_of(configs)
+    lanes = numbers_of(configs)
     if resume is None:
         states = init_states(config, lanes, images, kept)
-        progress = Progress(states, 1, 0, no_steps(states, num_steps))
-        jobs = jobs_of(configs)
-        selection = first_selection(jax.tree.map(jnp.copy, states), len(lanes.learning_rate))
+        progress = LoopState(states, 1, 0, init_step_metrics(states, num_steps))
+        jobs = config_runs_of(configs)
+        selection = init_early_stopping(jax.tree.map(jnp.copy, states), len(lanes.learning_rate))
     else:
         progress, jobs, selection = (
-            progress_of(resume, num_steps),
-            jobs_of(configs, resume.history),
-            selection_of(resume),
+            loop_state_of(resume, num_steps),
+            config_runs_of(configs, resume.history),
+            early_stopping_of(resume),
         )
-    at_a_time = lanes_at_a_time(len(lanes.learning_rate), jax.default_backend())
+    at_a_time = runs_at_a_time(len(lanes.learning_rate), jax.default_backend())
     shape = images.shape[1:]
     if not fits_in_memory(images.nbytes) if stream is None else stream:
-        of_batches = make_piece_of_batches(config, shape, len(kept), at_a_time, mesh)
+        of_batches = make_chunk_of_batches(config, shape, len(kept), at_a_time, mesh)
         take = streamed(of_batches, lanes, images, kept, config.batch_size, mesh)
     else:
-        piece = make_piece_of_lanes(config, shape, len(kept), at_a_time, mesh)
+        chunk = make_chunk_of_runs(config, shape, len(kept), at_a_time, mesh)
         take = resident(
-            piece, place(lanes, mesh, RUNS), place(images if len(kept) == len(images) else images[kept], mesh)
+            chunk, place(lanes, mesh, RUNS), place(images if len(kept) == len(images) else images[kept], mesh)
         )
 
     placed = progress._replace(states=place(progress.states, mesh, RUNS), taken=place(progress.taken, mesh, RUNS))
     advances = advance(take, placed, config.epochs)
-    return outcomes(jobs, dataset, images_for_validation(config, dataset), advances, selection, interrupted)
+    return epoch_loop(jobs, dataset, images_for_validation(config, dataset), advances, selection, interrupted)
 
 
-def resident(piece: Piece, lanes: Lane, images: UInt8[Array, "n h w c"]) -> Advance:
+def resident(chunk: Chunk, lanes: RunNumbers, images: UInt8[Array, "n h w c"]) -> TakeChunk:
     """What `advance` takes steps with, all images being in the devices' memory."""
-    compiled = jax.jit(piece, donate_argnums=0)
+    compiled = jax.jit(chunk, donate_argnums=0)
     return lambda states, taken, start, stop: compiled(states, lanes, images, taken, start, stop)
 
 

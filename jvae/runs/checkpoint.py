@@ -28,7 +28,7 @@ from jaxtyping import PyTree
 from jvae.errors import ModelFileError
 from jvae.files import write_atomically
 from jvae.runs.config import Config, build_model, build_optimizer
-from jvae.training import Steps, TrainState, init_state, no_steps
+from jvae.training import StepMetrics, TrainState, init_state, init_step_metrics
 
 FORMAT = "jvae model file"
 FORMAT_VERSION = 1
@@ -43,12 +43,12 @@ UNFINISHED = "unfinished"
 PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
 
 
-class Unfinished(NamedTuple):
+class ResumePoint(NamedTuple):
     """What a training needs to go on, beside the state that is kept."""
 
     states: TrainState | None
     """Where the runs stand, with a leading axis of runs; None where that is the state that is kept."""
-    taken: Steps | None
+    taken: StepMetrics | None
     """The record of the epoch that was begun, with a leading axis of runs; None at the end of one."""
     done: int
     """How many steps of it are taken."""
@@ -66,7 +66,7 @@ class ModelFile(NamedTuple):
     fingerprint: str
     """Of the data set it was trained on."""
     versions: dict[str, str]
-    unfinished: Unfinished | None = None
+    unfinished: ResumePoint | None = None
     """For a training to go on; None where the state is all it needs."""
 
 
@@ -139,7 +139,7 @@ def read_model(file: io.BufferedIOBase) -> ModelFile:
         image_shape,
         description["fingerprint"],
         description["versions"],
-        None if unfinished is None else Unfinished(**trees[UNFINISHED], done=unfinished["done"]),
+        None if unfinished is None else ResumePoint(**trees[UNFINISHED], done=unfinished["done"]),
     )
 
 
@@ -155,7 +155,7 @@ def with_runs(shapes: PyTree[jax.ShapeDtypeStruct], runs: int) -> PyTree[jax.Sha
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), shapes)
 
 
-def describe_unfinished(unfinished: Unfinished) -> dict[str, Any]:
+def describe_unfinished(unfinished: ResumePoint) -> dict[str, Any]:
     """What the arrays of an unfinished training do not say themselves."""
     steps = None if unfinished.taken is None else unfinished.taken.sizes.shape[1]
     return {"states": unfinished.states is not None, "steps": steps, "done": unfinished.done}
@@ -175,7 +175,7 @@ def unfinished_shapes(config: Config, image_shape: tuple[int, ...], about: dict[
     states = with_runs(one, config.runs) if about["states"] else None
     if about["steps"] is None:
         return {"states": states, "taken": None}
-    taken = jax.eval_shape(partial(no_steps, num_steps=int(about["steps"])), with_runs(one, config.runs))
+    taken = jax.eval_shape(partial(init_step_metrics, num_steps=int(about["steps"])), with_runs(one, config.runs))
     return {"states": states, "taken": taken}
 
 
@@ -261,7 +261,7 @@ def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
 def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
     """The archive in a file whose bytes are those that were written, and whose members are as `pack` writes them.
 
-    Nothing is read into memory here but small pieces, and no member can be larger than the file.
+    Nothing is read into memory here but small chunks, and no member can be larger than the file.
 
     Raises:
         ValueError: the bytes are no model file, or are damaged.

@@ -5,9 +5,10 @@ imports what it builds.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from jvae.runs.fields import ConfigField, OnlyWith, Range
 
 if TYPE_CHECKING:
     import jax
@@ -19,33 +20,6 @@ if TYPE_CHECKING:
 
 UPPER_HIDDEN = 128
 DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
-
-
-class Range(NamedTuple):
-    """The rule a number must keep: low <= number <= high, or low < number with `above`."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-
-    def admits(self, number: Any) -> bool:
-        """Whether a number, which must be finite, keeps the rule."""
-        enough = number > self.low if self.above else number >= self.low
-        return math.isfinite(number) and enough and number <= self.high
-
-    def __str__(self) -> str:
-        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
-        return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
-
-
-class OnlyWith(NamedTuple):
-    """The rule of a field that means something only where another has one of these values."""
-
-    name: str
-    values: tuple[Any, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name} {' or '.join(map(str, self.values))}"
 
 
 @dataclass(frozen=True)
@@ -174,44 +148,6 @@ class Config:
         return cls(**values)
 
 
-class ConfigField(NamedTuple):
-    """What a command line needs to know of a field of `Config`."""
-
-    name: str
-    type: type
-    default: Any
-    help: str
-    choices: tuple[str, ...]
-    range: Range | None
-    needs: tuple[OnlyWith, ...]
-
-    def parse(self, text: str) -> Any:
-        """The value that a text stands for.
-
-        Raises:
-            ValueError: it stands for none, or for one that breaks a rule.
-        """
-        truths = {"true": True, "yes": True, "false": False, "no": False}
-        try:
-            value = truths[text.lower()] if self.type is bool else self.type(text)
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{self.name} is {text!r}: must be {self.type.__name__}") from error
-        self.check(value)
-        return value
-
-    def check(self, value: Any) -> None:
-        """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
-        if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
-        wanted = (int, float) if self.type is float else self.type
-        if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
-            raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
-        if isinstance(value, int) and abs(value) >= 2**63:
-            raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
-        if self.range is not None and not self.range.admits(value):
-            raise ValueError(f"{self.name} is {value}: must be {self.range}")
-
-
 def config_fields() -> list[ConfigField]:
     """The fields of `Config`, in order."""
     hints = get_type_hints(Config, include_extras=True)
@@ -283,18 +219,17 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
 
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
     """The encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
-    from jvae.nn import matmul as products
-    from jvae.nn import networks
+    from jvae.nn import matmul, networks
 
-    product = products.float32 if config.precision == "float32" else products.bfloat16
+    precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16
     outputs = (2 * config.latent_dim,)
     if config.network == "mlp":
         hidden = (config.hidden_dim,) * 2
-        return networks.MLP(hidden, outputs, product=product), networks.MLP(hidden, image_shape, product=product)
+        return networks.MLP(hidden, outputs, matmul=precision), networks.MLP(hidden, image_shape, matmul=precision)
     if min(image_shape[:2]) < 8:
         raise ValueError(f"network is cnn: images must be at least 8x8, not {image_shape[0]}x{image_shape[1]}")
-    product = products.float32 if config.precision == "float32" else products.bfloat16_of_columns
-    return networks.ConvEncoderNet(outputs, product), networks.ConvDecoderNet(image_shape, product)
+    precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16_columns
+    return networks.ConvEncoderNet(outputs, precision), networks.ConvDecoderNet(image_shape, precision)
 
 
 def build_transform(config: Config) -> "Transform":

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jvae.training import TrainState
 
 
-class Selection(NamedTuple):
+class EarlyStopping(NamedTuple):
     """What r runs have kept so far."""
 
     state: TrainState
@@ -24,20 +24,20 @@ class Selection(NamedTuple):
     running: Bool[np.ndarray, " r"]
 
 
-def first_selection(state: TrainState, runs: int) -> Selection:
+def init_early_stopping(state: TrainState, runs: int) -> EarlyStopping:
     """Before the first epoch: the untrained states, which any bound improves on."""
     zeros = np.zeros(runs, np.int64)
-    return Selection(state, zeros, np.full(runs, -np.inf), zeros, np.ones(runs, bool))
+    return EarlyStopping(state, zeros, np.full(runs, -np.inf), zeros, np.ones(runs, bool))
 
 
 def select(
-    selection: Selection,
+    selection: EarlyStopping,
     trained: TrainState,
     bound: Float[np.ndarray, " r"],
     epoch: int,
     keep_best: bool,
     patience: int,
-) -> Selection:
+) -> EarlyStopping:
     """After an epoch: keep the runs' trained states, or only those that are the best so far, and stop who waited long.
 
     A run that has stopped keeps what it has, whatever is computed for it later.
@@ -53,7 +53,7 @@ def select(
     better = selection.running & (bound > selection.best)
     waited = np.where(selection.running & ~better, selection.waited + 1, np.where(better, 0, selection.waited))
     taken = better if keep_best else selection.running
-    return Selection(
+    return EarlyStopping(
         choose(jnp.asarray(taken), trained, selection.state),
         np.where(taken, epoch, selection.epoch),
         np.where(better, bound, selection.best),
@@ -62,7 +62,7 @@ def select(
     )
 
 
-def stop(selection: Selection, runs: slice) -> Selection:
+def stop(selection: EarlyStopping, runs: slice) -> EarlyStopping:
     """Stop some runs, whatever their bounds are."""
     running = selection.running.copy()
     running[runs] = False

@@ -1,6 +1,6 @@
 """Lanes: the runs that one program computes, and all in which they may differ.
 
-A lane is one run of one configuration. The configurations of one program are the same but for `LANE_FIELDS`, whose
+A lane is one run of one configuration. The configurations of one program are the same but for `PER_RUN_FIELDS`, whose
 values enter it as arrays, so that a change of them compiles nothing anew.
 """
 
@@ -19,22 +19,22 @@ from jvae.runs.config import Config, build_bound, build_model, build_optimizer, 
 from jvae.runs.mesh import RUNS, split_over_data
 from jvae.training import (
     Batch,
-    Piece,
-    Steps,
+    Chunk,
+    StepMetrics,
     TrainState,
     TrainStep,
     Transform,
     init_state,
-    make_piece,
+    make_chunk,
     make_train_step,
     steps_per_epoch,
     take_steps,
 )
 
-LANE_FIELDS = ("seed", "learning_rate", "beta")
+PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
 
 
-class Lane(NamedTuple):
+class RunNumbers(NamedTuple):
     """What a run has of its own; with a leading axis of runs where there are several."""
 
     init_key: Key[Array, "*r"]
@@ -46,11 +46,11 @@ class Lane(NamedTuple):
 
 
 def share_a_program(one: Config, other: Config) -> bool:
-    """Whether two configurations differ in nothing but `LANE_FIELDS`."""
-    return replace(other, **{name: getattr(one, name) for name in LANE_FIELDS}) == one
+    """Whether two configurations differ in nothing but `PER_RUN_FIELDS`."""
+    return replace(other, **{name: getattr(one, name) for name in PER_RUN_FIELDS}) == one
 
 
-def lanes_of(configs: Sequence[Config]) -> Lane:
+def numbers_of(configs: Sequence[Config]) -> RunNumbers:
     """The runs of all configurations, one configuration after the other.
 
     Run i of a configuration has the seed config.seed + i.
@@ -59,10 +59,10 @@ def lanes_of(configs: Sequence[Config]) -> Lane:
     seeds = jnp.array([seed for _, seed in runs], jnp.uint32)
     init_keys, keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds).T
     rates = jnp.array([config.learning_rate for config, _ in runs], jnp.float32)
-    return Lane(init_keys, keys, rates, jnp.array([config.beta for config, _ in runs], jnp.float32))
+    return RunNumbers(init_keys, keys, rates, jnp.array([config.beta for config, _ in runs], jnp.float32))
 
 
-def lanes_at_a_time(lanes: int, backend: str) -> int:
+def runs_at_a_time(lanes: int, backend: str) -> int:
     """How many runs a device computes together: one on a CPU, whose cores a single run's products fill, else all.
 
     One after the other, each run is also computed bit by bit as it would be alone.
@@ -71,7 +71,7 @@ def lanes_at_a_time(lanes: int, backend: str) -> int:
 
 
 def init_states(
-    config: Config, lanes: Lane, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"]
+    config: Config, lanes: RunNumbers, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"]
 ) -> TrainState:
     """The untrained state of every lane; `kept` says which of the images are trained on.
 
@@ -117,11 +117,11 @@ def with_pseudo_inputs(states: TrainState, pseudo_inputs: Float[Array, "r k h w 
 
 def make_step_of(
     config: Config, image_shape: tuple[int, ...], steps: int, mesh: Mesh | None
-) -> Callable[[Lane], TrainStep]:
+) -> Callable[[RunNumbers], TrainStep]:
     """A function from a lane to its train step; `steps` is the number of steps an epoch."""
     log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
 
-    def step_of(lane: Lane) -> TrainStep:
+    def step_of(lane: RunNumbers) -> TrainStep:
         bound, optimizer = build_bound(config, steps, lane.beta), build_optimizer(config, steps, lane.learning_rate)
         step = make_train_step(log_densities, bound, optimizer, transform, config.num_samples)
         if mesh is None:
@@ -131,61 +131,61 @@ def make_step_of(
     return step_of
 
 
-def make_piece_of_lanes(
+def make_chunk_of_runs(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
-) -> Piece:
-    """A piece of an epoch of every lane in one program, `(states, lanes, images, taken, start, stop)`.
+) -> Chunk:
+    """A chunk of an epoch of every lane in one program, `(states, lanes, images, taken, start, stop)`.
 
     Every lane sees the same images in an order of its own.
     """
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
-    def piece_of_lanes(
+    def chunk_of_runs(
         states: TrainState,
-        lanes: Lane,
+        lanes: RunNumbers,
         images: UInt8[Array, "n h w c"],
-        taken: Steps,
+        taken: StepMetrics,
         start: Int[Array, ""],
         stop: Int[Array, ""],
-    ) -> tuple[TrainState, Steps]:
-        def take(run: tuple[TrainState, Lane, Steps]) -> tuple[TrainState, Steps]:
+    ) -> tuple[TrainState, StepMetrics]:
+        def take(run: tuple[TrainState, RunNumbers, StepMetrics]) -> tuple[TrainState, StepMetrics]:
             state, lane, taken = run
-            piece = make_piece(step_of(lane), num_images, config.batch_size)
-            return piece(state, lane.key, images, taken, start, stop)
+            chunk = make_chunk(step_of(lane), num_images, config.batch_size)
+            return chunk(state, lane.key, images, taken, start, stop)
 
-        return map_lanes(take, (states, lanes, taken), at_a_time)
+        return map_runs(take, (states, lanes, taken), at_a_time)
 
     runs, whole = PartitionSpec(RUNS), PartitionSpec()
-    return spread(piece_of_lanes, mesh, (runs, runs, whole, runs, whole, whole))
+    return spread(chunk_of_runs, mesh, (runs, runs, whole, runs, whole, whole))
 
 
-def make_piece_of_batches(
+def make_chunk_of_batches(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
-) -> Callable[[TrainState, Lane, Batch, Steps, int, int, int], tuple[TrainState, Steps]]:
+) -> Callable[[TrainState, RunNumbers, Batch, StepMetrics, int, int, int], tuple[TrainState, StepMetrics]]:
     """The same on some batches `[r, steps, b, ...]` of every lane's own, whose first belongs to step `first`."""
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
-    def piece_of_batches(
+    def chunk_of_batches(
         states: TrainState,
-        lanes: Lane,
+        lanes: RunNumbers,
         batches: Batch,
-        taken: Steps,
+        taken: StepMetrics,
         first: Int[Array, ""],
         start: Int[Array, ""],
         stop: Int[Array, ""],
-    ) -> tuple[TrainState, Steps]:
-        def take(run: tuple[TrainState, Lane, Batch, Steps]) -> tuple[TrainState, Steps]:
+    ) -> tuple[TrainState, StepMetrics]:
+        def take(run: tuple[TrainState, RunNumbers, Batch, StepMetrics]) -> tuple[TrainState, StepMetrics]:
             state, lane, batches, taken = run
             batch_of = lambda i: jax.tree.map(lambda leaf: leaf[i - first], batches)  # noqa: E731
             return take_steps(step_of(lane), state, lane.key, taken, start, stop, batch_of)
 
-        return map_lanes(take, (states, lanes, batches, taken), at_a_time)
+        return map_runs(take, (states, lanes, batches, taken), at_a_time)
 
     runs, whole = PartitionSpec(RUNS), PartitionSpec()
-    return spread(piece_of_batches, mesh, (runs, runs, runs, runs, whole, whole, whole))
+    return spread(chunk_of_batches, mesh, (runs, runs, runs, runs, whole, whole, whole))
 
 
-def map_lanes(function: Callable, lanes: PyTree, at_a_time: int) -> PyTree:
+def map_runs(function: Callable, lanes: PyTree, at_a_time: int) -> PyTree:
     """A function of one lane's tree over the leading axis of many, `at_a_time` together and these groups in turn."""
     return jax.lax.map(function, lanes, batch_size=None if at_a_time == 1 else at_a_time)
 

@@ -12,17 +12,17 @@ from jaxtyping import Float, PyTree, UInt8
 from jvae.data.datasets import Dataset
 from jvae.errors import ModelFileError, NonFiniteError
 from jvae.evaluation import evaluate, evaluate_iwae
-from jvae.runs.checkpoint import ModelFile, Unfinished, current_versions
+from jvae.runs.checkpoint import ModelFile, ResumePoint, current_versions
 from jvae.runs.config import Config, build_model, build_transform
-from jvae.runs.early_stopping import Selection, first_selection, select, stop
+from jvae.runs.early_stopping import EarlyStopping, init_early_stopping, select, stop
 from jvae.runs.mesh import agree, fetch
-from jvae.runs.progress import Progress
-from jvae.training import EpochResult, Steps, TrainState, no_steps, summarise
+from jvae.runs.progress import LoopState
+from jvae.training import EpochMetrics, StepMetrics, TrainState, init_step_metrics, summarise
 
 TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bound": "the bound"}
 
 
-class Job(NamedTuple):
+class ConfigRuns(NamedTuple):
     """A configuration among those that are trained together."""
 
     config: Config
@@ -31,20 +31,23 @@ class Job(NamedTuple):
     history: list[dict[str, Any]]
 
 
-def jobs_of(configs: Sequence[Config], history: Sequence[dict[str, Any]] = ()) -> list[Job]:
+def config_runs_of(configs: Sequence[Config], history: Sequence[dict[str, Any]] = ()) -> list[ConfigRuns]:
     """The configurations with their lanes, one after the other."""
-    return [Job(config, slice(i * config.runs, (i + 1) * config.runs), [*history]) for i, config in enumerate(configs)]
+    return [
+        ConfigRuns(config, slice(i * config.runs, (i + 1) * config.runs), [*history])
+        for i, config in enumerate(configs)
+    ]
 
 
-def outcomes(
-    jobs: Sequence[Job],
+def epoch_loop(
+    jobs: Sequence[ConfigRuns],
     dataset: Dataset,
     validation_images: UInt8[np.ndarray, "v h w c"] | None,
-    advances: Iterable[Progress],
-    selection: Selection,
+    advances: Iterable[LoopState],
+    selection: EarlyStopping,
     interrupted: Callable[[], bool],
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
-    """The outcomes of `train_together`: one host sync a piece, and another where the epochs are judged."""
+    """The epoch_loop of `train_together`: one host sync a chunk, and another where the epochs are judged."""
     config = jobs[0].config
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
@@ -86,17 +89,17 @@ def outcomes(
 
 
 @jax.jit
-def results_of(states: TrainState, taken: Steps) -> EpochResult:
+def results_of(states: TrainState, taken: StepMetrics) -> EpochMetrics:
     """Every lane's result of an epoch."""
     return jax.vmap(summarise)(states, taken)
 
 
-def taken_by(job: Job, taken: Steps) -> Steps:
+def taken_by(job: ConfigRuns, taken: StepMetrics) -> StepMetrics:
     """The record of a job's lanes."""
     return jax.tree.map(lambda leaf: leaf[job.lanes], taken)
 
 
-def model_of(job: Job, selection: Selection, progress: Progress, dataset: Dataset) -> ModelFile:
+def model_of(job: ConfigRuns, selection: EarlyStopping, progress: LoopState, dataset: Dataset) -> ModelFile:
     """The model file of a job, given where all lanes stand; a single run's state has no axis of runs."""
 
     def of_job(tree: PyTree) -> PyTree:
@@ -109,7 +112,7 @@ def model_of(job: Job, selection: Selection, progress: Progress, dataset: Datase
     unfinished = None
     if judged or begun:
         taken = of_job(progress.taken) if begun else None
-        unfinished = Unfinished(of_job(progress.states) if judged else None, taken, progress.done if begun else 0)
+        unfinished = ResumePoint(of_job(progress.states) if judged else None, taken, progress.done if begun else 0)
     state = jax.tree.map(lambda leaf: leaf[0], kept) if job.config.runs == 1 else kept
     shape = dataset.train_images.shape[1:]
     return ModelFile(job.config, state, job.history.copy(), shape, dataset.fingerprint, current_versions(), unfinished)
@@ -120,7 +123,7 @@ def states_of(model: ModelFile) -> TrainState:
     return jax.tree.map(lambda leaf: leaf[None], model.state) if model.config.runs == 1 else model.state
 
 
-def progress_of(model: ModelFile, num_steps: int) -> Progress:
+def loop_state_of(model: ModelFile, num_steps: int) -> LoopState:
     """Where the training of a model stood when it was saved.
 
     Raises:
@@ -130,17 +133,17 @@ def progress_of(model: ModelFile, num_steps: int) -> Progress:
     if unfinished is not None and unfinished.states is not None:
         states = unfinished.states
     if unfinished is None or unfinished.taken is None:
-        return Progress(states, len(model.history), num_steps, no_steps(states, num_steps))
+        return LoopState(states, len(model.history), num_steps, init_step_metrics(states, num_steps))
     if unfinished.taken.sizes.shape[1] != num_steps:
         steps = unfinished.taken.sizes.shape[1]
         raise ModelFileError(f"the model was stopped within an epoch of {steps} steps, not {num_steps}")
-    return Progress(states, len(model.history) + 1, unfinished.done, unfinished.taken)
+    return LoopState(states, len(model.history) + 1, unfinished.done, unfinished.taken)
 
 
-def selection_of(model: ModelFile) -> Selection:
+def early_stopping_of(model: ModelFile) -> EarlyStopping:
     """What the runs of a model had kept when it was saved, judged anew by the bounds of its history."""
     config, states = model.config, states_of(model)
-    selection = first_selection(jax.tree.map(jnp.copy, states), config.runs)
+    selection = init_early_stopping(jax.tree.map(jnp.copy, states), config.runs)
     for record in model.history:
         if "validation" in record:
             bounds = np.array(np.atleast_1d(record["validation"]), np.float64)  # null, of a run that has stopped: nan
@@ -172,7 +175,9 @@ def validation_bounds(
     return np.array([bound(jax.tree.map(lambda leaf: leaf[i], states.params)) for i in range(len(states.step))])  # noqa: B023
 
 
-def check_finite(config: Config, taken: Steps, params_finite: np.ndarray, epoch: int, running: np.ndarray) -> None:
+def check_finite(
+    config: Config, taken: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
+) -> None:
     """Raise a NonFiniteError that names term, run, epoch and step, unless all of every run that goes on was finite."""
     for run in np.flatnonzero(running):
         steps = {name: ~np.isfinite(getattr(taken.metrics, name)[run]) for name in TERMS}

@@ -1,4 +1,4 @@
-"""Where a training stands, and its advance: epochs in pieces that take seconds, with a safe point after every one."""
+"""Where a training stands, and its advance: epochs in chunks that take seconds, with a safe point after every one."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jvae.runs.mesh import agree
-from jvae.training import Steps, TrainState
+from jvae.training import StepMetrics, TrainState
 
-PIECE_SECONDS = 5.0
+CHUNK_SECONDS = 5.0
 FIRST_STEPS = 20
 
 
-class Progress(NamedTuple):
+class LoopState(NamedTuple):
     """Where the lanes of a training stand; with a leading axis of runs."""
 
     states: TrainState
@@ -22,18 +22,18 @@ class Progress(NamedTuple):
     """Which epoch, from 1."""
     done: int
     """How many of its steps are taken."""
-    taken: Steps
+    taken: StepMetrics
     """Their record."""
 
 
-Advance = Callable[[TrainState, Steps, int, int], tuple[TrainState, Steps]]
+TakeChunk = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
 
 
-def advance(take: Advance, progress: Progress, epochs: int) -> Iterator[Progress]:
-    """Go on to the end of the last epoch, and yield the progress after every piece.
+def advance(take: TakeChunk, progress: LoopState, epochs: int) -> Iterator[LoopState]:
+    """Go on to the end of the last epoch, and yield the progress after every chunk.
 
-    The first piece is short, and the later ones take about PIECE_SECONDS: nothing that a training does depends on where
-    it is cut. What was yielded is donated to the next piece: read or save it before asking for the next.
+    The first chunk is short, and the later ones take about CHUNK_SECONDS: nothing that a training does depends on where
+    it is cut. What was yielded is donated to the next chunk: read or save it before asking for the next.
 
     Args:
         take: `(states, taken, start, stop) -> (states, taken)`: an epoch's steps start, ..., stop - 1.
@@ -48,6 +48,6 @@ def advance(take: Advance, progress: Progress, epochs: int) -> Iterator[Progress
         stop = min(num_steps, done + length)
         began = time.perf_counter()
         states, taken = jax.block_until_ready(take(states, taken, done, stop))
-        length = agree(max(1, round((stop - done) * PIECE_SECONDS / (time.perf_counter() - began))))
+        length = agree(max(1, round((stop - done) * CHUNK_SECONDS / (time.perf_counter() - began))))
         done = stop
-        yield Progress(states, epoch, done, taken)
+        yield LoopState(states, epoch, done, taken)

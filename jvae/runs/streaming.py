@@ -1,4 +1,4 @@
-"""Streaming: epochs over images that stay on the disk, read ahead in pieces while the steps before them are computed.
+"""Streaming: epochs over images that stay on the disk, read ahead in chunks while the steps before them are computed.
 
 The batches are those of the resident path: the same images in the same order for the same key. Every process reads
 only the images of its own runs and its own part of each batch.
@@ -17,12 +17,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
 from jvae.errors import JvaeError
-from jvae.runs.ensemble import Lane
+from jvae.runs.ensemble import RunNumbers
 from jvae.runs.mesh import DATA, RUNS, fetch, place
-from jvae.runs.progress import Advance
-from jvae.training import Batch, Steps, TrainState, epoch_rows, steps_per_epoch
+from jvae.runs.progress import TakeChunk
+from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
-PIECE_BYTES = 2**26
+CHUNK_BYTES = 2**26
 SHARE_OF_MEMORY = 0.5
 Block = tuple[slice, ...]
 
@@ -42,17 +42,17 @@ def fits_in_memory(num_bytes: int) -> bool:
 
 
 def streamed(
-    piece: Callable[..., tuple[TrainState, Steps]],
-    lanes: Lane,
+    chunk: Callable[..., tuple[TrainState, StepMetrics]],
+    lanes: RunNumbers,
     images: np.ndarray,
     kept: Int[np.ndarray, " n"],
     batch_size: int,
     mesh: Mesh | None,
-) -> Advance:
+) -> TakeChunk:
     """What `advance` takes steps with, reading the images of each from where they are.
 
     Args:
-        piece: of `make_piece_of_batches`.
+        chunk: of `make_chunk_of_batches`.
         lanes: what the runs have of their own.
         images: uint8[n, h, w, c], such as a memory-mapped file.
         kept: which of them are trained on.
@@ -60,32 +60,32 @@ def streamed(
         mesh: where the lanes and the batches are spread, if they are.
     """
     shuffle = jax.jit(jax.vmap(partial(epoch_rows, num_images=len(kept), batch_size=batch_size), in_axes=(0, None)))
-    compiled = jax.jit(piece, donate_argnums=0)
+    compiled = jax.jit(chunk, donate_argnums=0)
     placed = place(lanes, mesh, RUNS)
     num_steps = steps_per_epoch(len(kept), batch_size)
     step_bytes = len(lanes.learning_rate) * batch_size * math.prod(images.shape[1:])
-    length = max(1, min(num_steps, PIECE_BYTES // step_bytes))
+    length = max(1, min(num_steps, CHUNK_BYTES // step_bytes))
 
     @lru_cache(maxsize=1)
     def rows_of(epoch: int) -> Rows:
         indices, weights = map(np.asarray, shuffle(lanes.key, jnp.int32(epoch * num_steps)))
         return Rows(kept[indices], weights)
 
-    def take(states: TrainState, taken: Steps, start: int, stop: int) -> tuple[TrainState, Steps]:
+    def take(states: TrainState, taken: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
         whole = rows_of(int(fetch(states.step)[0]) // num_steps)
         rows = Rows(*(part[:, start:stop] for part in whole))
-        for (first, last), batches in read_ahead(Pieces(images, rows, length, mesh)):
+        for (first, last), batches in read_ahead(Chunks(images, rows, length, mesh)):
             states, taken = compiled(states, placed, batches, taken, start + first, start + first, start + last)
         return states, taken
 
     return take
 
 
-class Pieces:
-    """Batches in pieces of so many steps each: a random-access source, as Grain's are.
+class Chunks:
+    """Batches in chunks of so many steps each: a random-access source, as Grain's are.
 
-    A piece is a list of blocks, those that this process's devices need, in the order of `blocks_of`. All are of one
-    size, so that one program serves them: the last piece is filled up with zeros, which are no steps.
+    A chunk is a list of blocks, those that this process's devices need, in the order of `blocks_of`. All are of one
+    size, so that one program serves them: the last chunk is filled up with zeros, which are no steps.
     """
 
     def __init__(self, images: np.ndarray, rows: Rows, length: int, mesh: Mesh | None) -> None:
@@ -95,16 +95,16 @@ class Pieces:
         return -(-self.rows.weights.shape[1] // self.length)
 
     def bounds(self, number: int) -> tuple[int, int]:
-        """The first step of a piece, and the one after its last."""
+        """The first step of a chunk, and the one after its last."""
         return number * self.length, min((number + 1) * self.length, self.rows.weights.shape[1])
 
     def filled(self, block: np.ndarray) -> np.ndarray:
-        """A block `[r, steps, b, ...]` with as many steps as every piece has."""
+        """A block `[r, steps, b, ...]` with as many steps as every chunk has."""
         lacking = self.length - block.shape[1]
         return block if lacking == 0 else np.pad(block, [(0, 0), (0, lacking), *[(0, 0)] * (block.ndim - 2)])
 
     def weights(self, number: int) -> np.ndarray:
-        """The weights of a piece's images."""
+        """The weights of a chunk's images."""
         start, stop = self.bounds(number)
         return self.filled(self.rows.weights[:, start:stop])
 
@@ -116,8 +116,8 @@ class Pieces:
         return [self.filled(self.images[indices[block]]) for block in blocks]
 
 
-def read_ahead(pieces: Pieces) -> Iterator[tuple[tuple[int, int], Batch]]:
-    """The pieces on the devices, and which steps they are; the next one is read while one is used.
+def read_ahead(chunks: Chunks) -> Iterator[tuple[tuple[int, int], Batch]]:
+    """The chunks on the devices, and which steps they are; the next one is read while one is used.
 
     Raises:
         JvaeError: Grain is not installed.
@@ -127,12 +127,12 @@ def read_ahead(pieces: Pieces) -> Iterator[tuple[tuple[int, int], Batch]]:
     except ImportError as error:
         raise JvaeError("images that do not fit into memory are read with Grain: pip install 'jvae[stream]'") from error
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-    for number, blocks in enumerate(grain.MapDataset.source(pieces).to_iter_dataset(ahead)):
-        yield pieces.bounds(number), batches_of(blocks, pieces.weights(number), pieces.mesh)
+    for number, blocks in enumerate(grain.MapDataset.source(chunks).to_iter_dataset(ahead)):
+        yield chunks.bounds(number), batches_of(blocks, chunks.weights(number), chunks.mesh)
 
 
 def batches_of(blocks: list[np.ndarray], weights: np.ndarray, mesh: Mesh | None) -> Batch:
-    """A piece's batches `[r, steps, b, ...]`, on the devices that need them."""
+    """A chunk's batches `[r, steps, b, ...]`, on the devices that need them."""
     if mesh is None:
         return Batch(jnp.asarray(blocks[0]), jnp.asarray(weights))
     places = blocks_of(mesh, weights.shape)

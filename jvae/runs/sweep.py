@@ -175,10 +175,10 @@ def train_group(
 
 def finish_cell(cell: Cell, model: "ModelFile", dataset: "Dataset", folder: Path) -> Result:
     """Evaluate a trained cell, and write its model and, last, its result."""
+    from jvae.files import write_json
     from jvae.runs.api import evaluate_model, select_run
     from jvae.runs.checkpoint import save_model
     from jvae.runs.config import unit
-    from jvae.view.report import write_json
 
     runs = []
     for i in range(cell.config.runs):

@@ -19,11 +19,11 @@ import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from jvae.runs.config import Config
-from jvae.runs.ensemble import init_states, lanes_at_a_time, lanes_of, make_piece_of_lanes, make_step_of
-from jvae.training import Batch, no_steps, steps_per_epoch
+from jvae.runs.ensemble import init_states, make_chunk_of_runs, make_step_of, numbers_of, runs_at_a_time
+from jvae.training import Batch, init_step_metrics, steps_per_epoch
 
 LARGE = 2048
-PIECE_SECONDS = 0.5
+CHUNK_SECONDS = 0.5
 
 
 class Shape(NamedTuple):
@@ -75,8 +75,8 @@ class Measurement(NamedTuple):
         return self.product_flops / self.step.median
 
 
-class CompiledPiece(NamedTuple):
-    """A piece of an epoch, ready to be taken again and again."""
+class CompiledChunk(NamedTuple):
+    """A chunk of an epoch, ready to be taken again and again."""
 
     program: str
     """What the compiler made of it, as text."""
@@ -87,11 +87,11 @@ class CompiledPiece(NamedTuple):
     """The number of an epoch's steps."""
 
     def step_seconds(self, steps: int) -> float:
-        """Of one step: the difference of a long and a short piece, without the shuffle, of which an epoch has one."""
+        """Of one step: the difference of a long and a short chunk, without the shuffle, of which an epoch has one."""
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
-def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
+def compile_chunk(config: Config, images: np.ndarray) -> CompiledChunk:
     """Compile the training of all of a configuration's runs on images uint8[n, h, w, c].
 
     Raises:
@@ -99,13 +99,13 @@ def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
     """
     config = replace(config, epochs=1)
     num_steps = steps_per_epoch(len(images), config.batch_size)
-    lanes = lanes_of([config])
+    lanes = numbers_of([config])
     states, resident = init_states(config, lanes, images, np.arange(len(images))), jnp.asarray(images)
-    at_a_time = lanes_at_a_time(config.runs, jax.default_backend())
-    piece = make_piece_of_lanes(config, images.shape[1:], len(images), at_a_time, None)
-    record = no_steps(states, num_steps)
+    at_a_time = runs_at_a_time(config.runs, jax.default_backend())
+    chunk = make_chunk_of_runs(config, images.shape[1:], len(images), at_a_time, None)
+    record = init_step_metrics(states, num_steps)
     started = time.perf_counter()
-    compiled = jax.jit(piece, donate_argnums=0).lower(states, lanes, resident, record, 0, num_steps).compile()
+    compiled = jax.jit(chunk, donate_argnums=0).lower(states, lanes, resident, record, 0, num_steps).compile()
     compile_seconds = time.perf_counter() - started
 
     def take(steps: int) -> float:
@@ -115,7 +115,7 @@ def compile_piece(config: Config, images: np.ndarray) -> CompiledPiece:
         jax.block_until_ready((states, taken))
         return time.perf_counter() - started
 
-    return CompiledPiece(compiled.as_text() or "", compile_seconds, take, num_steps)
+    return CompiledChunk(compiled.as_text() or "", compile_seconds, take, num_steps)
 
 
 def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
@@ -124,17 +124,17 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
     Raises:
         ValueError: the configuration does not fit the images.
     """
-    piece = compile_piece(config, images)
-    piece.take(1)
-    few = min(piece.most - 1, 4)
-    steps = max(1, min((piece.most - 1) // 2, round(PIECE_SECONDS * few / piece.take(few))))
-    step = timing([piece.step_seconds(steps) for _ in range(repeats)])
+    chunk = compile_chunk(config, images)
+    chunk.take(1)
+    few = min(chunk.most - 1, 4)
+    steps = max(1, min((chunk.most - 1) // 2, round(CHUNK_SECONDS * few / chunk.take(few))))
+    step = timing([chunk.step_seconds(steps) for _ in range(repeats)])
     counted = step_products(config, images)
     times = {shape: time_product(shape, repeats).median for shape in counted}
     dtype = config.precision
     return Measurement(
         config,
-        piece.compile_seconds,
+        chunk.compile_seconds,
         step,
         config.runs * config.batch_size / step.median,
         config.runs * sum(count * times[shape] for shape, count in counted.items()),
@@ -152,7 +152,7 @@ def timing(seconds: list[float]) -> Timing:
 
 def one_step(config: Config, images: np.ndarray) -> tuple[Callable, tuple]:
     """A single run's step, and arguments for it."""
-    lanes = lanes_of([replace(config, runs=1)])
+    lanes = numbers_of([replace(config, runs=1)])
     states = init_states(replace(config, runs=1), lanes, images, np.arange(len(images)))
     lane, state = jax.tree.map(lambda leaf: leaf[0], (lanes, states))
     step_of = make_step_of(config, images.shape[1:], steps_per_epoch(len(images), config.batch_size), None)

@@ -16,7 +16,7 @@ import numpy as np
 from jax.profiler import ProfileData
 
 from jvae.runs.config import Config
-from jvae.tools.benchmark import compile_piece
+from jvae.tools.benchmark import compile_chunk
 
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name=\"([^\"]*)\"", re.MULTILINE)
 CONTAINERS = ("while", "call", "conditional")
@@ -38,12 +38,12 @@ def profile_step(config: Config, images: np.ndarray, steps: int = 50) -> list[Sh
     Raises:
         ValueError: the configuration does not fit the images.
     """
-    piece = compile_piece(config, images)
-    sources, steps = dict(INSTRUCTION.findall(piece.program)), min(steps, piece.most)
-    piece.take(1)
+    chunk = compile_chunk(config, images)
+    sources, steps = dict(INSTRUCTION.findall(chunk.program)), min(steps, chunk.most)
+    chunk.take(1)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            piece.take(steps)
+            chunk.take(steps)
         (path,) = Path(folder).rglob("*.xplane.pb")
         seconds: dict[str, float] = defaultdict(float)
         for name, duration in events(ProfileData.from_file(str(path))):

@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jvae.errors import ModelFileError
+from jvae.files import write_file
 from jvae.priors import LOG_SCALE_LIMIT, bounded
 from jvae.runs.checkpoint import ModelFile, current_versions, state_shapes
 from jvae.runs.config import Config, build_optimizer
 from jvae.training import TrainState
-from jvae.view.report import write_file
 
 Weights = dict[str, np.ndarray]
 IGNORED = "decoder.std"  # the exercise's decoder has it, and uses it nowhere

@@ -1,4 +1,4 @@
-"""Sheets of images: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
+"""Image grids: `plot_*` functions, images -> matplotlib Figure. They neither show nor save."""
 
 import math
 
@@ -13,11 +13,11 @@ from jvae.view.plots import figure
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
     """Images with values in [0, 1] as a grid, row by row; by default without gaps if it is then nearly square."""
     columns = columns or fitting_columns(len(images))
-    sheet = montage(images, columns)
-    scale = 7 / max(sheet.shape[:2])
-    fig = figure(sheet.shape[1] * scale + 0.2, sheet.shape[0] * scale + (0.5 if title else 0.2))
+    grid = montage(images, columns)
+    scale = 7 / max(grid.shape[:2])
+    fig = figure(grid.shape[1] * scale + 0.2, grid.shape[0] * scale + (0.5 if title else 0.2))
     ax = fig.subplots()
-    show_image(ax, sheet)
+    show_image(ax, grid)
     ax.set_axis_off()
     if title:
         ax.set_title(title, fontsize=11)
@@ -41,10 +41,10 @@ def plot_reconstructions(
     for i, ax in enumerate(axes):
         part = slice(i * columns, (i + 1) * columns)
         pair = np.concatenate([pad_to(originals[part], columns), pad_to(means[part], columns)])
-        sheet = montage(pair, columns)
-        show_image(ax, sheet)
+        grid = montage(pair, columns)
+        show_image(ax, grid)
         ax.set_xticks([])
-        ax.set_yticks([sheet.shape[0] * 0.25, sheet.shape[0] * 0.75], ["data", "mean"])
+        ax.set_yticks([grid.shape[0] * 0.25, grid.shape[0] * 0.75], ["data", "mean"])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     fig.suptitle(title, fontsize=11)
@@ -59,11 +59,11 @@ def plot_manifold(
 ) -> Figure:
     """The decoder's means over an even grid of latents: a strip for one axis, a square for two."""
     columns = len(ticks[0])
-    sheet = montage(images, columns, gap=0)
+    grid = montage(images, columns, gap=0)
     rows = len(images) // columns
     fig = figure(8, 7.4 * rows / columns + 0.9)
     ax = fig.subplots()
-    show_image(ax, sheet)
+    show_image(ax, grid)
     cell = np.array(images.shape[1:3])
     shown = np.linspace(0, columns - 1, 5).round().astype(int)
     ax.set_xticks((shown + 0.5) * cell[1] - 0.5, [f"{ticks[0][i]:.1f}" for i in shown])
@@ -82,11 +82,11 @@ def plot_rows(
 ) -> Figure:
     """Rows of images, each row with its label at the left; the axis label says what changes along a row."""
     rows, columns, h, w, c = images.shape
-    sheet = montage(images.reshape(rows * columns, h, w, c), columns)
-    scale = 7.5 / sheet.shape[1]
-    fig = figure(8.4, sheet.shape[0] * scale + 0.8)
+    grid = montage(images.reshape(rows * columns, h, w, c), columns)
+    scale = 7.5 / grid.shape[1]
+    fig = figure(8.4, grid.shape[0] * scale + 0.8)
     ax = fig.subplots()
-    show_image(ax, sheet)
+    show_image(ax, grid)
     ax.set_yticks((np.arange(rows) + 0.5) * (h + 1), row_labels, fontsize=9)
     ax.set_xticks([])
     ax.set_xlabel(axis_label)
@@ -111,14 +111,14 @@ def plot_side_by_side(
 
 
 def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) -> Float[np.ndarray, "H W c"]:
-    """Images side by side on a grey sheet, row by row."""
+    """Images side by side on a grey grid, row by row."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
-    sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 0.5 if gap else 0.0, np.float32)
+    grid = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 0.5 if gap else 0.0, np.float32)
     for i, image in enumerate(images):
         top, left = gap + (i // columns) * (h + gap), gap + (i % columns) * (w + gap)
-        sheet[top : top + h, left : left + w] = image
-    return sheet
+        grid[top : top + h, left : left + w] = image
+    return grid
 
 
 def pad_to(images: Float[np.ndarray, "n h w c"], count: int) -> Float[np.ndarray, "count h w c"]:

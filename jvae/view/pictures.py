@@ -1,4 +1,4 @@
-"""Pictures of a trained model: model file, data and seed -> matplotlib Figure, by way of `plots` and `sheets`."""
+"""Pictures of a trained model: model file, data and seed -> matplotlib Figure, by way of `plots` and `image_grids`."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,7 @@ from jvae.latents import (
 from jvae.runs.checkpoint import ModelFile
 from jvae.runs.config import Config, build_model, build_transform
 from jvae.runs.sweep import Result
-from jvae.tools.benchmark import Measurement
-from jvae.view import image_grids as sheets
-from jvae.view import plots
+from jvae.view import image_grids, plots
 
 MANIFOLD_SIDE = 20
 
@@ -43,7 +41,7 @@ def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
     draw = jax.jit(lambda params, key: vae.apply(params, key, num_images, mean, method="sample"))
     x = draw(model.state.params, jax.random.key(seed))
     kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
-    return sheets.plot_images(np.asarray(x), title=f"{kind}: {title(model.config)}")
+    return image_grids.plot_images(np.asarray(x), title=f"{kind}: {title(model.config)}")
 
 
 def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure:
@@ -56,7 +54,7 @@ def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure
         return x, mean
 
     left, right = map(np.asarray, draw(model.state.params, jax.random.key(seed)))
-    return sheets.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model.config))
+    return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model.config))
 
 
 def latents_of_test_set(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Float[np.ndarray, "n m"]:
@@ -96,7 +94,7 @@ def manifold(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
     decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
     means = decode(model.state.params, jnp.asarray(projection.lift(points)))
     heading = f"decoder means: {title(model.config)}"
-    return sheets.plot_manifold(np.asarray(means), ticks, projection.labels, heading)
+    return image_grids.plot_manifold(np.asarray(means), ticks, projection.labels, heading)
 
 
 def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: int = 20) -> Figure:
@@ -114,7 +112,7 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels[:1000])])
     chosen = np.lexsort((labels[:1000], rank))[:num_images]
     x, means = reconstruct(model.state.params, jax.random.key(seed), jnp.asarray(dataset.test_images[chosen]))
-    return sheets.plot_reconstructions(np.asarray(x), np.asarray(means), f"reconstructions: {title(model.config)}")
+    return image_grids.plot_reconstructions(np.asarray(x), np.asarray(means), f"reconstructions: {title(model.config)}")
 
 
 def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
@@ -175,7 +173,7 @@ def pseudo_inputs(model: ModelFile) -> Figure:
             lambda params: vae.apply(params, method=lambda v: v.decode(v.prior.prior.pseudo_inputs()).mean())
         )
     kind = "pseudo-inputs" if model.config.levels == 1 else "decoded pseudo-inputs"
-    return sheets.plot_images(np.asarray(read(model.state.params)), title=f"{kind}: {title(model.config)}")
+    return image_grids.plot_images(np.asarray(read(model.state.params)), title=f"{kind}: {title(model.config)}")
 
 
 def scale(model: ModelFile) -> Figure:
@@ -207,7 +205,7 @@ def interpolation(model: ModelFile, dataset: Dataset, seed: int, rows: int = 8, 
         return vae.apply(params, line.reshape(rows * columns, -1), method="decode").mean()
 
     means = decode_lines(model.state.params, jnp.asarray(dataset.test_images[np.concatenate([first, second])]))
-    return sheets.plot_rows(
+    return image_grids.plot_rows(
         np.asarray(means).reshape(rows, columns, *model.image_shape),
         [f"{labels[i]} to {labels[j]}" for i, j in zip(first, second, strict=True)],
         "decoder means from one image's latent mean to another's",
@@ -238,7 +236,7 @@ def traversals(model: ModelFile, dataset: Dataset, seed: int, rows: int = 10, co
         points[row, :, d] = np.linspace(low[d], high[d], columns)
     decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
     images = decode(model.state.params, jnp.asarray(points.reshape(-1, z.shape[1])))
-    return sheets.plot_rows(
+    return image_grids.plot_rows(
         np.asarray(images).reshape(len(dimensions), columns, *model.image_shape),
         [f"$z_{{{d + 1}}}$" for d in dimensions],
         "decoder means as one dimension crosses the aggregate posterior's central 98 %",
@@ -254,15 +252,6 @@ def sweep(results: Sequence[Result]) -> Figure:
             name = result.cell.name.replace("=", " ").replace(",", ", ")
             panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
     return plots.plot_sweep(panels)
-
-
-def roofline(measurements: Sequence[Measurement]) -> Figure:
-    """How near the steps of a benchmark come to the machine's peak."""
-    names = [f"{m.config.precision}, batch {m.config.batch_size}, runs {m.config.runs}" for m in measurements]
-    shares = np.array([[m.achieved, m.product_flops / m.products] for m in measurements])
-    config = measurements[0].config
-    heading = f"training step: {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
-    return plots.plot_roofline(names, shares, np.array([m.peak for m in measurements]), heading)
 
 
 def history(model: ModelFile) -> Figure:

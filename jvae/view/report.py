@@ -1,14 +1,10 @@
 """Results as lines for a person and as JSON for a program."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 from jvae.diagnostics import Diagnostics
-from jvae.errors import JvaeError
 from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
-from jvae.files import write_atomically
 from jvae.runs.checkpoint import ModelFile
 from jvae.runs.config import Config, unit
 
@@ -133,29 +129,3 @@ def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any
     counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
     about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
     return {"unit": unit(model.config), **parts, **counts, **about}
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a result, whole or not at all.
-
-    Raises:
-        JvaeError: the file cannot be written.
-    """
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write results as JSON; numbers that do not exist (NaN) become null."""
-    write_file(path, (json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n").encode())
-
-
-def without_nan(value: Any) -> Any:
-    """The same JSON value with null for NaN and the infinities."""
-    if isinstance(value, dict):
-        return {k: without_nan(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

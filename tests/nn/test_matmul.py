@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jvae.nn.matmul import bfloat16, bfloat16_of_columns, float32
+from jvae.nn.matmul import bfloat16, bfloat16_columns, float32
 from jvae.runs import api as run
 from jvae.runs.config import Config
 
@@ -20,7 +20,7 @@ def operands(key):
     return jax.random.normal(keys[0], (5, 7)), jax.random.normal(keys[1], (7, 4)), jax.random.normal(keys[2], (5, 4))
 
 
-@pytest.mark.parametrize("product", [bfloat16, bfloat16_of_columns])
+@pytest.mark.parametrize("product", [bfloat16, bfloat16_columns])
 def test_only_the_operands_are_rounded(product, operands):
     a, b, _ = operands
     np.testing.assert_allclose(product(a, b), rounded(a) @ rounded(b), rtol=1e-5, atol=1e-5)
@@ -28,7 +28,7 @@ def test_only_the_operands_are_rounded(product, operands):
     assert not np.allclose(product(a, b), float32(a, b), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("product", [bfloat16, bfloat16_of_columns])
+@pytest.mark.parametrize("product", [bfloat16, bfloat16_columns])
 def test_the_gradients_are_products_of_the_same_kind(product, operands):
     a, b, weights = operands
     da, db = jax.grad(lambda a, b: jnp.sum(weights * product(a, b)), (0, 1))(a, b)

@@ -14,7 +14,7 @@ from jvae.cli.main import main
 from jvae.runs import api as run
 from jvae.runs.checkpoint import load_model
 from jvae.runs.config import Config
-from jvae.runs.early_stopping import first_selection, select
+from jvae.runs.early_stopping import init_early_stopping, select
 from jvae.training import TrainState
 from jvae.view import pictures
 
@@ -36,7 +36,7 @@ def state_at(epoch: int, runs: int) -> TrainState:
 )
 def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
     """Ties are no improvement, and a run that has stopped keeps what it had."""
-    selection = first_selection(state_at(0, 3), 3)
+    selection = init_early_stopping(state_at(0, 3), 3)
     for epoch, bound in enumerate(bounds, 1):
         selection = select(selection, state_at(epoch, 3), np.array(bound, float), epoch, keep_best, patience)
     for i in range(3):

@@ -15,9 +15,9 @@ from jvae.evaluation import spread
 from jvae.runs import api as run
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config
-from jvae.runs.ensemble import lanes_at_a_time
+from jvae.runs.ensemble import runs_at_a_time
 from jvae.runs.loop import check_finite
-from jvae.training import Metrics, Steps
+from jvae.training import Metrics, StepMetrics
 from jvae.view import pictures
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -50,7 +50,7 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
     *_, apart = run.train(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.state.params)
-    monkeypatch.setattr(run, "lanes_at_a_time", lambda lanes, backend: 2)
+    monkeypatch.setattr(run, "runs_at_a_time", lambda lanes, backend: 2)
     *_, together = run.train(config_of({}, runs=3), tiny)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
 
@@ -82,9 +82,9 @@ def test_the_run_that_diverged_is_named():
     config, running, everything = Config(seed=7, runs=2), np.array([True, True]), np.array([True, True])
     metrics = Metrics(bound=broken, reconstruction=fine, kl=broken)
     with pytest.raises(NonFiniteError, match=r"^the KL of the run with seed 8 is not finite at epoch 3, step 2 of 3"):
-        check_finite(config, Steps(metrics, fine), everything, 3, running)
-    check_finite(config, Steps(metrics, fine), everything, 3, np.array([True, False]))
-    sound = Steps(Metrics(fine, fine, fine), fine)
+        check_finite(config, StepMetrics(metrics, fine), everything, 3, running)
+    check_finite(config, StepMetrics(metrics, fine), everything, 3, np.array([True, False]))
+    sound = StepMetrics(Metrics(fine, fine, fine), fine)
     check_finite(config, sound, everything, 3, running)
     with pytest.raises(NonFiniteError, match=r"^a parameter of the run with seed 7 is not finite at epoch 3, step 3"):
         check_finite(config, sound, np.array([False, True]), 3, running)
@@ -96,7 +96,7 @@ def test_seeds_stay_in_their_range():
 
 
 def test_a_cpu_takes_one_run_at_a_time_and_an_accelerator_all():
-    assert [lanes_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
+    assert [runs_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))

@@ -69,14 +69,14 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     assert "the cosine schedule of" in line
 
 
-@pytest.mark.parametrize(("pieces", "done"), [(1, 4), (6, 9), (12, 5)])
-def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(pieces, done, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("chunks", "done"), [(1, 4), (6, 9), (12, 5)])
+def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path, monkeypatch):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
     *_, whole = run.train(config, tiny)
     monkeypatch.setattr(progress, "FIRST_STEPS", 3)
-    monkeypatch.setattr(progress, "PIECE_SECONDS", 0)  # every later piece is one step
-    asked = iter([False] * pieces)
+    monkeypatch.setattr(progress, "CHUNK_SECONDS", 0)  # every later chunk is one step
+    asked = iter([False] * chunks)
     *_, stopped = run.train(config, tiny, interrupted=lambda: next(asked, True))
     assert stopped.unfinished.done == done
     save_model(tmp_path / "m.npz", stopped)

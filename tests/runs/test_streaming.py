@@ -29,9 +29,9 @@ def on_disk(tiny, tmp_path):
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
 @pytest.mark.parametrize("steps", [1, 3, 100])
 def test_streamed_equals_resident(more, steps, tiny, on_disk, monkeypatch):
-    """In pieces of 1 step, of 3 with a shorter last one, and in one piece."""
+    """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
-    monkeypatch.setattr(streaming, "PIECE_BYTES", steps * config.runs * 32 * 64)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", steps * config.runs * 32 * 64)
     *_, resident = run.train(config, tiny, stream=False)
     *_, streamed = run.train(config, on_disk, stream=True)
     jax.tree.map(np.testing.assert_array_equal, streamed.state, resident.state)
@@ -68,7 +68,7 @@ def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
 
 
 def test_a_step_that_is_not_finite_is_named_across_pieces(tiny, monkeypatch):
-    monkeypatch.setattr(streaming, "PIECE_BYTES", 32 * 64)
+    monkeypatch.setattr(streaming, "CHUNK_BYTES", 32 * 64)
     config = Config(**{**QUICK, "learning_rate": 1e30})
     with pytest.raises(JvaeError) as streamed:
         list(run.train(config, tiny, stream=True))

@@ -1,0 +1,69 @@
+"""The fields of a Config as values: their types, choices and rules, from which options and checks are made."""
+
+import math
+from typing import Any, NamedTuple
+
+
+class Range(NamedTuple):
+    """The rule a number must keep: low <= number <= high, or low < number with `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def admits(self, number: Any) -> bool:
+        """Whether a number, which must be finite, keeps the rule."""
+        enough = number > self.low if self.above else number >= self.low
+        return math.isfinite(number) and enough and number <= self.high
+
+    def __str__(self) -> str:
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
+
+
+class OnlyWith(NamedTuple):
+    """The rule of a field that means something only where another has one of these values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {' or '.join(map(str, self.values))}"
+
+
+class ConfigField(NamedTuple):
+    """What a command line needs to know of a field of `Config`."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    range: Range | None
+    needs: tuple[OnlyWith, ...]
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises:
+            ValueError: it stands for none, or for one that breaks a rule.
+        """
+        truths = {"true": True, "yes": True, "false": False, "no": False}
+        try:
+            value = truths[text.lower()] if self.type is bool else self.type(text)
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{self.name} is {text!r}: must be {self.type.__name__}") from error
+        self.check(value)
+        return value
+
+    def check(self, value: Any) -> None:
+        """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
+        wanted = (int, float) if self.type is float else self.type
+        if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
+            raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
+        if self.range is not None and not self.range.admits(value):
+            raise ValueError(f"{self.name} is {value}: must be {self.range}")
