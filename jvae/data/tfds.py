@@ -1,134 +1,161 @@
-"""tensorflow-datasets without TensorFlow: its downloads for the IDX families, and image sets that it has prepared."""
+"""tensorflow-datasets without TensorFlow: its downloads of the known sets, and image sets that it has prepared.
+
+Decoding a prepared set takes long, and its images may be more than the memory holds: they are written into the cache as
+they come, and later loads map the files, which reads only what is used.
+"""
 
 import contextlib
 import io
+import json
 import os
 import struct
+import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from jvae.data.idx import idx_sha256
-from jvae.data.known import FILES, NUM_CLASSES, SIZE, Family, IdxArrays, NotThereError, check_arrays, read_files
+from jvae.data.cache import replacing
+from jvae.data.idx import IdxArrays, NotThereError, idx_sha256, read_files
+from jvae.data.known import FILES, KnownSet
 from jvae.errors import DataError
 
 PROBE_SECONDS = 3.0
 BATCH = 1_000  # examples read at once: one by one takes longer
+SPLITS = ("train", "test")
+ARRAYS = tuple(f"{split}-{kind}.npy" for split in SPLITS for kind in ("images", "labels"))
+ABOUT = "about.json"
+MAX_RECORD = 2**30
 
-
-class Split(NamedTuple):
-    """Images uint8[n, h, w, c] and labels int64[n]; all labels are 0 where the set has none."""
-
-    images: np.ndarray
-    labels: np.ndarray
+Source = dict[str, list[int]]  # file -> size in bytes and time of change: what tells that a prepared set is another
 
 
 def tfds_dir() -> Path:
-    """Where tensorflow-datasets keeps its sets: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """Return where tensorflow-datasets keeps its sets: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets"))
 
 
-def fetch_family(family: Family) -> IdxArrays:
-    """The family's arrays through tensorflow-datasets, which downloads and prepares them unless it has before.
+def fetch_tfds(known: KnownSet) -> IdxArrays:
+    """Download the set's four files with tensorflow-datasets' download manager, which knows the sha256 of each .gz.
 
     Raises:
         DataError: there is no connection, or the files are not what they must be.
     """
-    # tensorflow-datasets raises errors of its own, of requests, of array_record and of the operating system
-    with quietly("tensorflow-datasets"):
-        builder = _make_builder(family, tfds_dir())
-        if not builder.data_path.exists():
-            if reason := _unreachable(family.url + FILES[0] + ".gz"):
-                raise NotThereError(reason)
-            builder.download_and_prepare(file_format="array_record")
-        splits = [read_split(builder, split) for split in ("train", "test")]
-    arrays = [a for s in splits for a in (s.images[..., 0], s.labels.astype(np.uint8))]
-    names = [f"{builder.data_path}: {name}" for name in FILES]
-    return check_arrays(family, [(array, idx_sha256(array)) for array in arrays], names)
+    urls = [f"{known.url}{name}.gz" for name in FILES]
+    with quietly("tensorflow-datasets"), tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as to:
+        if reason := _unreachable(urls[0]):
+            raise NotThereError(reason)
+        from tensorflow_datasets.core.download import download_manager
+
+        try:
+            paths = download_manager.DownloadManager(download_dir=to).download(urls)
+        except download_manager.NonMatchingChecksumError as error:  # says the file, what it must be, what it is
+            raise DataError(" ".join(str(error).splitlines()[:3])) from error
+        return read_files(known, [Path(path) for path in paths], urls)
 
 
-def find_prepared(name: str, folders: list[Path]) -> Any:
-    """The builder of an image set that tensorflow-datasets has prepared in one of the folders.
+def load_prepared(name: str, folders: list[Path], cache: Path, report: Callable[[str], None]) -> IdxArrays:
+    """Load an image set that tensorflow-datasets has prepared, from the cache if it was decoded before and is the same.
+
+    Labels are uint8 or, where one does not fit, int32; all are 0 where the set has none.
 
     Args:
         name: as tensorflow-datasets spells it: `name`, `name/config`, `name:version`.
-        folders: where to look, in this order.
+        folders: where it may have been prepared, in this order.
+        cache: the folder for decoded sets.
+        report: called with a line that says where it came from.
 
     Raises:
-        DataError: no folder has it, or it lacks a train or a test split.
+        DataError: it is not prepared, or its images are not uint8 of one common shape.
     """
     with quietly(f"tfds:{name}"):
-        from tensorflow_datasets.core import read_only_builder, registered
-
-        builder = None
-        for folder in folders:
-            with contextlib.suppress(registered.DatasetNotFoundError):
-                builder = builder or read_only_builder.builder_from_files(name, data_dir=str(folder))
-        if builder is None:
-            raise NotThereError(
-                f"tfds:{name} is not prepared in {' or '.join(map(str, folders))}; prepare it with tensorflow-datasets"
-            )
-        for split in ("train", "test"):
-            if split not in builder.info.splits:
-                raise DataError(f"tfds:{name} has no {split} split, only {', '.join(builder.info.splits)}")
-        return builder
-
-
-def _make_builder(family: Family, data_dir: Path) -> Any:
-    """A builder that, unlike the stock ones, needs no TensorFlow and keeps the order of the IDX files."""
-    import tensorflow_datasets as tfds
-    from PIL import Image
-
-    def png(image: np.ndarray) -> io.BytesIO:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "PNG", compress_level=1)
-        file.seek(0)
-        return file
-
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-        name = f"jvae_{family.name}"
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self) -> Any:
-            image, label = tfds.features.Image(shape=(SIZE, SIZE, 1)), tfds.features.ClassLabel(num_classes=NUM_CLASSES)
-            features = tfds.features.FeaturesDict({"image": image, "label": label})
-            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-            paths = dl_manager.download([f"{family.url}{name}.gz" for name in FILES])
-            train_images, train_labels, test_images, test_labels = read_files(family, [Path(p) for p in paths]).arrays
-            return {
-                "train": self._generate_examples(train_images, train_labels),
-                "test": self._generate_examples(test_images, test_labels),
-            }
-
-        def _generate_examples(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, dict[str, Any]]]:
-            for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-                yield i, {"image": png(image), "label": int(label)}
-
-    return Builder(data_dir=str(data_dir))
+        builder = _find_prepared(name, folders)
+        folder, origin = cache / builder.info.full_name.replace("/", "-"), Path(builder.data_path)
+        files = sorted(path for path in origin.rglob("*") if path.is_file())
+        source = {str(path.relative_to(origin)): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+        arrays, line = _read_decoded(folder, source), f"read from {folder}"
+        try:
+            if arrays is None:
+                with replacing(folder) as new:
+                    arrays = _decode(builder, new, source)
+                line = f"decoded from {origin} to {folder}"
+        except OSError as error:
+            line = f"cache: cannot be written at {folder}: {error.strerror or error}"
+            with tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as until_mapped:
+                arrays = _decode(builder, Path(until_mapped), source)
+    report(f"tfds:{name}: {line}")
+    return arrays
 
 
-def read_split(builder: Any, split: str) -> Split:
-    """One split whole, in memory.
+def _find_prepared(name: str, folders: list[Path]) -> Any:
+    """Return the builder of a set that is prepared in one of the folders, and has a train and a test split."""
+    from tensorflow_datasets.core import read_only_builder, registered
+
+    for folder in folders:
+        with contextlib.suppress(registered.DatasetNotFoundError):
+            builder = read_only_builder.builder_from_files(name, data_dir=str(folder))
+            for split in SPLITS:
+                if split not in builder.info.splits:
+                    raise DataError(f"tfds:{name} has no {split} split, only {', '.join(builder.info.splits)}")
+            return builder
+    places = " or ".join(map(str, folders))
+    raise NotThereError(f"tfds:{name} is not prepared in {places}; prepare it with tensorflow-datasets")
+
+
+def _decode(builder: Any, folder: Path, source: Source) -> IdxArrays:
+    """Decode both splits into files of a folder, one image at a time, and return them mapped.
 
     Raises:
-        DataError: its images are missing, or they are not uint8 of one common shape.
+        DataError: the set cannot be read, or its images are not uint8 of one common shape.
+        OSError: the folder cannot be written.
     """
-    images, labels = zip(*checked_examples(builder, split), strict=True)
-    return Split(np.stack(images), np.array(labels, np.int64))
+    shapes: dict[str, tuple[int, ...]] = {}
+    labels: dict[str, list[int]] = {}
+    for split in SPLITS:
+        n, labels[split] = builder.info.splits[split].num_examples, []
+        with (folder / f"{split}-images.npy").open("wb") as file:
+            for image, label in _checked_examples(builder, split):
+                if not labels[split]:
+                    shapes[split] = image.shape
+                    shape = (n, *(image.shape[:2] if image.shape[2] == 1 else image.shape))  # greyscale: as IDX has it
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(image.tobytes())
+                labels[split].append(label)
+    if shapes["train"] != shapes["test"]:
+        raise DataError(f"images of train and test differ in shape: {shapes['train']}, {shapes['test']}")
+    every = labels["train"] + labels["test"]
+    dtype = np.uint8 if min(every) >= 0 and max(every) <= 255 else np.int32
+    for split in SPLITS:
+        np.save(folder / f"{split}-labels.npy", np.array(labels[split], dtype))
+    arrays = _mapped(folder)
+    sha256 = tuple(idx_sha256(array) for array in arrays)
+    (folder / ABOUT).write_text(json.dumps({"source": source, "sha256": sha256}))
+    return IdxArrays(arrays, sha256)
 
 
-def checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
-    """The images and labels of a split, one by one; all labels are 0 where the set has none.
+def _read_decoded(folder: Path, source: Source) -> IdxArrays | None:
+    """Return what the folder holds, if it was decoded from these very files."""
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        return IdxArrays(_mapped(folder), tuple(about["sha256"])) if about["source"] == source else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _mapped(folder: Path) -> tuple[np.ndarray, ...]:
+    return tuple(np.load(folder / name, "r" if "images" in name else None, allow_pickle=False) for name in ARRAYS)
+
+
+def _checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the images uint8[h, w, c] and labels of a split; all labels are 0 where the set has none.
 
     Raises:
-        DataError: its images are missing, or they are not uint8 of one common shape.
+        DataError: the images are missing or unreadable, or they are not uint8 of one common shape.
     """
     name, features, n = builder.info.full_name, builder.info.features, builder.info.splits[split].num_examples
     if not n:
@@ -138,21 +165,24 @@ def checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int
     label = dict(features.items()).get("label")
     labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
     count, shape = 0, None
-    for example in _examples(builder, split):
-        image = np.asarray(example["image"])
-        if image.dtype != np.uint8 or image.ndim != 3:
-            raise DataError(f"{name}: images must be uint8[h, w, c], but one is {image.dtype} of shape {image.shape}")
-        shape = shape or image.shape
-        if image.shape != shape:
-            raise DataError(f"{name}: images must share one shape, but there are {shape} and {image.shape}")
-        count += 1
-        yield image, int(example["label"]) if labelled else 0
+    try:
+        for example in _examples(builder, split):
+            image = np.asarray(example["image"])
+            if image.dtype != np.uint8 or image.ndim != 3:
+                raise DataError(f"{name}: images must be uint8[h, w, c], but one is {image.dtype}{list(image.shape)}")
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise DataError(f"{name}: images must share one shape, but there are {shape} and {image.shape}")
+            count += 1
+            yield image, int(example["label"]) if labelled else 0
+    except OSError as error:
+        raise DataError(f"{name}: {split} cannot be read: {error.strerror or error}") from error
     if count != n:
         raise DataError(f"{name}: {split} holds {count:,} images, not the {n:,} that it announces")
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The decoded examples of a split in the order of its files."""
+    """Yield the decoded examples of a split in the order of its files."""
     file_format = builder.info.file_format.value
     if file_format == "array_record":
         source = builder.as_data_source(split)
@@ -160,25 +190,33 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
             yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
     elif file_format == "tfrecord":  # what TensorFlow's users have; tensorflow-datasets alone cannot read it
         for path in builder.info.splits[split].filepaths:
-            for record in _tfrecords(Path(path)):
+            for record in read_tfrecords(Path(path)):
                 yield builder.info.features.deserialize_example_np(record)
     else:
         raise DataError(f"{builder.info.full_name}: is stored as {file_format}; jvae reads array_record and tfrecord")
 
 
-def _tfrecords(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: each is its length, 4 bytes of checksum, the record, 4 bytes of checksum."""
+def read_tfrecords(path: Path) -> Iterator[bytes]:
+    """Yield the records of a TFRecord file: each is its length, a checksum of that, the record, a checksum of that.
+
+    Source: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
+
+    Raises:
+        DataError: the file is truncated.
+    """
     with path.open("rb") as file:
         while head := file.read(12):
-            (length,) = struct.unpack("<Q", head[:8]) if len(head) == 12 else (0,)
-            record = file.read(length + 4) if length < 2**30 else b""
-            if len(head) < 12 or len(record) < length + 4:
+            if len(head) < 12:
+                raise DataError(f"{path}: is truncated")
+            (length,) = struct.unpack("<Q", head[:8])
+            record = file.read(length + 4) if length < MAX_RECORD else b""
+            if len(record) < length + 4:
                 raise DataError(f"{path}: is truncated")
             yield record[:-4]
 
 
 def _unreachable(url: str) -> str:
-    """Why the URL does not answer within seconds, '' if it does: tensorflow-datasets itself would wait for ever."""
+    """Return why the URL does not answer within seconds, '' if it does: the download manager would wait for ever."""
     import requests  # as tensorflow-datasets does: the same proxies and certificates
 
     host = urlsplit(url).netloc
@@ -201,7 +239,7 @@ def _unreachable(url: str) -> str:
 
 @contextlib.contextmanager
 def quietly(name: str) -> Iterator[None]:
-    """Keeps tensorflow-datasets' bars and warnings off the terminal and makes of its errors one line."""
+    """Keep tensorflow-datasets' bars and warnings off the terminal and make of its errors one line."""
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
@@ -209,11 +247,7 @@ def quietly(name: str) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except ImportError as error:
-        raise DataError(f"{name}: {_first_line(error)}") from error
-    except Exception as error:
-        raise DataError(f"{name}: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "it failed")
+    except Exception as error:  # its own, of requests, of array_record, of the operating system, of a missing package
+        line = next(iter(str(error).strip().splitlines()), "it failed")
+        what = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise DataError(f"{name}: {what}{line}") from error

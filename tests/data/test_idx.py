@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_sets import ARRAYS as MADE
+from made_sets import NUM_TEST, SHA256, assert_is_made, made_arrays, write
 
+from jvae.data.datasets import load_dataset
 from jvae.data.idx import encode_idx, idx_sha256, read_idx, read_idx_sha256
+from jvae.data.known import FILES
 from jvae.errors import DataError
 
 DTYPES = ("u1", "i1", "i2", ">i2", "i4", "f4", ">f4", "f8")
@@ -163,3 +167,43 @@ def test_gzip_bomb_is_left_unread(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="has more bytes than the 24"):
         read_idx(path)
     assert 24 < sum(map(len, unpacked)) < 2**20
+
+
+# --- the four files of a known set ---
+
+BAD_FILES = [
+    (0, encode_idx(MADE[0][:-1]), "holds uint8 of shape 11x28x28 where uint8 of 12x28x28 is needed"),
+    (0, encode_idx(MADE[0][:, 1:]), "holds uint8 of shape 12x27x28 where uint8 of 12x28x28 is needed"),
+    (1, encode_idx(MADE[0]), "holds uint8 of shape 12x28x28 where uint8 of 12 is needed"),
+    (1, encode_idx(MADE[1][1:]), "holds uint8 of shape 11 where uint8 of 12 is needed"),
+    (3, encode_idx(np.full(NUM_TEST, 10, np.uint8)), "holds the label 10; labels are 0 to 9"),
+    (2, b"<html>", "looks like a web page"),
+    (2, b"", "is empty"),
+    (2, gzip.compress(encode_idx(MADE[2]))[:-9], "is a damaged gzip file"),
+    (2, None, "is a directory"),
+]
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(("index", "content", "reason"), BAD_FILES, ids=[reason for *_, reason in BAD_FILES])
+def test_a_bad_file_in_data_dir_is_an_error(tmp_path, index, content, reason):
+    path = write(tmp_path / "data") / FILES[index]
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load_dataset("mnist", tmp_path / "data")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("home")
+def test_changed_content_is_an_error(tmp_path, change):
+    change("mnist", sha256=SHA256)
+    assert_is_made(load_dataset("mnist", write(tmp_path / "data"), tmp_path / "c"))
+    with pytest.raises(DataError, match=rf"{FILES[0]}: its content is not mnist's"):
+        load_dataset("mnist", write(tmp_path / "changed", made_arrays(1)))
+    for name in ("kmnist", "fashion_mnist"):
+        change("fashion_mnist", sha256=("0" * 64,) * 4)
+        with pytest.raises(DataError, match=rf"{FILES[0]}: is a file of mnist, not of {name}"):
+            load_dataset(name, tmp_path / "data")

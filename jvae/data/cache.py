@@ -1,0 +1,58 @@
+"""The cache: where it lies, and how a folder in it is replaced whole or not at all."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def cache_root() -> Path:
+    """Return the folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("JVAE_CACHE_DIR") or Path(base, "jvae")).expanduser()
+
+
+def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
+    """Return the folder for the files of one data set, in `cache_dir` or else in `cache_root()`."""
+    return Path(cache_root() if cache_dir is None else cache_dir, "datasets", name)
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder; when the block ends, `folder` holds the files in it and nothing else.
+
+    A block that raises leaves what was there. Of writers that meet, one wins.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as workplace:
+        new, old = Path(workplace, "new"), Path(workplace, "old")
+        new.mkdir()
+        yield new
+        for path in (*new.iterdir(), new):
+            _sync(path)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another writer was faster: its files are as good
+                raise
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder where the system can, survive a power cut."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
