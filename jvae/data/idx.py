@@ -63,7 +63,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def read_idx_sha256(
-    path: Path, shape: tuple[int, ...] | None = None, name: str | None = None
+    path: Path, shape: tuple[int, ...] | None = None, name: str | None = None, gz_sha256: str | None = None
 ) -> tuple[np.ndarray, str]:
     """Read the array in an IDX file, gzipped or not, and the sha256 in hex of its uncompressed content.
 
@@ -71,6 +71,7 @@ def read_idx_sha256(
         path: the file.
         shape: the shape that it must have; checked before its values are read.
         name: what errors call the file, by default its path.
+        gz_sha256: what the file itself must have, if it is gzipped.
 
     Raises:
         DataError: the file is absent, unreadable, damaged, or not what it must be.
@@ -85,7 +86,11 @@ def read_idx_sha256(
             if not gzipped:
                 return decode_idx(file, name, shape)
             with gzip.GzipFile(fileobj=file) as stream:
-                return decode_idx(stream, name, shape)
+                decoded = decode_idx(stream, name, shape)
+            file.seek(0)
+            if gz_sha256 and (found := hashlib.file_digest(file, "sha256").hexdigest()) != gz_sha256:
+                raise DataError(f"{name}: is not the published gzip file: sha256 {found}, not {gz_sha256}")
+            return decoded
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{name}: is a damaged gzip file: {error}") from None
     except OSError as error:
@@ -146,7 +151,7 @@ def read_files(known: KnownSet, paths: Sequence[Path], names: Sequence[str] | No
         DataError: one of them is not what it must be.
     """
     names = [str(path) for path in paths] if names is None else names
-    each = zip(paths, known.shapes, names, strict=True)
+    each = zip(paths, known.shapes, names, known.gz_sha256, strict=True)
     return check_arrays(known, [read_idx_sha256(*arguments) for arguments in each], names)
 
 

@@ -1,4 +1,10 @@
-"""The known sets: their names, where their four IDX files are published, and what these must hold."""
+"""The known sets: their names, where their four IDX files are published, and what these must hold.
+
+The sha256 are of the uncompressed files. MNIST's are published as they stand; Fashion-MNIST's and KMNIST's are those of
+the contents of .gz files that have the sha256 which tensorflow-datasets publishes for them. KMNIST's training images
+are the exception: only their .gz has a published sha256, so that a gzipped file is checked by it, and an uncompressed
+one by its shape alone.
+"""
 
 from typing import NamedTuple
 
@@ -17,6 +23,7 @@ class KnownSet(NamedTuple):
     num_train: int = 60_000
     num_test: int = 10_000
     sha256: tuple[str | None, ...] = UNKNOWN  # in hex, of the files uncompressed
+    gz_sha256: tuple[str | None, ...] = UNKNOWN  # of the files gzipped, where `sha256` is None
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -43,11 +50,24 @@ KNOWN_SETS = {
             "fashion_mnist",
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             "FashionMNIST",
+            sha256=(
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            ),
         ),
         KnownSet(
             "kmnist",
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "KMNIST",
+            sha256=(
+                None,
+                "2a16eeae62da984b8bd24fa32e31d47291f01dac3fe84d5594f304f71e7d374b",
+                "76fbd229ce87db80dd281af5e6670de4ad0e42fb30a7bd643972994c47c1f42e",
+                "a11dc742be8e781a40a92f53d6a4957e7b7d36df2faa097659131ebfd8fd60c6",
+            ),
+            gz_sha256=("51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4", None, None, None),
         ),
     )
 }

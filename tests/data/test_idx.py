@@ -207,3 +207,19 @@ def test_changed_content_is_an_error(tmp_path, change):
         change("fashion_mnist", sha256=("0" * 64,) * 4)
         with pytest.raises(DataError, match=rf"{FILES[0]}: is a file of mnist, not of {name}"):
             load_dataset(name, tmp_path / "data")
+
+
+@pytest.mark.usefixtures("home")
+def test_a_gzip_file_is_checked_where_its_content_is_unknown(tmp_path, change):
+    """And only then: a file that was gzipped anew holds the same images."""
+    names = [f"{name}.gz" for name in FILES]
+    write(tmp_path / "published", names=names, pack=gzip.compress)
+    write(tmp_path / "anew", names=names, pack=lambda content: gzip.compress(content, 1))
+    sha256 = hashlib.sha256((tmp_path / "published" / names[0]).read_bytes()).hexdigest()
+    change("kmnist", sha256=(None, *SHA256[1:]), gz_sha256=(sha256, None, None, None))
+    assert_is_made(load_dataset("kmnist", tmp_path / "published", tmp_path / "c"))
+    assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "c"))
+    with pytest.raises(DataError, match=rf"{names[0]}: is not the published gzip file: .*, not {sha256}$"):
+        load_dataset("kmnist", tmp_path / "anew", tmp_path / "d")
+    change("kmnist", sha256=SHA256, gz_sha256=(None,) * 4)
+    assert_is_made(load_dataset("kmnist", tmp_path / "anew", tmp_path / "d"))
