@@ -202,17 +202,29 @@ def read_tfrecords(path: Path) -> Iterator[bytes]:
     Source: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 
     Raises:
-        DataError: the file is truncated.
+        DataError: the file is truncated, or a checksum is wrong.
     """
     with path.open("rb") as file:
         while head := file.read(12):
             if len(head) < 12:
                 raise DataError(f"{path}: is truncated")
+            _check_crc(path, head)
             (length,) = struct.unpack("<Q", head[:8])
             record = file.read(length + 4) if length < MAX_RECORD else b""
             if len(record) < length + 4:
                 raise DataError(f"{path}: is truncated")
+            _check_crc(path, record)
             yield record[:-4]
+
+
+def _check_crc(path: Path, data: bytes) -> None:
+    """Check the 4 bytes at the end: the CRC-32C of what is before them, rotated and shifted as TFRecord wants it."""
+    import google_crc32c
+
+    crc, (found,) = google_crc32c.value(data[:-4]), struct.unpack("<I", data[-4:])
+    needed = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+    if found != needed:
+        raise DataError(f"{path}: is damaged: a checksum is {found:08x} where {needed:08x} is needed")
 
 
 def _unreachable(url: str) -> str:

@@ -50,6 +50,16 @@ def test_the_checksum_is_tensorflows(tmp_path):
     assert list(tfds.read_tfrecords(tmp_path / "made.tfrecord")) == [b"123456789", b"", bytes(1000)]
 
 
+@pytest.mark.parametrize("place", range(8 * len(framed(b"abc"))))
+def test_a_flipped_bit_in_a_tfrecord_is_an_error(tmp_path, place):
+    content = bytearray(framed(b"abc") + framed(b"de"))
+    content[place // 8] ^= 1 << place % 8
+    (tmp_path / "made.tfrecord").write_bytes(content)
+    with pytest.raises(DataError, match=r"made.tfrecord: is damaged") as caught:
+        list(tfds.read_tfrecords(tmp_path / "made.tfrecord"))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", set(range(1, len(framed(b"abc")))) | {len(framed(b"abc")) + 5})
 def test_a_truncated_tfrecord_is_an_error(tmp_path, size):
     (tmp_path / "made.tfrecord").write_bytes((framed(b"abc") + framed(b"de"))[:size])
@@ -77,4 +87,12 @@ def test_prepared_greyscale_images_in_both_formats(tmp_path, capfd):
     lines = []
     assert_is_made(load_dataset("tfds:made", report=lines.append))
     assert "decoded from" in lines[-1]
+    (path,) = (tmp_path / "home/tensorflow_datasets").rglob("*test.tfrecord*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is damaged") as caught:
+        load_dataset("tfds:made")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
