@@ -32,7 +32,7 @@ def draw(
     num_samples: int = 1,
     draws_at_a_time: int | None = None,
 ) -> LogDensities:
-    """K = num_samples independent draws for every datum: LogDensities of shape [k, b].
+    """Draw K = num_samples times for every datum, independently: LogDensities of shape [k, b].
 
     A `vmap` over K keys, in which whatever does not depend on the key (the encoder) runs once.
 
@@ -57,7 +57,7 @@ def draw(
 
 
 def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, " b"]:
-    """Evidence lower bound per datum, in nats: the mean over draws of log p(x|z) - beta * KL(q(z|x) || p(z)).
+    """Return the ELBO per datum, in nats: the mean over draws of log p(x|z) - beta * KL(q(z|x) || p(z)).
 
     Args:
         d: log-densities of shape [k, b].
@@ -70,12 +70,12 @@ def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, 
 
 
 def elbo_terms(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
-    """The quantity, in nats, whose mean over draws is the ELBO: log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw."""
+    """Return log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw, in nats: its mean over draws is the ELBO."""
     return d.log_px_z - beta * d.kl
 
 
 def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
-    """The ELBO per datum, in nats, with no closed form: the mean over draws of log p(x|z) + log p(z) - log q(z|x).
+    """Return the ELBO per datum, in nats, without closed form: the mean of log p(x|z) + log p(z) - log q(z|x).
 
     Source:
         Kingma & Welling 2014, eq. 6. The same expectation as `elbo`, usually with more variance.
@@ -89,7 +89,7 @@ def log_weights(d: LogDensities) -> Float[Array, "k b"]:
 
 
 def iwae(d: LogDensities) -> Float[Array, " b"]:
-    """Importance-weighted bound per datum, in nats: log of the mean over K draws of p(x, z) / q(z|x).
+    """Return the importance-weighted bound per datum, in nats: log of the mean over K draws of p(x, z) / q(z|x).
 
     Never above log p(x) in expectation, and rising with K. K = 1 is the one-draw ELBO.
 
@@ -101,5 +101,5 @@ def iwae(d: LogDensities) -> Float[Array, " b"]:
 
 
 def mean_over_draws(d: PyTree[Float[Array, "k b"]]) -> PyTree[Float[Array, " b"]]:
-    """The mean of every field over the draws."""
+    """Return the mean of every field over the draws."""
     return jax.tree.map(lambda v: jnp.mean(v, axis=0), d)

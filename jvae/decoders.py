@@ -24,7 +24,7 @@ class BernoulliDecoder(nn.Module):
     net: nn.Module
 
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """The output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
         return ImageDistribution(Bernoulli, self.net(z))
 
 
@@ -41,7 +41,7 @@ class ContinuousBernoulliDecoder(nn.Module):
     net: nn.Module
 
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """The output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
         return ImageDistribution(ContinuousBernoulli, self.net(z))
 
 
@@ -66,7 +66,7 @@ class GaussianDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """The output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
         loc = self.net(z)
         if self.variance == "fixed":
             scale = jnp.full(loc.shape[1:], self.fixed_scale)
@@ -78,5 +78,5 @@ class GaussianDecoder(nn.Module):
 
 
 def bounded_scale(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The scale of a log-scale that is held softly above exp(LOG_SCALE_FLOOR)."""
+    """Return the scale of a log-scale that is held softly above exp(LOG_SCALE_FLOOR)."""
     return jnp.exp(LOG_SCALE_FLOOR + jax.nn.softplus(log_scale - LOG_SCALE_FLOOR))

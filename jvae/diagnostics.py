@@ -59,7 +59,7 @@ def diagnose(
     transform: Transform,
     batch_size: int = 1000,
 ) -> Diagnostics:
-    """The diagnostics over all n images, with one draw z ~ q(z|x) each."""
+    """Return the diagnostics over all n images, with one draw z ~ q(z|x) each."""
     starts = range(0, len(images), batch_size)
     keys = jax.random.split(key, len(starts))
     parts = [
@@ -74,14 +74,14 @@ def diagnose(
 def statistics(
     model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform
 ) -> list[LevelStatistics]:
-    """Every level's statistics of a batch."""
+    """Return every level's statistics of a batch."""
     transform_key, z_key = jax.random.split(key)
     x = transform(transform_key, images)
     return model.apply(params, method=lambda vae: [level_statistics(level) for level in vae.infer(z_key, x)])
 
 
 def level_statistics(level: Level) -> LevelStatistics:
-    """One level's statistics."""
+    """Return one level's statistics."""
     q, p, z = level
     mixture = isinstance(p, distrax.MixtureSameFamily)
     return LevelStatistics(
@@ -93,7 +93,7 @@ def level_statistics(level: Level) -> LevelStatistics:
 
 
 def summary(level: LevelStatistics) -> LevelDiagnostics:
-    """A level's statistics over all images, summed up."""
+    """Return a level's statistics over all images, summed up."""
     kl_per_dimension = level.kl_per_dimension
     memberships = None if level.responsibilities is None else np.mean(level.responsibilities, axis=0)
     return LevelDiagnostics(
@@ -106,13 +106,13 @@ def summary(level: LevelStatistics) -> LevelDiagnostics:
 
 
 def perplexity(p: Float[np.ndarray, " k"]) -> float:
-    """exp(-sum p log p): the number of equally likely epoch_loop with the entropy of p."""
+    """Return exp(-sum p log p): the number of equally likely outcomes with the entropy of p."""
     p = p[p > 0]
     return float(np.exp(-np.sum(p * np.log(p))))
 
 
 def count_at_floor(model: VAE, params: PyTree) -> int | None:
-    """How many pixels' learned scales stand at their floor; None where no scale is learned."""
+    """Return how many pixels' learned scales stand at their floor; None where no scale is learned."""
     if not isinstance(model.decoder, GaussianDecoder) or model.decoder.variance == "fixed":
         return None
     scale = bounded_scale(jnp.asarray(params["params"]["decoder"]["log_scale"]))

@@ -13,7 +13,7 @@ INVERSE_SERIES = 0.1  # the same for the inverse of the distribution function
 
 
 def log_normaliser_tail(eta: Float[Array, "..."]) -> Float[Array, "..."]:
-    """A(eta) - max(eta, 0), where A(eta) = log((e^eta - 1)/eta): what stays small when |eta| is large."""
+    """Return A(eta) - max(eta, 0), where A(eta) = log((e^eta - 1)/eta): what stays small when |eta| is large."""
     small = jnp.abs(eta) < SERIES
     large_eta = jnp.where(small, 1.0, eta)  # both branches must be finite, or the gradient of the unused one is NaN
     size = jnp.abs(large_eta)
@@ -24,7 +24,7 @@ def log_normaliser_tail(eta: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def log_normaliser(eta: Float[Array, "..."]) -> Float[Array, "..."]:
-    """A(eta) = log int_0^1 e^(eta x) dx = log((e^eta - 1)/eta), with finite gradients everywhere."""
+    """Return A(eta) = log int_0^1 e^(eta x) dx = log((e^eta - 1)/eta), with finite gradients everywhere."""
     return jnp.where(eta > 0, eta, 0.0) + log_normaliser_tail(eta)
 
 
@@ -75,11 +75,11 @@ class ImageDistribution(distrax.Distribution):
         return self._as_images(self._flat.sample(seed=key, sample_shape=(n,)))
 
     def mean(self) -> Float[Array, "b h w c"]:
-        """The mean of every pixel."""
+        """Return the mean of every pixel."""
         return self._as_images(self._flat.mean())
 
     def stddev(self) -> Float[Array, "b h w c"]:
-        """The standard deviation of every pixel."""
+        """Return the standard deviation of every pixel."""
         return self._as_images(self._flat.stddev())
 
     def _as_images(self, flat: Float[Array, "*b d"]) -> Float[Array, "*b h w c"]:
@@ -116,7 +116,7 @@ class ContinuousBernoulli(distrax.Distribution):
         return self._logits.shape
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The log-density, in nats; -inf outside [0, 1]."""
+        """Return the log-density, in nats; -inf outside [0, 1]."""
         eta = self._logits
         # eta x - max(eta, 0), written so that x near 1 and a large eta do not cancel
         log_prob = eta * jnp.where(eta > 0, value - 1, value) - log_normaliser_tail(eta)
@@ -128,7 +128,7 @@ class ContinuousBernoulli(distrax.Distribution):
         return self.inverse_cdf(u)
 
     def inverse_cdf(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
-        """X where P(X <= x) = u: log(1 + u (e^eta - 1))/eta, for u in (0, 1)."""
+        """Return x where P(X <= x) = u: log(1 + u (e^eta - 1))/eta, for u in (0, 1)."""
         eta = jnp.broadcast_to(self._logits, u.shape)
         small = jnp.abs(eta) < INVERSE_SERIES
         size = -jnp.abs(jnp.where(small, 1.0, eta))
@@ -138,27 +138,27 @@ class ContinuousBernoulli(distrax.Distribution):
         return jnp.where(small, series, jnp.where(eta > 0, 1 - decreasing, decreasing))
 
     def mean(self) -> Float[Array, "..."]:
-        """A'(eta) = 1/(1 - e^-eta) - 1/eta."""
+        """Return A'(eta) = 1/(1 - e^-eta) - 1/eta."""
         return jnp.vectorize(jax.grad(log_normaliser))(self._logits)
 
     def variance(self) -> Float[Array, "..."]:
-        """A''(eta) = 1/eta^2 - 1/(2 sinh(eta/2))^2."""
+        """Return A''(eta) = 1/eta^2 - 1/(2 sinh(eta/2))^2."""
         return jnp.vectorize(jax.grad(jax.grad(log_normaliser)))(self._logits)
 
     def stddev(self) -> Float[Array, "..."]:
-        """The square root of the variance."""
+        """Return the square root of the variance."""
         return jnp.sqrt(self.variance())
 
     def mode(self) -> Float[Array, "..."]:
-        """1 where the density rises, and 0 elsewhere."""
+        """Return 1 where the density rises, and 0 elsewhere."""
         return (self._logits > 0).astype(self._logits.dtype)
 
     def entropy(self) -> Float[Array, "..."]:
-        """A(eta) - eta A'(eta), in nats: at most 0, which is that of eta = 0."""
+        """Return A(eta) - eta A'(eta), in nats: at most 0, which is that of eta = 0."""
         return -self.cross_term(self)
 
     def cross_term(self, other: "ContinuousBernoulli") -> Float[Array, "..."]:
-        """E[log p_other(x)] for x from this distribution, in nats."""
+        """Return E[log p_other(x)] for x from this distribution, in nats."""
         return other.log_prob(self.mean())  # log p is affine in x, so its mean is its value at the mean
 
     def __getitem__(self, index: object) -> "ContinuousBernoulli":
@@ -167,5 +167,5 @@ class ContinuousBernoulli(distrax.Distribution):
 
 @tfp.distributions.RegisterKL(ContinuousBernoulli, ContinuousBernoulli)
 def _kl_divergence(p: ContinuousBernoulli, q: ContinuousBernoulli, *_: object, **__: object) -> Float[Array, "..."]:
-    """KL(p||q) = E_p[log p - log q], in nats."""
+    """Return KL(p||q) = E_p[log p - log q], in nats."""
     return p.cross_term(p) - p.cross_term(q)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 def scale_part(log_ratio: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """KL(N(m, (r s)^2) || N(m, s^2)), in nats, of log r: (r^2 - 1)/2 - log r, which is 0 for r = 1 and else above."""
+    """Return KL(N(m, (r s)^2) || N(m, s^2)), in nats, of log r: (r^2 - 1)/2 - log r, which is 0 for r = 1 alone."""
     # expm1 and one small difference: r^2 - 1 - 2 log r, taken as written, is mere rounding error for r near 1
     return (jnp.expm1(2 * log_ratio) - 2 * log_ratio) / 2
 
@@ -21,7 +21,7 @@ def kl_univariate(
     loc_p: Float[Array, "*#b"] | float = 0.0,
     scale_p: Float[Array, "*#b"] | float = 1.0,
 ) -> Float[Array, "*b"]:
-    """KL(N(loc_q, scale_q^2) || N(loc_p, scale_p^2)) in nats, element by element; p is N(0, 1) by default.
+    """Return KL(N(loc_q, scale_q^2) || N(loc_p, scale_p^2)) in nats, element by element; p is N(0, 1) by default.
 
     log(scale_p / scale_q) + (scale_q^2 + (loc_q - loc_p)^2) / (2 scale_p^2) - 1/2
 
@@ -44,7 +44,7 @@ def kl_diagonal(
     loc_p: Float[Array, "*#b #m"] | float = 0.0,
     scale_p: Float[Array, "*#b #m"] | float = 1.0,
 ) -> Float[Array, "*b"]:
-    """KL(N(loc_q, diag(scale_q^2)) || N(loc_p, diag(scale_p^2))) in nats, summed over the last axis.
+    """Return KL(N(loc_q, diag(scale_q^2)) || N(loc_p, diag(scale_p^2))) in nats, summed over the last axis.
 
     The divergence of independent variables is the sum of theirs. p is N(0, I) by default.
     """
@@ -58,7 +58,7 @@ def kl_full(
     loc_p: Float[Array, "*#b m"],
     scale_tril_p: Float[Array, "*#b m m"],
 ) -> Float[Array, "*b"]:
-    """KL(N(loc_q, L_q L_q') || N(loc_p, L_p L_p')) in nats, for Cholesky factors L.
+    """Return KL(N(loc_q, L_q L_q') || N(loc_p, L_p L_p')) in nats, for Cholesky factors L.
 
     With A = L_p^-1 L_q and y = L_p^-1 (loc_q - loc_p), it is (|A|^2 - m + |y|^2)/2 - log|det A|. A is triangular, and
     so this is `scale_part` of its diagonal, plus half the squares of what stands below it, plus |y|^2 / 2.

@@ -16,7 +16,7 @@ class GaussianEncoder(nn.Module):
     net: nn.Module
 
     def __call__(self, x: Float[Array, "b ..."]) -> distrax.Independent:
-        """The posterior: batch shape [b], event shape [m]."""
+        """Return the posterior: batch shape [b], event shape [m]."""
         loc, log_scale = jnp.split(self.net(x), 2, axis=-1)
         # Independent(Normal), not MultivariateNormalDiag: the latter leaks tracers out of jit and breaks under vmap
         return distrax.Independent(distrax.Normal(loc, jnp.exp(log_scale)), reinterpreted_batch_ndims=1)

@@ -57,7 +57,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: list[float]) -> Spread:
-    """Mean, standard deviation and standard error over runs."""
+    """Return mean, standard deviation and standard error over runs."""
     n = len(values)
     deviation = float(np.std(values, ddof=1)) if n > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
@@ -79,7 +79,7 @@ def evaluate(
     num_samples: int = 10,
     batch_size: int = 500,
 ) -> Evaluation:
-    """The ELBO over all n images with K = num_samples draws each; every image counts once.
+    """Estimate the ELBO over all n images with K = num_samples draws each; every image counts once.
 
     Args:
         log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
@@ -112,7 +112,7 @@ def per_image(
     transform: Transform,
     num_samples: int,
 ) -> tuple[PerImage, PerImage, PerImage]:
-    """The ELBO, the reconstruction and the KL of every image of a batch."""
+    """Return the ELBO, the reconstruction and the KL of every image of a batch."""
     transform_key, draw_key = jax.random.split(key)
     x = transform(transform_key, images)
     d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples, DRAWS_AT_A_TIME)
@@ -131,7 +131,7 @@ def evaluate_iwae(
     draws_at_a_time: int = 100,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ImportanceEvaluation:
-    """The importance-weighted bound with K = num_samples draws for each of n images, in nats per image.
+    """Estimate the importance-weighted bound with K = num_samples draws for each of n images, in nats per image.
 
     The weights' sums are kept as running logarithms over groups of draws, so that memory does not grow with K.
 
@@ -189,7 +189,7 @@ def importance_sums(
     num_samples: int,
     draws_at_a_time: int,
 ) -> Float[Array, "2 b"]:
-    """The logarithms of the sums of the K importance weights, and of their squares, of every image of a batch."""
+    """Return log sums of the K importance weights, and of their squares, for every image of a batch."""
     transform_key, draw_key = jax.random.split(key)
     x = transform(transform_key, images)
     rounds = -(-num_samples // draws_at_a_time)
@@ -208,7 +208,7 @@ def importance_sums(
 
 
 def estimate(each: PerImage, num_samples: int) -> Estimate:
-    """The mean over images with its two errors."""
+    """Return the mean over images with its two errors."""
     n = len(each.mean)
     standard_error = float(np.std(each.mean, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     monte_carlo_error = float(np.sqrt(np.sum(each.variance) / num_samples) / n)

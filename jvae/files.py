@@ -80,7 +80,7 @@ def sweep_temporaries(path: Path) -> list[Path]:
 
 
 def is_running(process: int) -> bool:
-    """Whether a process of this number lives on this machine."""
+    """Return True if a process of this number lives on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -91,7 +91,7 @@ def is_running(process: int) -> bool:
 
 
 def current_umask() -> int:
-    """The process's file mode mask: mkstemp's files are private, a model file is as any other."""
+    """Return the process's file mode mask: mkstemp's files are private, a model file is as any other."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

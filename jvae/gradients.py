@@ -33,7 +33,7 @@ Estimator = Callable[[LatentModel, PyTree, Key[Array, ""], Float[Array, "b ..."]
 
 
 def from_vae(vae: nn.Module, closed_form_kl: bool) -> LatentModel:
-    """The parts of a one-level `jvae.vae.VAE`; its params are those of `vae.init`.
+    """Return the parts of a one-level `jvae.vae.VAE`; its params are those of `vae.init`.
 
     Args:
         vae: the model.
@@ -52,7 +52,7 @@ def from_vae(vae: nn.Module, closed_form_kl: bool) -> LatentModel:
 def sample(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Float[Array, "k b m"]:
-    """K draws z ~ q(z|x), differentiable in the posterior's parameters: the reparametrisation trick."""
+    """Draw K times z ~ q(z|x), differentiable in the posterior's parameters: the reparametrisation trick."""
     keys = jax.random.split(key, num_samples)
     return jax.vmap(lambda k: model.posterior(params, x).sample(seed=k))(keys)
 
@@ -81,7 +81,7 @@ def log_posterior(
 def pathwise(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """The ELBO's gradient by the reparametrisation trick, with the KL in closed form where there is one.
+    """Estimate the ELBO's gradient by the reparametrisation trick, with the KL in closed form where there is one.
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 7; Rezende et al. 2014.
@@ -100,7 +100,7 @@ def pathwise(
 def pathwise_monte_carlo(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """The ELBO's gradient by the reparametrisation trick, with no closed form: that of log p(x, z) - log q(z|x).
+    """Estimate the ELBO's gradient by the reparametrisation trick, without closed form: of log p(x, z) - log q(z|x).
 
     Source:
         Kingma & Welling 2014, eq. 6.
@@ -116,7 +116,7 @@ def pathwise_monte_carlo(
 def sticking_the_landing(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """`pathwise_monte_carlo` without the score of log q(z|x), whose expectation is zero but whose variance is not.
+    """Estimate the ELBO's gradient by sticking the landing (STL): `pathwise_monte_carlo` without the score of q.
 
     At the exact posterior log p(x, z) - log q(z|x) does not depend on z: the encoder's gradient is zero at every draw.
 
@@ -134,7 +134,7 @@ def sticking_the_landing(
 def score_function(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """The ELBO's gradient with no path through z: E[f grad log q(z|x)] + E[grad log p(x, z)].
+    """Estimate the ELBO's gradient with no path through z (REINFORCE): E[f grad log q(z|x)] + E[grad log p(x, z)].
 
     The weight f is log p(x, z) - log q(z|x); the third term, E[grad log q(z|x)], is zero.
 
@@ -147,7 +147,7 @@ def score_function(
 def score_function_with_control_variate(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """`score_function` where each draw's f is compared with the mean f of the other draws of the same datum.
+    """Estimate as `score_function`, less the mean f of the datum's other draws: leave-one-out REINFORCE (RLOO).
 
     That mean is independent of the draw, so that subtracting it leaves the expectation alone.
 
@@ -170,7 +170,7 @@ def weighted_score(
     num_samples: int,
     weight: Callable[[Float[Array, "k b"]], Float[Array, "k b"]],
 ) -> Estimate:
-    """E[weight(f) grad log q(z|x)] + E[grad log p(x, z)] at draws z that do not depend on the parameters."""
+    """Estimate E[weight(f) grad log q(z|x)] + E[grad log p(x, z)] at draws z that do not depend on the parameters."""
 
     def surrogate(params: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
         z = stop_gradient(sample(model, params, key, x, num_samples))
@@ -185,7 +185,7 @@ def weighted_score(
 def iwae_pathwise(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """The IWAE-K bound's gradient by the reparametrisation trick.
+    """Estimate the IWAE-K bound's gradient by the reparametrisation trick.
 
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 13.
@@ -201,7 +201,7 @@ def iwae_pathwise(
 def doubly_reparametrised(
     model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
 ) -> Estimate:
-    """The IWAE-K bound's gradient whose signal-to-noise does not fall with K: the score of q is reparametrised too.
+    """Estimate the IWAE-K bound's gradient with the score of q reparametrised too: DReG, clearer with every draw.
 
     With v_k the normalised weights, sum_k v_k grad log p(x, z_k) at fixed draws, plus
     sum_k v_k^2 (d log w_k / d z_k) grad z_k.
@@ -223,7 +223,7 @@ def doubly_reparametrised(
 
 
 def importance_bound(log_w: Float[Array, "k b"]) -> Float[Array, ""]:
-    """The IWAE-K bound of log weights, mean over the batch."""
+    """Return the IWAE-K bound of log weights, mean over the batch."""
     return jnp.mean(jax.nn.logsumexp(log_w, axis=0) - jnp.log(len(log_w)))
 
 
@@ -256,7 +256,7 @@ def gradient_moments(
     num_samples: int,
     repeats: int,
 ) -> Moments:
-    """Mean and variance of the gradient over at least 2 `repeats`, in the memory of a few gradients (Welford 1962)."""
+    """Return the gradient's mean and variance over at least 2 `repeats`, in the memory of a few (Welford 1962)."""
     zeros = jax.tree.map(jnp.zeros_like, params)
 
     def update(sums: tuple[PyTree, PyTree], step: tuple[Array, Array]) -> tuple[tuple[PyTree, PyTree], None]:
@@ -284,7 +284,7 @@ class GroupNoise(NamedTuple):
 def noise_by_group(
     moments: Moments, groups: tuple[str, ...] = ("encoder", "decoder", "prior")
 ) -> dict[str, GroupNoise]:
-    """The noise in each of the model's modules that has parameters."""
+    """Return the noise in each of the model's modules that has parameters."""
     mean, variance = moments.mean["params"], moments.variance["params"]
     noise = {}
     for group in (name for name in groups if name in mean):

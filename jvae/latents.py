@@ -22,20 +22,20 @@ class Projection(NamedTuple):
     labels: tuple[str, ...]
 
     def project(self, z: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n d"]:
-        """The coordinates of latents."""
+        """Return the coordinates of latents."""
         return (z - self.center) @ self.axes.T
 
     def lift(self, coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n m"]:
-        """The points of the latent space that lie in the plane at the coordinates."""
+        """Return the points of the latent space that lie in the plane at the coordinates."""
         return coordinates @ self.axes + self.center
 
     def plane(self) -> "Projection":
-        """The projection onto the first two axes, or the one there is."""
+        """Return the projection onto the first two axes, or the one there is."""
         return Projection(self.center, self.axes[:2], self.labels[:2])
 
 
 def principal_projection(z: Float[np.ndarray, "n m"], dimensions: int = 2) -> Projection:
-    """The latent axes themselves for m <= 2, else the first principal components of the latents z, n at most."""
+    """Return the projection onto the latent axes for m <= 2, else onto the latents' first principal components."""
     m = z.shape[1]
     if m <= 2:
         return Projection(np.zeros(m, z.dtype), np.eye(m, dtype=z.dtype), tuple(f"$z_{i + 1}$" for i in range(m)))
@@ -56,7 +56,7 @@ class Mixture(NamedTuple):
 
 
 def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
-    """A level's prior as a mixture of diagonal Gaussians - a Gaussian has one component - or None if it is none."""
+    """Return a level's prior as a mixture of diagonal Gaussians, a Gaussian being one of one; None if it is none."""
 
     def parameters(vae: VAE) -> tuple[Array, Array, Array] | None:
         p = vae.marginal_priors()[level]
@@ -79,7 +79,7 @@ def projected_prior_density(
     coordinates: Float[np.ndarray, "n d"],
     level: int = 0,
 ) -> tuple[Float[np.ndarray, " n"], bool]:
-    """The density of a level's prior, *projected* onto the plane, at coordinates of it; and whether it is exact.
+    """Return the density of a level's prior, *projected* onto the plane, at coordinates; and whether it is exact.
 
     The projection is the density of (z - center) @ axes.T. It is exact in all the latent dimensions there are (m <= 2),
     and for mixtures of Gaussians, whose projection is a mixture of Gaussians with means A (m_k - c) and covariances
@@ -110,7 +110,7 @@ def projected_prior_density(
 
 
 def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level: int = 0) -> Float[np.ndarray, "n m"]:
-    """Draws z ~ p(z) of a level."""
+    """Draw z ~ p(z) of a level."""
     draw = jax.jit(lambda params, key: model.apply(params, key, n, method="sample_latents")[level])
     return np.asarray(draw(params, key))
 
@@ -124,7 +124,7 @@ def aggregate_posterior(
     batch_size: int = 1000,
     level: int = 0,
 ) -> Float[np.ndarray, "n m"]:
-    """One sample z ~ q(z|x) of a level for every image: n samples of the aggregate posterior."""
+    """Draw one z ~ q(z|x) of a level for every image: n samples of the aggregate posterior."""
     starts = range(0, len(images), batch_size)
     keys = jax.random.split(key, len(starts))
     samples = [
@@ -138,7 +138,7 @@ def aggregate_posterior(
 def posterior_sample(
     model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform, level: int
 ) -> Float[Array, "b m"]:
-    """One draw z ~ q(z|x) of a level for every image of a batch."""
+    """Draw one z ~ q(z|x) of a level for every image of a batch."""
     transform_key, z_key = jax.random.split(key)
     x = transform(transform_key, images)
     return model.apply(params, method=lambda vae: vae.infer(z_key, x)[level].z)
@@ -147,7 +147,7 @@ def posterior_sample(
 def latent_grid(
     coordinates: Float[np.ndarray, "n d"], side: int
 ) -> tuple[Float[np.ndarray, "k d"], list[Float[np.ndarray, " side"]]]:
-    """An even grid over the central 98 % of the coordinates along each axis, and the axes' ticks.
+    """Return an even grid over the central 98 % of the coordinates along each axis, and the axes' ticks.
 
     The k = side^d points run row by row from the top left, as a picture is read: the second axis falls from row to row.
     """

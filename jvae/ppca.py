@@ -61,7 +61,7 @@ class Fit(NamedTuple):
 
 @jax.jit
 def log_likelihood(model: PPCA, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    """The log-density log N(x | b, W W' + sigma^2 I) of every datum, in nats, at a cost of O(n d m).
+    """Return the log-density log N(x | b, W W' + sigma^2 I) of every datum, in nats, at a cost of O(n d m).
 
     With r = x - b, the posterior's mean z and its covariance S = sigma^2 M^-1, the matrix lemmas give
 
@@ -79,7 +79,7 @@ def log_likelihood(model: PPCA, x: Float[Array, "n d"]) -> Float[Array, " n"]:
 
 @jax.jit
 def mean_log_likelihood(model: PPCA, moments: Moments) -> Float[Array, ""]:
-    """The mean of `log_likelihood` over data with these moments, in nats per datum, without the data: O(d^2 m)."""
+    """Return the mean of `log_likelihood` over data with these moments, in nats per datum: O(d^2 m), no data read."""
     scale_tril = posterior_scale_tril(model)
     precision = jnp.exp(-2 * model.log_scale)
     away = moments.mean - model.loc
@@ -92,7 +92,7 @@ def mean_log_likelihood(model: PPCA, moments: Moments) -> Float[Array, ""]:
 
 @jax.jit
 def posterior(model: PPCA, x: Float[Array, "n d"]) -> Posterior:
-    """The exact p(z|x) = N(M^-1 W'(x - b), sigma^2 M^-1) of every datum.
+    """Return the exact p(z|x) = N(M^-1 W'(x - b), sigma^2 M^-1) of every datum.
 
     Raises:
         ValueError: x is not [n, d] for the model's d.
@@ -104,7 +104,7 @@ def posterior(model: PPCA, x: Float[Array, "n d"]) -> Posterior:
 
 
 def posterior_scale_tril(model: PPCA) -> Float[Array, "m m"]:
-    """The Cholesky factor T of the posterior's covariance: T T' = (I + W'W / sigma^2)^-1 = sigma^2 M^-1."""
+    """Return the Cholesky factor T of the posterior's covariance: T T' = (I + W'W / sigma^2)^-1 = sigma^2 M^-1."""
     w = model.weights * jnp.exp(-model.log_scale)
     identity = jnp.eye(w.shape[1], dtype=w.dtype)
     precision = identity + matmul(w.T, w)
@@ -116,7 +116,7 @@ def posterior_scale_tril(model: PPCA) -> Float[Array, "m m"]:
 
 @jax.jit
 def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: Posterior | None = None) -> LogDensities:
-    """The log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
+    """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
 
     With the exact posterior log_px_z + log_pz - log_qz_x is log p(x) at every draw, and every bound is tight. With
     another q the ELBO is below log p(x) by KL(q || p(z|x)), which `kl_full` knows.
@@ -152,7 +152,7 @@ def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: P
 
 @partial(jax.jit, static_argnames="n")
 def sample(model: PPCA, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
-    """Draws x ~ p(x): z ~ p(z), x ~ p(x|z)."""
+    """Draw x ~ p(x): z ~ p(z), x ~ p(x|z)."""
     z_key, x_key = jax.random.split(key)
     d, m = model.weights.shape
     z = jax.random.normal(z_key, (n, m), model.loc.dtype)
@@ -162,14 +162,14 @@ def sample(model: PPCA, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
 
 @jax.jit
 def compute_moments(x: Float[Array, "n d"]) -> Moments:
-    """Mean and population covariance (1/n) of the data."""
+    """Return mean and population covariance (1/n) of the data."""
     mean = jnp.mean(x, axis=0)
     centred = x - mean
     return Moments(mean, matmul(centred.T, centred) / len(x))
 
 
 def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
-    """The maximum of the likelihood: b the mean, W and sigma^2 from the covariance's spectrum.
+    """Return the maximum of the likelihood: b the mean, W and sigma^2 from the covariance's spectrum.
 
     With eigenvalues l_1 >= ... >= l_d and eigenvectors u_i, sigma^2 is the mean of the last d - m eigenvalues and W's
     columns are sqrt(l_i - sigma^2) u_i, up to a rotation of the latents. The covariance is the population's, 1/n, which
@@ -199,7 +199,7 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
 
 @partial(jax.jit, static_argnames="latent_dim")
 def _maximum(x: Float[Array, "n d"], latent_dim: int) -> tuple[PPCA, Float[Array, ""]]:
-    """The closed form, and the variance below which sigma^2 is rounding."""
+    """Return the closed form, and the variance below which sigma^2 is rounding."""
     moments = compute_moments(x)
     values, vectors = jnp.linalg.eigh(moments.covariance)  # rising
     variance = jnp.maximum(jnp.mean(values[:-latent_dim]), 0)
@@ -209,7 +209,7 @@ def _maximum(x: Float[Array, "n d"], latent_dim: int) -> tuple[PPCA, Float[Array
 
 
 def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, ""]) -> Fit:
-    """Expectation maximisation from random weights, with b at the mean. No step lowers the likelihood.
+    """Fit by expectation maximisation from random weights, with b at the mean. No step lowers the likelihood.
 
     Args:
         x: the data, which must vary in more than m directions.
@@ -242,7 +242,7 @@ def _em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, ""]
 
 @jax.jit
 def em_step(model: PPCA, moments: Moments) -> PPCA:
-    """One E-step, the posterior's moments averaged over the data, and one M-step, a linear regression of x on z.
+    """Take one E-step, the posterior's moments averaged over the data, and one M-step, a linear regression of x on z.
 
     E[x z'] = S W T T' / sigma^2 and E[z z'] = T T' + E[z] E[z]', with S the data's covariance and T T' the posterior's.
     """
@@ -257,7 +257,7 @@ def em_step(model: PPCA, moments: Moments) -> PPCA:
 
 
 def fit_gradient(x: Float[Array, "n d"], latent_dim: int, steps: int, learning_rate: float, key: Key[Array, ""]) -> Fit:
-    """Gradient ascent (Adam) on the mean log-likelihood in b, W and log sigma, from b = 0 and random weights.
+    """Fit by gradient ascent (Adam) on the mean log-likelihood in b, W and log sigma, from b = 0 and random weights.
 
     The learning rate falls to 0 along a cosine, so that the last steps settle. Every step sees all data, as moments.
 
@@ -298,7 +298,7 @@ def _gradient(
 
 
 def random_model(moments: Moments, latent_dim: int, key: Key[Array, ""]) -> PPCA:
-    """Where the iterations start: b = 0, W random, sigma^2 the mean variance of the data."""
+    """Return where the iterations start: b = 0, W random, sigma^2 the mean variance of the data."""
     d = len(moments.mean)
     log_scale = jnp.log(jnp.trace(moments.covariance) / d) / 2
     weights = jnp.exp(log_scale) * jax.random.normal(key, (d, latent_dim), log_scale.dtype)
@@ -329,10 +329,10 @@ def _square(v: Float[Array, "*b k"]) -> Float[Array, "*b"]:
 
 
 def _log_standard(v: Float[Array, "*b k"]) -> Float[Array, "*b"]:
-    """The log-density of N(0, I)."""
+    """Return the log-density of N(0, I)."""
     return -(v.shape[-1] * LOG_2PI + _square(v)) / 2
 
 
 def _log_det(model: PPCA, scale_tril: Float[Array, "m m"]) -> Float[Array, ""]:
-    """log|W W' + sigma^2 I| = d log sigma^2 - log|posterior covariance|, by the matrix determinant lemma."""
+    """Return log|W W' + sigma^2 I| = d log sigma^2 - log|posterior covariance|, by the matrix determinant lemma."""
     return 2 * (len(model.loc) * model.log_scale - jnp.sum(jnp.log(jnp.diag(scale_tril))))

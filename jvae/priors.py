@@ -19,12 +19,12 @@ LOG_SCALE_LIMIT = 5.0  # learned log-scales stay within +-5: exp(5) is already f
 
 
 def diagonal_gaussian(loc: Float[Array, "*k m"], scale: Float[Array, "*k m"]) -> distrax.Independent:
-    """N(loc, diag(scale^2)): batch shape [*k], event shape [m]."""
+    """Return N(loc, diag(scale^2)): batch shape [*k], event shape [m]."""
     return distrax.Independent(distrax.Normal(loc, scale), reinterpreted_batch_ndims=1)
 
 
 def bounded(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The log-scale held within +-LOG_SCALE_LIMIT by a tanh, which leaves it alone near 0."""
+    """Return the log-scale held within +-LOG_SCALE_LIMIT by a tanh, which leaves it alone near 0."""
     return LOG_SCALE_LIMIT * jnp.tanh(log_scale / LOG_SCALE_LIMIT)
 
 
@@ -38,7 +38,7 @@ class GaussianPrior(nn.Module):
     latent_dim: int
 
     def __call__(self, posterior: Posterior | None = None) -> distrax.Independent:
-        """The prior: batch shape [], event shape [m]."""
+        """Return the prior: batch shape [], event shape [m]."""
         return diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
 
 
@@ -57,7 +57,7 @@ class MoGPrior(nn.Module):
 
     @nn.compact
     def __call__(self, posterior: Posterior | None = None) -> distrax.MixtureSameFamily:
-        """The prior: batch shape [], event shape [m]."""
+        """Return the prior: batch shape [], event shape [m]."""
         shape = (self.num_components, self.latent_dim)
         logits = self.param("logits", nn.initializers.zeros, (self.num_components,))
         loc = self.param("loc", nn.initializers.normal(1.0), shape)  # distinct, or no gradient would tell them apart
@@ -68,7 +68,7 @@ class MoGPrior(nn.Module):
 
 
 def near_black(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k h w c"]:
-    """Draws from N(0.05, 0.01^2)."""
+    """Draw from N(0.05, 0.01^2)."""
     return 0.05 + 0.01 * jax.random.normal(key, shape)
 
 
@@ -90,17 +90,17 @@ class VampPrior(nn.Module):
     images: bool = True
 
     def setup(self) -> None:
-        """The pseudo-inputs, before they are clipped."""
+        """Make the pseudo-inputs, before they are clipped."""
         start = near_black if self.images else nn.initializers.normal(1.0)
         self.free = self.param("pseudo_inputs", start, (self.num_components, *self.data_shape))
 
     def __call__(self, posterior: Posterior) -> distrax.MixtureSameFamily:
-        """The prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
+        """Return the prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
         uniform = distrax.Categorical(logits=jnp.zeros(self.num_components))
         return distrax.MixtureSameFamily(uniform, posterior(self.pseudo_inputs()))
 
     def pseudo_inputs(self) -> Float[Array, "k ..."]:
-        """u_1 ... u_K."""
+        """Return u_1 ... u_K."""
         return jnp.clip(self.free, 0.0, 1.0) if self.images else self.free
 
 
@@ -125,18 +125,18 @@ class FlowPrior(nn.Module):
     spline_limit: float = 6.0
 
     def setup(self) -> None:
-        """One conditioner a layer, whose last layer starts at zero."""
+        """Make one conditioner a layer, whose last layer starts at zero."""
         per_dimension = 2 if self.coupling == "affine" else 3 * self.num_bins + 1
         out_shape = (self.latent_dim, per_dimension)
         self.conditioners = [MLP(self.hidden, out_shape, zero_output=True) for _ in range(self.num_layers)]
 
     def __call__(self, posterior: Posterior | None = None) -> distrax.Transformed:
-        """The prior: batch shape [], event shape [m]. Only inside `apply` do its conditioners have weights."""
+        """Return the prior: batch shape [], event shape [m]. Only inside `apply` do its conditioners have weights."""
         base = diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
         return distrax.Transformed(base, distrax.Chain([self.layer(i) for i in range(self.num_layers)]))
 
     def layer(self, i: int) -> distrax.MaskedCoupling:
-        """A coupling layer: the dimensions of one parity pass, and decide the map of the others."""
+        """Return a coupling layer: the dimensions of one parity pass, and decide the map of the others."""
         passes = jnp.arange(self.latent_dim) % 2 != i % 2 if self.latent_dim > 1 else jnp.array([False])
         conditioner = self.conditioners[i]
 
@@ -147,17 +147,17 @@ class FlowPrior(nn.Module):
         return distrax.MaskedCoupling(passes, parameters, self.affine if self.coupling == "affine" else self.spline)
 
     def affine(self, parameters: Float[Array, "*b 2"]) -> distrax.ScalarAffine:
-        """The map x -> shift + exp(log_scale) x, with |log_scale| below 2."""
+        """Return the map x -> shift + exp(log_scale) x, with |log_scale| below 2."""
         shift, log_scale = parameters[..., 0], parameters[..., 1]
         return distrax.ScalarAffine(shift=shift, log_scale=2 * jnp.tanh(log_scale / 2))
 
     def spline(self, parameters: Float[Array, "*b p"]) -> distrax.RationalQuadraticSpline:
-        """A monotone spline that is the identity outside +-spline_limit."""
+        """Return a monotone spline that is the identity outside +-spline_limit."""
         limit = self.spline_limit
         return distrax.RationalQuadraticSpline(parameters, -limit, limit, boundary_slopes="identity")
 
 
 def responsibilities(prior: distrax.MixtureSameFamily, z: Float[Array, "b m"]) -> Float[Array, "b k"]:
-    """The probability p(k|z) of every component of a mixture at every latent."""
+    """Return the probability p(k|z) of every component of a mixture at every latent."""
     log_weights = jax.nn.log_softmax(prior.mixture_distribution.logits)
     return jax.nn.softmax(log_weights + prior.components_distribution.log_prob(z[:, None, :]), axis=-1)

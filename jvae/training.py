@@ -75,7 +75,7 @@ Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState
 def init_state(
     model: nn.Module, optimizer: optax.GradientTransformation, key: Key[Array, ""], image_shape: tuple[int, ...]
 ) -> TrainState:
-    """Fresh parameters, drawn with the key, and optimizer state, at step 0."""
+    """Return fresh parameters, drawn with the key, and optimizer state, at step 0."""
 
     @jax.jit
     def init(key: Key[Array, ""]) -> TrainState:
@@ -93,7 +93,7 @@ def make_train_step(
     transform: Transform,
     num_samples: int = 1,
 ) -> TrainStep:
-    """A pure function `(state, run_key, batch) -> (state, metrics)`: one step up the mean bound of the batch.
+    """Return a pure function `(state, run_key, batch) -> (state, metrics)`: one step up the mean bound of the batch.
 
     Args:
         log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
@@ -127,7 +127,7 @@ def make_train_step(
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """The number of batches that hold every image once, the last one perhaps smaller.
+    """Return the number of batches that hold every image once, the last one perhaps smaller.
 
     Raises:
         ValueError: batch_size exceeds num_images.
@@ -140,7 +140,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 def shuffled_batches(
     key: Key[Array, ""], num_images: int, batch_size: int
 ) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
-    """A random order of the images as rows of indices, and the rows' weights: 1, and 0 for the last row's padding."""
+    """Return a random order of the images as rows of indices, and weights: 1, and 0 for the last row's padding."""
     steps = steps_per_epoch(num_images, batch_size)
     order = jax.random.permutation(key, num_images)
     indices = jnp.pad(order, (0, steps * batch_size - num_images))
@@ -151,14 +151,14 @@ def shuffled_batches(
 def epoch_rows(
     key: Key[Array, ""], step: Int[Array, ""], num_images: int, batch_size: int
 ) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
-    """The shuffled batches of the epoch that begins at a step of the run with this key."""
+    """Return the shuffled batches of the epoch that begins at a step of the run with this key."""
     shuffle_key, _ = jax.random.split(key)
     number = step // steps_per_epoch(num_images, batch_size)
     return shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
 
 
 def init_step_metrics(states: TrainState, num_steps: int) -> StepMetrics:
-    """The record of an epoch of which no step is taken yet; with the state's axis of runs, if it has one."""
+    """Return zeros, for an epoch of which no step is taken yet; with the state's axis of runs, if it has one."""
     zeros = jnp.zeros((*states.step.shape, num_steps))
     return StepMetrics(Metrics(zeros, zeros, zeros), zeros)
 
@@ -167,7 +167,7 @@ def take_steps(
     train_step: TrainStep,
     state: TrainState,
     key: Key[Array, ""],
-    taken: StepMetrics,
+    step_metrics: StepMetrics,
     start: Int[Array, ""] | int,
     stop: Int[Array, ""] | int,
     batch_of: Callable[[Int[Array, ""]], Batch],
@@ -176,25 +176,25 @@ def take_steps(
     _, step_key = jax.random.split(key)
 
     def body(i: Int[Array, ""], carry: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
-        state, taken = carry
+        state, step_metrics = carry
         batch = batch_of(i)
         state, metrics = train_step(state, step_key, batch)
         return state, jax.tree.map(
-            lambda all_, one: all_.at[i].set(one), taken, StepMetrics(metrics, jnp.sum(batch.weights))
+            lambda all_, one: all_.at[i].set(one), step_metrics, StepMetrics(metrics, jnp.sum(batch.weights))
         )
 
-    return jax.lax.fori_loop(start, stop, body, (state, taken))
+    return jax.lax.fori_loop(start, stop, body, (state, step_metrics))
 
 
 @jax.jit
-def summarise(state: TrainState, taken: StepMetrics) -> EpochMetrics:
-    """What the host reads of an epoch: of all its steps, and the state that they left."""
-    mean = jax.tree.map(lambda v: jnp.vdot(taken.sizes, v) / jnp.sum(taken.sizes), taken.metrics)
+def summarise(state: TrainState, step_metrics: StepMetrics) -> EpochMetrics:
+    """Return the metrics of an epoch: of all its steps, and of the state that they left."""
+    mean = jax.tree.map(lambda v: jnp.vdot(step_metrics.sizes, v) / jnp.sum(step_metrics.sizes), step_metrics.metrics)
     return EpochMetrics(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
 
 
 def make_chunk(train_step: TrainStep, num_images: int, batch_size: int) -> Chunk:
-    """A pure function `(state, run_key, images, taken, start, stop) -> (state, taken)`: a chunk of an epoch.
+    """Return a pure `(state, run_key, images, step_metrics, start, stop) -> (state, step_metrics)`: a chunk of steps.
 
     It takes the steps start, ..., stop - 1 of the epoch over shuffled batches in which the state stands. Every image
     counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch. However an epoch is cut into
@@ -205,7 +205,7 @@ def make_chunk(train_step: TrainStep, num_images: int, batch_size: int) -> Chunk
         state: TrainState,
         key: Key[Array, ""],
         images: UInt8[Array, "n h w c"],
-        taken: StepMetrics,
+        step_metrics: StepMetrics,
         start: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
     ) -> tuple[TrainState, StepMetrics]:
@@ -215,20 +215,20 @@ def make_chunk(train_step: TrainStep, num_images: int, batch_size: int) -> Chunk
             with jax.named_scope("data"):
                 return Batch(images[indices[i]], weights[i])
 
-        return take_steps(train_step, state, key, taken, start, stop, batch_of)
+        return take_steps(train_step, state, key, step_metrics, start, stop, batch_of)
 
     return chunk
 
 
 def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
-    """A pure function `(state, run_key, images) -> (state, result)`: an epoch in one chunk."""
+    """Return a pure function `(state, run_key, images) -> (state, epoch_metrics)`: an epoch in one chunk."""
     steps, chunk = steps_per_epoch(num_images, batch_size), make_chunk(train_step, num_images, batch_size)
 
     def epoch(
         state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
     ) -> tuple[TrainState, EpochMetrics]:
-        state, taken = chunk(state, key, images, init_step_metrics(state, steps), 0, steps)
-        return state, summarise(state, taken)
+        state, step_metrics = chunk(state, key, images, init_step_metrics(state, steps), 0, steps)
+        return state, summarise(state, step_metrics)
 
     return epoch
 

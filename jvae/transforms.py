@@ -6,17 +6,17 @@ from jaxtyping import Array, Float, Key, UInt8
 
 
 def binarise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
+    """Return 1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
     return (images >= 128).astype(jnp.float32)
 
 
 def rescale(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Pixel / 255, in [0, 1]. The key is not used."""
+    """Return pixel / 255, in [0, 1]. The key is not used."""
     return images.astype(jnp.float32) / 255
 
 
 def dequantise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """(pixel + u) / 256 with u ~ U[0, 1): a density of the result bounds the 256-valued image's log-probability.
+    """Return (pixel + u) / 256 with u ~ U[0, 1): its density bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
     u has 16 bits, so that pixel + u is exact in float32 and never rounds up into the next pixel's bin.

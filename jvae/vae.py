@@ -21,7 +21,7 @@ class Level(NamedTuple):
 
 
 def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> LogDensities:
-    """The levels' log-densities, summed; the KL is closed at the top where there is a closed form."""
+    """Return the levels' log-densities, summed; the KL is closed at the top where there is a closed form."""
     log_p = [level.prior.log_prob(level.z) for level in levels]
     log_q = [level.posterior.log_prob(level.z) for level in levels]
     try:
@@ -52,37 +52,37 @@ class VAE(nn.Module):
         return 1
 
     def __call__(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
-        """The log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum."""
+        """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum."""
         levels = self.infer(key, x)
         return log_densities(self.decoder(levels[0].z).log_prob(x), levels)
 
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
-        """The one level, with a reparametrised draw."""
+        """Return the one level, with a reparametrised draw."""
         q = self.encoder(x)
         return (Level(q, self.latent_prior(), q.sample(seed=key)),)
 
     def posterior(self, x: Float[Array, "b ..."]) -> distrax.Distribution:
-        """q(z|x): batch shape [b], event shape [m]."""
+        """Return q(z|x): batch shape [b], event shape [m]."""
         return self.encoder(x)
 
     def latent_prior(self) -> distrax.Distribution:
-        """p(z): batch shape [], event shape [m]. To be used inside `apply`, where a flow's networks have weights."""
+        """Return p(z): batch shape [], event shape [m]; inside `apply`, where a flow's networks have weights."""
         return self.prior(self.encoder)
 
     def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
-        """The marginal p(z) of every level, or None where it has no density in closed form."""
+        """Return the marginal p(z) of every level, or None where it has no density in closed form."""
         return (self.latent_prior(),)
 
     def decode(self, z: Float[Array, "b m"]) -> distrax.Distribution:
-        """p(x|z): batch shape [b], event shape [h, w, c]."""
+        """Return p(x|z): batch shape [b], event shape [h, w, c]."""
         return self.decoder(z)
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """N draws from the prior, the latents of every level."""
+        """Draw n draws from the prior, the latents of every level."""
         return (self.latent_prior().sample(seed=key, sample_shape=(n,)),)
 
     def sample(self, key: Key[Array, ""], n: int, mean: bool = False) -> Float[Array, "n ..."]:
-        """N data from the model: z ~ p(z), then x ~ p(x|z), or x's mean E[x|z] if `mean`."""
+        """Draw n data from the model: z ~ p(z), then x ~ p(x|z), or x's mean E[x|z] if `mean`."""
         z_key, x_key = jax.random.split(key)
         p = self.decoder(self.sample_latents(z_key, n)[0])
         return p.mean() if mean else p.sample(seed=x_key)
@@ -111,7 +111,7 @@ class HierarchicalVAE(VAE):
         return 1 + self.prior.num_levels
 
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
-        """Both levels, z1's first, with reparametrised draws z1 ~ q(z1|x) and z2 ~ q(z2|z1)."""
+        """Return both levels, z1's first, with reparametrised draws z1 ~ q(z1|x) and z2 ~ q(z2|z1)."""
         z1_key, z2_key = jax.random.split(key)
         q = self.encoder(x)
         z1 = q.sample(seed=z1_key)
@@ -119,7 +119,7 @@ class HierarchicalVAE(VAE):
         return (Level(q, self.prior.decode(above[0].z), z1), *above)
 
     def latent_prior(self) -> distrax.Distribution:
-        """Not there.
+        """Refuse.
 
         Raises:
             NotImplementedError: always, for p(z1) is an integral over z2.
@@ -127,11 +127,11 @@ class HierarchicalVAE(VAE):
         raise NotImplementedError("p(z1) of a two-level VAE has no closed form: see marginal_priors")
 
     def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
-        """p(z1), an integral over z2, has no closed form; p(z2) has."""
+        """Return None for p(z1), an integral over z2 without closed form, and p(z2)."""
         return (None, *self.prior.marginal_priors())
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """N draws z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
+        """Draw n draws z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
         z2_key, z1_key = jax.random.split(key)
         above = self.prior.sample_latents(z2_key, n)
         return (self.prior.decode(above[0]).sample(seed=z1_key), *above)

@@ -31,6 +31,7 @@ CONFINED = {
     "scipy": {"jvae.latents"},
     "torch": {"jvae.tools.pytorch", "jvae.cli.pytorch"},
     "tensorflow_datasets": {"jvae.data.tfds"},
+    "google_crc32c": {"jvae.data.tfds"},
     "tensorflow_probability": {"jvae.distributions"},
     "grain": {"jvae.runs.streaming"},
     "distrax": {
@@ -137,8 +138,9 @@ def test_every_public_name_has_a_docstring(path):
 
 def test_every_part_is_a_command():
     """A part is a module with a PART; every one is a command of its name, and `all` does them all."""
-    from experiments.__main__ import experiments
     from experiments.reporting.everything import PARTS
+
+    from experiments.__main__ import experiments
 
     names = {path.stem for path in (ROOT / "experiments" / "parts").glob("*.py") if "\nPART = " in path.read_text()}
     assert {part.name for part in PARTS} == names

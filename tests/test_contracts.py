@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jvae.bounds import draw, elbo
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config, build_model, build_transform
 from jvae.view import pictures
@@ -43,14 +43,14 @@ def all_finite(tree) -> bool:
 @pytest.mark.parametrize(("prior", "output", "network"), ALL)
 def test_every_combination_trains_evaluates_samples_and_plots(prior, output, network, tiny, tmp_path):
     config = config_of(prior, output, network)
-    *_, model = run.train(config, tiny)
+    *_, model = api.train(config, tiny)
     save_model(tmp_path / "model.npz", model)
     model = load_model(tmp_path / "model.npz")
     assert all_finite(model.state)
-    result = run.evaluate_model(model, tiny, num_samples=3)
+    result = api.evaluate_model(model, tiny, num_samples=3)
     assert all_finite([result.elbo, result.reconstruction, result.kl])
     np.testing.assert_allclose(result.elbo.value, result.reconstruction.value - result.kl.value, rtol=1e-4, atol=1e-3)
-    diagnostics = run.diagnose_model(model, tiny)
+    diagnostics = api.diagnose_model(model, tiny)
     assert (diagnostics.levels[0].effective_components is None) == (prior in ("gaussian", "flow"))
     assert (diagnostics.pixels_at_floor is None) == (output not in ("gaussian-scalar", "gaussian-pixel"))
 
@@ -103,7 +103,7 @@ def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(
         dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden_dim=16, **PRIORS[prior]
     )
-    model = next(run.train(config, tiny))
+    model = next(api.train(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):
         assert draw_picture(model, tiny, 0).axes
     assert pictures.interpolation(model, tiny, 0).axes

@@ -6,7 +6,7 @@ import pytest
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
 from jvae.evaluation import evaluate, evaluate_iwae
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.transforms import binarise
 
 
@@ -53,10 +53,10 @@ def test_one_draw_has_no_monte_carlo_error(images, key):
 
 
 def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
-    model = next(run.train(small, tiny))
-    assert np.isfinite(run.evaluate_model(model, tiny).elbo.value)
+    model = next(api.train(small, tiny))
+    assert np.isfinite(api.evaluate_model(model, tiny).elbo.value)
     with pytest.raises(DataError, match="fingerprint"):
-        run.evaluate_model(model, tiny._replace(fingerprint="0" * 64))
+        api.evaluate_model(model, tiny._replace(fingerprint="0" * 64))
 
 
 def weighted(params, key, x):
@@ -96,9 +96,9 @@ def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
 
 
 def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
-    model = next(run.train(small, tiny))
-    elbo = run.evaluate_model(model, tiny, 200).elbo.value
-    values = [run.evaluate_model_iwae(model, tiny, k).iwae.value for k in (1, 10, 200)]
+    model = next(api.train(small, tiny))
+    elbo = api.evaluate_model(model, tiny, 200).elbo.value
+    values = [api.evaluate_model_iwae(model, tiny, k).iwae.value for k in (1, 10, 200)]
     assert abs(values[0] - elbo) < 3
     assert elbo < values[1] < values[2]
 

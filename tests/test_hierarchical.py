@@ -15,7 +15,7 @@ from jvae.distributions import ImageDistribution
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
 from jvae.priors import GaussianPrior
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.config import Config, build_model
 from jvae.vae import VAE, HierarchicalVAE
 from jvae.view import pictures
@@ -126,9 +126,9 @@ def test_samples_come_from_both_levels():
 
 
 def test_both_levels_are_trained_measured_and_drawn(tiny):
-    model = next(run.train(TWO, tiny))
-    result = run.evaluate_model(model, tiny)
-    lower, upper = run.diagnose_model(model, tiny).levels
+    model = next(api.train(TWO, tiny))
+    result = api.evaluate_model(model, tiny)
+    lower, upper = api.diagnose_model(model, tiny).levels
     assert (lower.num_units, upper.num_units) == (3, 2)
     np.testing.assert_allclose(lower.kl + upper.kl, result.kl.value, atol=1.0)
     for level in (1, 2):
@@ -139,13 +139,13 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
 
 
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
-    model = next(run.train(replace(TWO, prior="vamp", num_components=6), tiny))
+    model = next(api.train(replace(TWO, prior="vamp", num_components=6), tiny))
     axes = pictures.pseudo_inputs(model).axes[0]
     assert "decoded pseudo-inputs" in axes.get_title()
     assert axes.images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
-    model = next(run.train(small, tiny))
+    model = next(api.train(small, tiny))
     with pytest.raises(JvaeError, match=r"level is 2: the model has 1 level$"):
         pictures.posterior(model, tiny, 0, level=2)

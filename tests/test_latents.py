@@ -9,7 +9,7 @@ from jvae.latents import (
     prior_sample,
     projected_prior_density,
 )
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
 
 
@@ -33,7 +33,7 @@ def test_the_principal_plane_is_the_one_of_the_covariance():
 
 
 def test_the_aggregate_posterior_has_the_posteriors_moments(small, tiny):
-    model = next(run.train(small, tiny))
+    model = next(api.train(small, tiny))
     vae, transform = build_model(small, (8, 8, 1)), build_transform(small)
     image = tiny.test_images[:1]
     images = np.repeat(image, 5000, axis=0)

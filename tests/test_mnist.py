@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jvae.data.datasets import load_dataset
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.config import Config
 
 pytestmark = [pytest.mark.mnist, pytest.mark.usefixtures("optimised")]
@@ -17,8 +17,8 @@ def mnist():
 
 def test_two_epochs_of_the_exercise_reach_the_expected_elbo(mnist):
     """PyTorch's loop stands near -107 after two epochs; an ELBO far above that would be a wrong density."""
-    *_, model = run.train(Config(latent_dim=10, epochs=2, batch_size=128), mnist)
-    result = run.evaluate_model(model, mnist)
+    *_, model = api.train(Config(latent_dim=10, epochs=2, batch_size=128), mnist)
+    result = api.evaluate_model(model, mnist)
     assert -112 < result.elbo.value < -103
     assert result.num_images == 10_000
     assert result.elbo.monte_carlo_error < 0.05

@@ -8,7 +8,7 @@ import pytest
 
 from jvae.bounds import LogDensities, elbo
 from jvae.errors import NonFiniteError
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.config import Config, build_bound, build_model, build_optimizer, build_transform
 from jvae.training import (
     Batch,
@@ -88,7 +88,7 @@ def test_jit_equals_eager(small, tiny, key):
 def test_a_run_is_a_function_of_its_key(small, tiny):
     def bounds(seed):
         config = Config(**{**small.to_dict(), "seed": seed})
-        return [record["bound"] for model in run.train(config, tiny) for record in model.history[-1:]]
+        return [record["bound"] for model in api.train(config, tiny) for record in model.history[-1:]]
 
     assert bounds(1) == bounds(1)
     assert bounds(1) != bounds(2)
@@ -128,7 +128,7 @@ def test_the_state_is_donated(small, tiny, key):
 
 
 def test_training_raises_the_bound(small, tiny):
-    *_, last = run.train(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
+    *_, last = api.train(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
     assert last.history[-1]["bound"] > last.history[0]["bound"] + 5
     assert [record["epoch"] for record in last.history] == list(range(1, 21))
 
@@ -154,12 +154,12 @@ def test_one_gradient_step_is_adams(small, tiny, key):
 
 def test_a_batch_larger_than_the_data_is_refused_at_once(small, tiny):
     with pytest.raises(ValueError, match=r"batch_size is 101: must be at most .* 100"):
-        run.train(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
+        api.train(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
 
 
 def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
     with pytest.raises(NonFiniteError, match=r"epoch 1, step \d of 4"):
-        list(run.train(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
+        list(api.train(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
 
 
 def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):

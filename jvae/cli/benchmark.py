@@ -24,7 +24,7 @@ class Numbers(click.ParamType):
     name = "N,N,..."
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
-        """The numbers."""
+        """Return the numbers."""
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
@@ -56,7 +56,7 @@ def benchmark(
     plot_path: Path | None,
     **values: Any,
 ) -> None:
-    """How fast a training step is on this machine, and how near to its peak.
+    """Measure how fast a training step is on this machine, and how near to its peak.
 
     Every combination of batch size, number of runs and precision is compiled and timed.
     """
@@ -115,7 +115,7 @@ def roofline(measurements: "list[Measurement]") -> "Figure":
 
 
 def describe(measurements: "list[Measurement]") -> str:
-    """The measurements as a table for a person."""
+    """Return the measurements as a table for a person."""
     columns = ("precision", "batch", "runs", "compile s", "ms/step", "quartiles", "images/s", "step/products")
     rows = [(*columns, "GFLOP/s", "of peak", "MiB")]
     for m in measurements:
@@ -149,7 +149,7 @@ def describe(measurements: "list[Measurement]") -> str:
 
 
 def describe_shares(shares: "list[Share]") -> str:
-    """A profile as a table for a person: the parts of at least 1 %, and the rest together."""
+    """Return a profile as a table for a person: the parts of at least 1 %, and the rest together."""
     whole = sum(share.seconds for share in shares)
     large = [share for share in shares if share.seconds >= 0.01 * whole]
     small = whole - sum(share.seconds for share in large)
@@ -159,7 +159,7 @@ def describe_shares(shares: "list[Share]") -> str:
 
 
 def values_of(m: "Measurement") -> dict[str, Any]:
-    """A measurement as JSON values."""
+    """Return a measurement as JSON values."""
     return {
         "config": m.config.to_dict(),
         "compile_seconds": m.compile_seconds,
@@ -174,7 +174,7 @@ def values_of(m: "Measurement") -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """What else decides how fast a step is."""
+    """Return what else decides how fast a step is."""
     import os
     import platform
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jax
 
-from jvae.data.datasets import cache_root
+from jvae.data.cache import cache_root
 
 LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
 
@@ -39,7 +39,7 @@ def use_compile_cache() -> Path | None:
 
 
 def processor() -> str:
-    """A short name for this machine's processor and its instructions."""
+    """Return a short name for this machine's processor and its instructions."""
     about = f"{platform.machine()} {platform.processor()}"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -40,7 +40,7 @@ def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True
 
 
 def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
-    """The mesh over all devices, of the sizes that were asked for or else the best; None where there is one device."""
+    """Return the mesh over all devices, of the sizes asked for or else the best; None where there is one device."""
     import jax
 
     from jvae.runs.mesh import MeshShape, choose_mesh
@@ -52,7 +52,7 @@ def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "
 
 
 def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device") -> str:
-    """Where the runs are computed, and how many of them together."""
+    """Return in words where the runs are computed, and how many of them together."""
     import jax
 
     from jvae.runs.ensemble import runs_at_a_time
@@ -86,11 +86,11 @@ def open_model(path: Path, repeated: dict[str, Any]) -> "ModelFile":
 
 
 def say_nothing(line: str) -> None:
-    """What all processes but the first report."""
+    """Ignore a line, as all processes but the first do."""
 
 
 def reporter() -> Callable[[str], None]:
-    """`report` in the process that speaks for all, to be asked for once the device is chosen."""
+    """Return `report` in the process that speaks for all; to be asked for once the device is chosen."""
     from jvae.runs.mesh import is_first_process
 
     return report if is_first_process() else say_nothing

@@ -27,7 +27,7 @@ def explore(
     num_points: int,
     **repeated: Any,
 ) -> None:
-    """One HTML page of the latent space, which decodes in the browser and needs nothing else."""
+    """Write one HTML page of the latent space, which decodes in the browser and needs nothing else."""
     check_output(output, PAGE_FORMATS)
     use_device(device)
     model = open_model(model_path, repeated)

@@ -23,7 +23,7 @@ class Interruption:
         return 0 if self.signal is None else EXIT_CODES[self.signal]
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """The handler: it sets a flag and nothing else, for it may run in the midst of a computation.
+        """Handle a signal: set a flag and nothing else, for it may come in the midst of a computation.
 
         The second time the signal does what it did before.
         """
@@ -32,13 +32,13 @@ class Interruption:
 
 
 def name_of(exit_code: int) -> str:
-    """The signal that an exit code stands for."""
+    """Return the signal that an exit code stands for."""
     return next(number.name for number, code in EXIT_CODES.items() if code == exit_code)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Meanwhile the signals ask instead of killing; in the main thread only, elsewhere they do what they did."""
+    """Let the signals ask instead of kill meanwhile; in the main thread only, elsewhere they do what they did."""
     interruption = Interruption()
     before = {}
     try:

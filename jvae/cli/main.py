@@ -63,7 +63,7 @@ def evaluate(
     json_path: Path | None,
     **repeated: Any,
 ) -> None:
-    """The ELBO of the test set, its two parts and their errors, and what the latent space does."""
+    """Print the ELBO of the test set, its two parts and their errors, and what the latent space does."""
     if json_path is not None:
         check_output(json_path)
     use_device(device)
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":
-    """The importance-weighted bound, with a progress bar where there is a terminal."""
+    """Estimate the importance-weighted bound, with a progress bar where there is a terminal."""
     from jvae.runs.api import evaluate_model_iwae
 
     with click.progressbar(
@@ -116,7 +116,7 @@ def sample(
     num_images: int,
     **repeated: Any,
 ) -> None:
-    """Images drawn from the model: z ~ p(z), x ~ p(x|z)."""
+    """Draw images from the model: z ~ p(z), x ~ p(x|z)."""
     check_output(output, PICTURE_FORMATS)
     if mean and compare:
         raise click.UsageError("--mean and --compare: at most one of them")
@@ -138,7 +138,7 @@ for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train
 
 @main.group()
 def plot() -> None:
-    """Pictures of a trained model."""
+    """Plot pictures of a trained model."""
 
 
 def plot_command(function: str, text: str, needs_data: bool = True, of_levels: bool = False) -> None:
@@ -225,12 +225,12 @@ def check_dataset_name(name: str) -> None:
 
 @main.command()
 def info() -> None:
-    """Versions, devices and paths."""
+    """Print versions, devices and paths."""
     import platform
 
     import jax
 
-    from jvae.data.datasets import cache_folder
+    from jvae.data.cache import cache_folder
     from jvae.runs.checkpoint import current_versions
 
     for name, version in current_versions().items():

@@ -38,19 +38,19 @@ def fail(message: str, code: int) -> int:
 
 
 def flag(name: str) -> str:
-    """A Config field's name as an option."""
+    """Return a Config field's name as an option."""
     return "--" + name.replace("_", "-")
 
 
 def usage_error(error: ValueError) -> click.UsageError:
-    """A Config's complaint, which begins with a field's name, in terms of the command line."""
+    """Return a Config's complaint, which begins with a field's name, in terms of the command line."""
     name, _, rest = str(error).partition(" ")
     names = {field.name for field in config_fields()}
     return click.UsageError(f"{flag(name)} {rest}" if name in names else str(error))
 
 
 def option_of(field: ConfigField, **attributes: Any) -> Callable:
-    """The click option of a Config field."""
+    """Return the click option of a Config field."""
     only = [f"{flag(rule.name)} {' or '.join(map(str, rule.values))}" for rule in field.needs]
     attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
     if field.type is bool:
@@ -60,7 +60,7 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
 
 
 def config_options(command: Callable, without: Collection[str] = ()) -> Callable:
-    """Every Config field as an option, with its default; but for some."""
+    """Add every Config field as an option, with its default; but for some."""
     for field in reversed(config_fields()):
         if field.name not in without:
             command = option_of(field, default=field.default)(command)
@@ -68,7 +68,7 @@ def config_options(command: Callable, without: Collection[str] = ()) -> Callable
 
 
 def repeated_options(command: Callable) -> Callable:
-    """Config's fields as hidden options, accepted where they repeat what the model file says.
+    """Add Config's fields as hidden options, accepted where they repeat what the model file says.
 
     The seed and the number of draws mean something of their own to the commands that read a model.
     """
@@ -79,7 +79,7 @@ def repeated_options(command: Callable) -> Callable:
 
 
 def data_options(command: Callable) -> Callable:
-    """Where data come from."""
+    """Add the option that says where data come from."""
     return click.option(
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -88,7 +88,7 @@ def data_options(command: Callable) -> Callable:
 
 
 def model_options(command: Callable) -> Callable:
-    """The model file, the device, and the seed of what is drawn from the model."""
+    """Add the model file, the device, and the seed of what is drawn from the model."""
     for decorate in (
         repeated_options,
         click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="decides the random draws"),
@@ -111,7 +111,7 @@ class MeshType(click.ParamType):
     name = "runs=R,data=D"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
-        """The sizes R and D."""
+        """Return the sizes R and D."""
         sizes = {"runs": 1, "data": 1}
         for part in str(value).split(","):
             axis, _, size = part.partition("=")
@@ -127,7 +127,7 @@ mesh_option = click.option(
 
 
 def mesh_options(command: Callable) -> Callable:
-    """The devices and the hosts that a training is spread over: the command's `mesh` and `hosts`."""
+    """Add the devices and hosts that a training is spread over: the command's `mesh` and `hosts`."""
 
     @wraps(command)
     def spread_command(
@@ -158,7 +158,7 @@ def mesh_options(command: Callable) -> Callable:
 
 
 def device_option(command: Callable) -> Callable:
-    """Where to compute, the command's `device`; and whether compiled programs are kept, which `use_device` asks."""
+    """Add where to compute, the command's `device`, and whether compiled programs are kept, which `use_device` asks."""
 
     def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         context.meta[COMPILE_CACHE] = value

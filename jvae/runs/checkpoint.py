@@ -44,12 +44,12 @@ PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
 
 
 class ResumePoint(NamedTuple):
-    """What a training needs to go on, beside the state that is kept."""
+    """What a training needs to go on, beside the state that is kept; in the file it is called `unfinished`."""
 
     states: TrainState | None
     """Where the runs stand, with a leading axis of runs; None where that is the state that is kept."""
-    taken: StepMetrics | None
-    """The record of the epoch that was begun, with a leading axis of runs; None at the end of one."""
+    step_metrics: StepMetrics | None
+    """Of the epoch that was begun, with a leading axis of runs; None at the end of one."""
     done: int
     """How many steps of it are taken."""
 
@@ -66,12 +66,12 @@ class ModelFile(NamedTuple):
     fingerprint: str
     """Of the data set it was trained on."""
     versions: dict[str, str]
-    unfinished: ResumePoint | None = None
+    resume_point: ResumePoint | None = None
     """For a training to go on; None where the state is all it needs."""
 
 
 def current_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
@@ -82,8 +82,10 @@ def save_model(path: Path, model: ModelFile) -> None:
         ModelFileError: the file cannot be written; what stood at the path is left as it was.
     """
     arrays = named_arrays(model.state)
-    if model.unfinished is not None:
-        arrays |= named_arrays({UNFINISHED: {"states": model.unfinished.states, "taken": model.unfinished.taken}})
+    if model.resume_point is not None:
+        arrays |= named_arrays(
+            {UNFINISHED: {"states": model.resume_point.states, "taken": model.resume_point.step_metrics}}
+        )
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -92,7 +94,7 @@ def save_model(path: Path, model: ModelFile) -> None:
         "image_shape": list(model.image_shape),
         "fingerprint": model.fingerprint,
         "versions": model.versions,
-        UNFINISHED: None if model.unfinished is None else describe_unfinished(model.unfinished),
+        UNFINISHED: None if model.resume_point is None else describe_resume_point(model.resume_point),
     }
     data = pack(arrays, description)
     try:
@@ -119,7 +121,7 @@ def load_model(path: Path) -> ModelFile:
 
 
 def read_model(file: io.BufferedIOBase) -> ModelFile:
-    """The model in an open file.
+    """Read the model in an open file.
 
     Raises:
         ValueError: it is no model file, is damaged, or does not fit the configuration that it carries.
@@ -130,7 +132,7 @@ def read_model(file: io.BufferedIOBase) -> ModelFile:
         unfinished = description.get(UNFINISHED)  # which the first files of this format lack
         shapes = {"": state_shapes(config, image_shape)}
         if unfinished is not None:
-            shapes[UNFINISHED] = unfinished_shapes(config, image_shape, unfinished)
+            shapes[UNFINISHED] = resume_point_shapes(config, image_shape, unfinished)
         trees = restore(shapes, archive)
     return ModelFile(
         config,
@@ -139,38 +141,40 @@ def read_model(file: io.BufferedIOBase) -> ModelFile:
         image_shape,
         description["fingerprint"],
         description["versions"],
-        None if unfinished is None else ResumePoint(**trees[UNFINISHED], done=unfinished["done"]),
+        None
+        if unfinished is None
+        else ResumePoint(trees[UNFINISHED]["states"], trees[UNFINISHED]["taken"], unfinished["done"]),
     )
 
 
 def state_shapes(config: Config, image_shape: tuple[int, ...]) -> PyTree[jax.ShapeDtypeStruct]:
-    """The shapes and dtypes of the state that a configuration builds, with nothing computed."""
+    """Return the shapes and dtypes of the state that a configuration builds, with nothing computed."""
     model, optimizer = build_model(config, image_shape), build_optimizer(config, steps_per_epoch=1)
     one = jax.eval_shape(lambda: init_state(model, optimizer, jax.random.key(0), image_shape))
     return one if config.runs == 1 else with_runs(one, config.runs)
 
 
 def with_runs(shapes: PyTree[jax.ShapeDtypeStruct], runs: int) -> PyTree[jax.ShapeDtypeStruct]:
-    """The shapes with a leading axis of runs."""
+    """Return the shapes with a leading axis of runs."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), shapes)
 
 
-def describe_unfinished(unfinished: ResumePoint) -> dict[str, Any]:
-    """What the arrays of an unfinished training do not say themselves."""
-    steps = None if unfinished.taken is None else unfinished.taken.sizes.shape[1]
-    return {"states": unfinished.states is not None, "steps": steps, "done": unfinished.done}
+def describe_resume_point(point: ResumePoint) -> dict[str, Any]:
+    """Return what the arrays of a resume point do not say themselves."""
+    steps = None if point.step_metrics is None else point.step_metrics.sizes.shape[1]
+    return {"states": point.states is not None, "steps": steps, "done": point.done}
 
 
-def is_unfinished(about: Any) -> bool:
-    """Whether this is what `describe_unfinished` could have said."""
+def is_resume_point(about: Any) -> bool:
+    """Return True if this is what `describe_resume_point` could have said."""
     if not isinstance(about, dict) or about.keys() != {"states", "steps", "done"} or type(about["states"]) is not bool:
         return False
     steps, done = about["steps"], about["done"]
     return done == 0 if steps is None else type(steps) is type(done) is int and 0 < done < steps < 2**31
 
 
-def unfinished_shapes(config: Config, image_shape: tuple[int, ...], about: dict[str, Any]) -> dict[str, PyTree]:
-    """The shapes and dtypes of an unfinished training's arrays, given what `describe_unfinished` says."""
+def resume_point_shapes(config: Config, image_shape: tuple[int, ...], about: dict[str, Any]) -> dict[str, PyTree]:
+    """Return the shapes and dtypes of a resume point's arrays, given what `describe_resume_point` says."""
     one = state_shapes(replace(config, runs=1), image_shape)
     states = with_runs(one, config.runs) if about["states"] else None
     if about["steps"] is None:
@@ -180,19 +184,19 @@ def unfinished_shapes(config: Config, image_shape: tuple[int, ...], about: dict[
 
 
 def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
-    """The leaves of a tree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+    """Return the leaves of a tree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
     return {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
-    """A leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
+    """Return a leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     return name.replace("params/params/", "params/").lstrip("/")
 
 
 def restore(shapes: PyTree[jax.ShapeDtypeStruct], archive: zipfile.ZipFile) -> PyTree[jax.Array]:
-    """The tree of the given shapes with its leaves taken from an archive, once all of their headers fit.
+    """Restore the tree of the given shapes with its leaves taken from an archive, once all of their headers fit.
 
     Raises:
         ValueError: an array is missing, unexpected, or of another shape or dtype.
@@ -213,7 +217,7 @@ def restore(shapes: PyTree[jax.ShapeDtypeStruct], archive: zipfile.ZipFile) -> P
 
 
 def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and dtype that an array claims to have.
+    """Read the shape and dtype that an array claims to have.
 
     Raises:
         ValueError: it has no header of this format.
@@ -229,7 +233,7 @@ def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], n
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """An array whose header was checked.
+    """Read an array whose header was checked.
 
     Raises:
         ValueError: it does not hold what its header says.
@@ -245,7 +249,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
-    """The file's bytes: the same for the same content, for no member has a time of its own."""
+    """Return the file's bytes: the same for the same content, for no member has a time of its own."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = b"0" * DIGEST_LENGTH  # a place of the right length
@@ -259,7 +263,7 @@ def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
-    """The archive in a file whose bytes are those that were written, and whose members are as `pack` writes them.
+    """Open the archive in a file whose bytes are those that were written, and whose members are as `pack` writes them.
 
     Nothing is read into memory here but small chunks, and no member can be larger than the file.
 
@@ -289,7 +293,7 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
 
 
 def read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """The description in a model file, every field of which has the type that it must have.
+    """Read the description in a model file, every field of which has the type that it must have.
 
     Raises:
         ValueError: it is absent, of a later format, or a field is missing or wrong.
@@ -316,7 +320,7 @@ def read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not all(isinstance(record, dict) and record.keys() >= RECORD for record in description["history"]):
         raise ValueError(f"{MEMBER}: history must be records with {', '.join(sorted(RECORD))}")
     unfinished = description.get(UNFINISHED)
-    if unfinished is not None and not is_unfinished(unfinished):
+    if unfinished is not None and not is_resume_point(unfinished):
         raise ValueError(
             f"{MEMBER}: {UNFINISHED} must say of the epoch that was begun its steps, and how many are done"
         )

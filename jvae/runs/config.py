@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from jvae.data.known import DATASETS
 from jvae.runs.fields import ConfigField, OnlyWith, Range
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
-DATASETS = ("mnist", "fashion_mnist", "kmnist", "digits")
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,12 @@ class Config:
                     raise ValueError(f"{field.name} is {value}: means something only with {rule}, not {other}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """Return the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """The inverse of `to_dict`; a field that is missing takes its default.
+        """Return the configuration of `to_dict`'s values; a field that is missing takes its default.
 
         Raises:
             ValueError: a field is unknown or has a bad value.
@@ -149,7 +149,7 @@ class Config:
 
 
 def config_fields() -> list[ConfigField]:
-    """The fields of `Config`, in order."""
+    """Return the fields of `Config`, in order."""
     hints = get_type_hints(Config, include_extras=True)
     fields = []
     for field in dataclasses.fields(Config):
@@ -163,7 +163,7 @@ def config_fields() -> list[ConfigField]:
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
-    """The model for images of shape (h, w, c).
+    """Build the model for images of shape (h, w, c).
 
     Raises:
         ValueError: the network cannot take images of this shape.
@@ -179,7 +179,7 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
 
 
 def build_upper_level(config: Config) -> "VAE":
-    """The VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
+    """Build the VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
     from jvae.encoders import GaussianEncoder
     from jvae.nn.networks import MLP
     from jvae.vae import VAE
@@ -190,7 +190,7 @@ def build_upper_level(config: Config) -> "VAE":
 
 
 def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":
-    """p(z) of a level whose data - images, or the latents of the level below - have a shape."""
+    """Build p(z) of a level whose data - images, or the latents of the level below - have a shape."""
     from jvae import priors
 
     match config.prior:
@@ -205,7 +205,7 @@ def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) ->
 
 
 def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
-    """p(x|z)."""
+    """Build p(x|z)."""
     from jvae import decoders
 
     match config.decoder:
@@ -218,7 +218,7 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
 
 
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
-    """The encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
+    """Build the encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
     from jvae.nn import matmul, networks
 
     precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16
@@ -233,7 +233,7 @@ def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Mo
 
 
 def build_transform(config: Config) -> "Transform":
-    """What turns uint8 images into the data that the decoder models."""
+    """Build what turns uint8 images into the data that the decoder models."""
     from jvae import transforms
 
     if config.decoder == "bernoulli":
@@ -242,7 +242,7 @@ def build_transform(config: Config) -> "Transform":
 
 
 def unit(config: Config) -> str:
-    """What the numbers of a bound of this configuration are."""
+    """Return in words what the numbers of a bound of this configuration are."""
     if config.decoder == "bernoulli":
         return "nats per image, log-probability of binary pixels"
     pixels = "dequantised pixels" if config.dequantise else "pixels, not dequantised"
@@ -250,7 +250,7 @@ def unit(config: Config) -> str:
 
 
 def build_bound(config: Config, steps_per_epoch: int, beta: "float | jax.Array | None" = None) -> "ScheduledBound":
-    """What training maximises at each step; with another beta than the configuration's, which may be traced."""
+    """Build what training maximises at each step; with another beta than the configuration's, which may be traced."""
     import optax
 
     from jvae.bounds import elbo, iwae
@@ -267,7 +267,7 @@ def build_bound(config: Config, steps_per_epoch: int, beta: "float | jax.Array |
 def build_optimizer(
     config: Config, steps_per_epoch: int, learning_rate: "float | jax.Array | None" = None
 ) -> "optax.GradientTransformation":
-    """Adam, as in the exercise, with a step size that may rise at first and fall later.
+    """Build Adam, as in the exercise, with a step size that may rise at first and fall later.
 
     The learning rate may be another than the configuration's, and traced.
     """
@@ -289,5 +289,5 @@ def build_optimizer(
 
 
 def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
-    """A number of epochs as whole steps; at least one where it is not zero."""
+    """Return a number of epochs as whole steps; at least one where it is not zero."""
     return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))

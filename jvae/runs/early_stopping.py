@@ -25,51 +25,51 @@ class EarlyStopping(NamedTuple):
 
 
 def init_early_stopping(state: TrainState, runs: int) -> EarlyStopping:
-    """Before the first epoch: the untrained states, which any bound improves on."""
+    """Return what is kept before the first epoch: the untrained states, which any bound improves on."""
     zeros = np.zeros(runs, np.int64)
     return EarlyStopping(state, zeros, np.full(runs, -np.inf), zeros, np.ones(runs, bool))
 
 
-def select(
-    selection: EarlyStopping,
+def update_early_stopping(
+    stopping: EarlyStopping,
     trained: TrainState,
     bound: Float[np.ndarray, " r"],
     epoch: int,
     keep_best: bool,
     patience: int,
 ) -> EarlyStopping:
-    """After an epoch: keep the runs' trained states, or only those that are the best so far, and stop who waited long.
+    """Judge an epoch: keep the runs' trained states, or only the best so far, and stop who waited long.
 
     A run that has stopped keeps what it has, whatever is computed for it later.
 
     Args:
-        selection: before the epoch; its state's arrays are not changed.
+        stopping: before the epoch; its state's arrays are not changed.
         trained: the runs' states after the epoch; copied where they are kept.
         bound: their validation bounds, in nats per image.
         epoch: its number, from 1.
         keep_best: keep only an improvement; else every epoch of a run until it stops.
         patience: how many epochs without an improvement stop a run; 0 for never.
     """
-    better = selection.running & (bound > selection.best)
-    waited = np.where(selection.running & ~better, selection.waited + 1, np.where(better, 0, selection.waited))
-    taken = better if keep_best else selection.running
+    better = stopping.running & (bound > stopping.best)
+    waited = np.where(stopping.running & ~better, stopping.waited + 1, np.where(better, 0, stopping.waited))
+    kept = better if keep_best else stopping.running
     return EarlyStopping(
-        choose(jnp.asarray(taken), trained, selection.state),
-        np.where(taken, epoch, selection.epoch),
-        np.where(better, bound, selection.best),
+        choose(jnp.asarray(kept), trained, stopping.state),
+        np.where(kept, epoch, stopping.epoch),
+        np.where(better, bound, stopping.best),
         waited,
-        selection.running & ((patience == 0) | (waited < patience)),
+        stopping.running & ((patience == 0) | (waited < patience)),
     )
 
 
-def stop(selection: EarlyStopping, runs: slice) -> EarlyStopping:
+def stop_runs(stopping: EarlyStopping, runs: slice) -> EarlyStopping:
     """Stop some runs, whatever their bounds are."""
-    running = selection.running.copy()
+    running = stopping.running.copy()
     running[runs] = False
-    return selection._replace(running=running)
+    return stopping._replace(running=running)
 
 
 @jax.jit
-def choose(taken: Bool[Array, " r"], new: TrainState, old: TrainState) -> TrainState:
-    """The new state of every run that is taken, the old of the others."""
-    return jax.tree.map(lambda a, b: jnp.where(taken.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+def choose(kept: Bool[Array, " r"], new: TrainState, old: TrainState) -> TrainState:
+    """Return the new state of every run that is kept, the old of the others."""
+    return jax.tree.map(lambda a, b: jnp.where(kept.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

@@ -1,7 +1,7 @@
-"""Lanes: the runs that one program computes, and all in which they may differ.
+"""Ensemble: the independent runs that one program computes, and the numbers in which they may differ.
 
-A lane is one run of one configuration. The configurations of one program are the same but for `PER_RUN_FIELDS`, whose
-values enter it as arrays, so that a change of them compiles nothing anew.
+The runs are of one configuration, or of several that are the same but for `PER_RUN_FIELDS`. The values of these enter
+the program as arrays, so that a change of them compiles nothing anew.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
 
 
 class RunNumbers(NamedTuple):
-    """What a run has of its own; with a leading axis of runs where there are several."""
+    """The numbers of a run, all it has of its own; with a leading axis of runs where there are several."""
 
     init_key: Key[Array, "*r"]
     """Decides the initialisation."""
@@ -46,12 +46,12 @@ class RunNumbers(NamedTuple):
 
 
 def share_a_program(one: Config, other: Config) -> bool:
-    """Whether two configurations differ in nothing but `PER_RUN_FIELDS`."""
+    """Return True if two configurations differ in nothing but `PER_RUN_FIELDS`."""
     return replace(other, **{name: getattr(one, name) for name in PER_RUN_FIELDS}) == one
 
 
 def numbers_of(configs: Sequence[Config]) -> RunNumbers:
-    """The runs of all configurations, one configuration after the other.
+    """Return the numbers of all runs, one configuration after the other.
 
     Run i of a configuration has the seed config.seed + i.
     """
@@ -62,18 +62,18 @@ def numbers_of(configs: Sequence[Config]) -> RunNumbers:
     return RunNumbers(init_keys, keys, rates, jnp.array([config.beta for config, _ in runs], jnp.float32))
 
 
-def runs_at_a_time(lanes: int, backend: str) -> int:
-    """How many runs a device computes together: one on a CPU, whose cores a single run's products fill, else all.
+def runs_at_a_time(runs: int, backend: str) -> int:
+    """Return how many runs a device computes together: one on a CPU, whose cores one run's products fill, else all.
 
     One after the other, each run is also computed bit by bit as it would be alone.
     """
-    return 1 if backend == "cpu" else lanes
+    return 1 if backend == "cpu" else runs
 
 
 def init_states(
-    config: Config, lanes: RunNumbers, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"]
+    config: Config, numbers: RunNumbers, images: UInt8[np.ndarray, "n h w c"], kept: Int[np.ndarray, " k"]
 ) -> TrainState:
-    """The untrained state of every lane; `kept` says which of the images are trained on.
+    """Return the untrained state of every run; `kept` says which of the images are trained on.
 
     Raises:
         ValueError: the network cannot take the images, or there are fewer of them than pseudo-inputs.
@@ -81,10 +81,10 @@ def init_states(
     model = build_model(config, images.shape[1:])
     optimizer = build_optimizer(config, steps_per_epoch(len(kept), config.batch_size))
     init = partial(init_state, model, optimizer, image_shape=images.shape[1:])
-    states = jax.jit(partial(jax.lax.map, lambda key: init(key=key)))(lanes.init_key)
+    states = jax.jit(partial(jax.lax.map, lambda key: init(key=key)))(numbers.init_key)
     if config.pseudo_inputs == "data":
         transform = build_transform(config)
-        starts = [chosen_images(key, transform, images, kept, config.num_components) for key in lanes.key]
+        starts = [chosen_images(key, transform, images, kept, config.num_components) for key in numbers.key]
         states = with_pseudo_inputs(states, jnp.stack(starts))
     return states
 
@@ -96,7 +96,7 @@ def chosen_images(
     kept: Int[np.ndarray, " m"],
     count: int,
 ) -> Float[Array, "k h w c"]:
-    """Different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
+    """Return different training images, drawn with a run's key, as a VampPrior's first pseudo-inputs.
 
     Raises:
         ValueError: there are fewer images than pseudo-inputs.
@@ -109,7 +109,7 @@ def chosen_images(
 
 
 def with_pseudo_inputs(states: TrainState, pseudo_inputs: Float[Array, "r k h w c"]) -> TrainState:
-    """The states with other pseudo-inputs."""
+    """Return the states with other pseudo-inputs."""
     weights = states.params["params"]
     prior = {**weights["prior"], "pseudo_inputs": pseudo_inputs}
     return states._replace(params={"params": {**weights, "prior": prior}})
@@ -118,11 +118,14 @@ def with_pseudo_inputs(states: TrainState, pseudo_inputs: Float[Array, "r k h w 
 def make_step_of(
     config: Config, image_shape: tuple[int, ...], steps: int, mesh: Mesh | None
 ) -> Callable[[RunNumbers], TrainStep]:
-    """A function from a lane to its train step; `steps` is the number of steps an epoch."""
+    """Return a function from a run's numbers to its train step; `steps` is the number of steps an epoch."""
     log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
 
-    def step_of(lane: RunNumbers) -> TrainStep:
-        bound, optimizer = build_bound(config, steps, lane.beta), build_optimizer(config, steps, lane.learning_rate)
+    def step_of(numbers: RunNumbers) -> TrainStep:
+        bound, optimizer = (
+            build_bound(config, steps, numbers.beta),
+            build_optimizer(config, steps, numbers.learning_rate),
+        )
         step = make_train_step(log_densities, bound, optimizer, transform, config.num_samples)
         if mesh is None:
             return step
@@ -134,26 +137,26 @@ def make_step_of(
 def make_chunk_of_runs(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
 ) -> Chunk:
-    """A chunk of an epoch of every lane in one program, `(states, lanes, images, taken, start, stop)`.
+    """Return a chunk of steps of every run in one program, `(states, numbers, images, step_metrics, start, stop)`.
 
-    Every lane sees the same images in an order of its own.
+    Every run sees the same images in an order of its own.
     """
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
     def chunk_of_runs(
         states: TrainState,
-        lanes: RunNumbers,
+        numbers: RunNumbers,
         images: UInt8[Array, "n h w c"],
-        taken: StepMetrics,
+        step_metrics: StepMetrics,
         start: Int[Array, ""],
         stop: Int[Array, ""],
     ) -> tuple[TrainState, StepMetrics]:
         def take(run: tuple[TrainState, RunNumbers, StepMetrics]) -> tuple[TrainState, StepMetrics]:
-            state, lane, taken = run
-            chunk = make_chunk(step_of(lane), num_images, config.batch_size)
-            return chunk(state, lane.key, images, taken, start, stop)
+            state, own, metrics = run
+            chunk = make_chunk(step_of(own), num_images, config.batch_size)
+            return chunk(state, own.key, images, metrics, start, stop)
 
-        return map_runs(take, (states, lanes, taken), at_a_time)
+        return map_runs(take, (states, numbers, step_metrics), at_a_time)
 
     runs, whole = PartitionSpec(RUNS), PartitionSpec()
     return spread(chunk_of_runs, mesh, (runs, runs, whole, runs, whole, whole))
@@ -162,36 +165,36 @@ def make_chunk_of_runs(
 def make_chunk_of_batches(
     config: Config, image_shape: tuple[int, ...], num_images: int, at_a_time: int, mesh: Mesh | None
 ) -> Callable[[TrainState, RunNumbers, Batch, StepMetrics, int, int, int], tuple[TrainState, StepMetrics]]:
-    """The same on some batches `[r, steps, b, ...]` of every lane's own, whose first belongs to step `first`."""
+    """Return the same on batches `[r, steps, b, ...]` of every run's own, whose first belongs to step `first`."""
     step_of = make_step_of(config, image_shape, steps_per_epoch(num_images, config.batch_size), mesh)
 
     def chunk_of_batches(
         states: TrainState,
-        lanes: RunNumbers,
+        numbers: RunNumbers,
         batches: Batch,
-        taken: StepMetrics,
+        step_metrics: StepMetrics,
         first: Int[Array, ""],
         start: Int[Array, ""],
         stop: Int[Array, ""],
     ) -> tuple[TrainState, StepMetrics]:
         def take(run: tuple[TrainState, RunNumbers, Batch, StepMetrics]) -> tuple[TrainState, StepMetrics]:
-            state, lane, batches, taken = run
+            state, own, batches, metrics = run
             batch_of = lambda i: jax.tree.map(lambda leaf: leaf[i - first], batches)  # noqa: E731
-            return take_steps(step_of(lane), state, lane.key, taken, start, stop, batch_of)
+            return take_steps(step_of(own), state, own.key, metrics, start, stop, batch_of)
 
-        return map_runs(take, (states, lanes, batches, taken), at_a_time)
+        return map_runs(take, (states, numbers, batches, step_metrics), at_a_time)
 
     runs, whole = PartitionSpec(RUNS), PartitionSpec()
     return spread(chunk_of_batches, mesh, (runs, runs, runs, runs, whole, whole, whole))
 
 
-def map_runs(function: Callable, lanes: PyTree, at_a_time: int) -> PyTree:
-    """A function of one lane's tree over the leading axis of many, `at_a_time` together and these groups in turn."""
-    return jax.lax.map(function, lanes, batch_size=None if at_a_time == 1 else at_a_time)
+def map_runs(function: Callable, runs: PyTree, at_a_time: int) -> PyTree:
+    """Map a function of one run's tree over the leading axis of many, `at_a_time` together and these groups in turn."""
+    return jax.lax.map(function, runs, batch_size=None if at_a_time == 1 else at_a_time)
 
 
 def spread(program: Callable, mesh: Mesh | None, arguments: tuple[PartitionSpec, ...]) -> Callable:
-    """A program over lanes, each device of the mesh's `runs` computing its own; `data` is left to the compiler."""
+    """Spread a program over the devices of the mesh's `runs`, each computing its own; XLA sees to `data`."""
     if mesh is None:
         return program
     return jax.shard_map(

@@ -12,7 +12,7 @@ class Range(NamedTuple):
     above: bool = False
 
     def admits(self, number: Any) -> bool:
-        """Whether a number, which must be finite, keeps the rule."""
+        """Return True if a number, which must be finite, keeps the rule."""
         enough = number > self.low if self.above else number >= self.low
         return math.isfinite(number) and enough and number <= self.high
 
@@ -43,7 +43,7 @@ class ConfigField(NamedTuple):
     needs: tuple[OnlyWith, ...]
 
     def parse(self, text: str) -> Any:
-        """The value that a text stands for.
+        """Return the value that a text stands for.
 
         Raises:
             ValueError: it stands for none, or for one that breaks a rule.

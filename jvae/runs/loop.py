@@ -1,4 +1,4 @@
-"""What becomes of a training: after every epoch the model, its history and whether it goes on; and the way back."""
+"""The epoch loop: take the steps in chunks, then summarise, check, validate, stop early and checkpoint; and resume."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,155 +14,213 @@ from jvae.errors import ModelFileError, NonFiniteError
 from jvae.evaluation import evaluate, evaluate_iwae
 from jvae.runs.checkpoint import ModelFile, ResumePoint, current_versions
 from jvae.runs.config import Config, build_model, build_transform
-from jvae.runs.early_stopping import EarlyStopping, init_early_stopping, select, stop
+from jvae.runs.early_stopping import EarlyStopping, init_early_stopping, stop_runs, update_early_stopping
 from jvae.runs.mesh import agree, fetch
-from jvae.runs.progress import LoopState
 from jvae.training import EpochMetrics, StepMetrics, TrainState, init_step_metrics, summarise
 
 TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bound": "the bound"}
 
 
+class LoopState(NamedTuple):
+    """Where the runs of a training stand; every array has a leading axis of runs."""
+
+    states: TrainState
+    epoch: int
+    """Which epoch, from 1."""
+    done: int
+    """How many of its steps are taken."""
+    step_metrics: StepMetrics
+    """Of those steps."""
+
+    @property
+    def num_steps(self) -> int:
+        """The steps of an epoch."""
+        return self.step_metrics.sizes.shape[-1]
+
+
+class Chunking(NamedTuple):
+    """How an epoch is cut into chunks of steps. Nothing that a training computes depends on it."""
+
+    first_steps: int = 20
+    """The length of the first chunk, whose time is measured."""
+    seconds: float = 5.0
+    """How long a later chunk takes, about."""
+
+
+TakeChunk = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
+
+
+def take_chunks(take: TakeChunk, loop: LoopState, epochs: int, chunking: Chunking) -> Iterator[LoopState]:
+    """Go on to the end of the last epoch, and yield the state of the loop after every chunk of steps.
+
+    What was yielded is donated to the next chunk: read or save it before asking for the next.
+
+    Args:
+        take: `(states, step_metrics, start, stop) -> (states, step_metrics)`: an epoch's steps start, ..., stop - 1.
+        loop: where to begin.
+        epochs: the number of the last one.
+        chunking: how long the chunks are.
+    """
+    states, epoch, done, metrics = loop
+    num_steps, length = loop.num_steps, chunking.first_steps
+    while epoch < epochs or done < num_steps:
+        if done == num_steps:
+            epoch, done, metrics = epoch + 1, 0, jax.tree.map(jnp.zeros_like, metrics)
+        stop = min(num_steps, done + length)
+        began = time.perf_counter()
+        states, metrics = jax.block_until_ready(take(states, metrics, done, stop))
+        length = agree(max(1, round((stop - done) * chunking.seconds / (time.perf_counter() - began))))
+        done = stop
+        yield LoopState(states, epoch, done, metrics)
+
+
 class ConfigRuns(NamedTuple):
-    """A configuration among those that are trained together."""
+    """The runs of one configuration among those that are trained together."""
 
     config: Config
-    lanes: slice
-    """Which lanes are its runs."""
+    rows: slice
+    """Their place along the axis of runs."""
     history: list[dict[str, Any]]
 
 
 def config_runs_of(configs: Sequence[Config], history: Sequence[dict[str, Any]] = ()) -> list[ConfigRuns]:
-    """The configurations with their lanes, one after the other."""
+    """Return the configurations with the rows of their runs, one after the other."""
     return [
         ConfigRuns(config, slice(i * config.runs, (i + 1) * config.runs), [*history])
         for i, config in enumerate(configs)
     ]
 
 
-def epoch_loop(
-    jobs: Sequence[ConfigRuns],
+def run_epochs(
+    groups: Sequence[ConfigRuns],
     dataset: Dataset,
     validation_images: UInt8[np.ndarray, "v h w c"] | None,
-    advances: Iterable[LoopState],
-    selection: EarlyStopping,
+    chunks: Iterable[LoopState],
+    stopping: EarlyStopping,
     interrupted: Callable[[], bool],
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
-    """The epoch_loop of `train_together`: one host sync a chunk, and another where the epochs are judged."""
-    config = jobs[0].config
+    """Run the epoch loop: yield every configuration's checkpoint, or its error, after every epoch.
+
+    There is one host sync a chunk, and another where an epoch is validated.
+    """
+    config = groups[0].config
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
-    for progress in advances:
-        taken, results = jax.device_get(fetch(progress.taken)), None
-        finished = progress.done == taken.sizes.shape[1]
+    for loop in chunks:
+        metrics, epoch_metrics = jax.device_get(fetch(loop.step_metrics)), None
+        finished = loop.done == loop.num_steps
         if finished:
-            states = fetch(progress.states)
-            results = jax.device_get(results_of(states, taken))
-        running = selection.running
-        for i, job in enumerate(jobs):
-            mine = taken_by(job, taken)
-            finite = np.ones(job.config.runs, bool) if results is None else results.params_finite[job.lanes]
+            states = fetch(loop.states)
+            epoch_metrics = jax.device_get(summarise_runs(states, metrics))
+        running = stopping.running
+        for i, group in enumerate(groups):
+            mine = jax.tree.map(lambda leaf: leaf[group.rows], metrics)  # noqa: B023
+            finite = np.ones(group.config.runs, bool)
+            if epoch_metrics is not None:
+                finite = epoch_metrics.params_finite[group.rows]
             try:
-                check_finite(job.config, mine, finite, progress.epoch, running[job.lanes])
+                check_finite(group.config, mine, finite, loop.epoch, running[group.rows])
             except NonFiniteError as error:
                 failed[i] = error
-                selection = stop(selection, job.lanes)
-        if results is not None:
-            values = {name: value.astype(np.float64) for name, value in results.mean._asdict().items()}
+                stopping = stop_runs(stopping, group.rows)
+        if epoch_metrics is not None:
+            values = {name: value.astype(np.float64) for name, value in epoch_metrics.mean._asdict().items()}
             if validation_images is None:
-                selection = selection._replace(state=states)
+                stopping = stopping._replace(state=states)
             else:
-                bounds = validation_bounds(config, states, dataset.train_images.shape[1:], validation_images)
-                selection = select(selection, states, bounds, progress.epoch, config.keep == "best", config.patience)
-                values |= {"validation": bounds, "kept": selection.epoch}
-            seconds = (time.perf_counter() - started) / len(jobs)
+                bounds = validate(config, states, dataset.train_images.shape[1:], validation_images)
+                keep_best = config.keep == "best"
+                stopping = update_early_stopping(stopping, states, bounds, loop.epoch, keep_best, config.patience)
+                values |= {"validation": bounds, "kept": stopping.epoch}
+            seconds = (time.perf_counter() - started) / len(groups)
             started = time.perf_counter()
-            for i, job in enumerate(jobs):
-                if i not in failed and running[job.lanes].any():
-                    record = {name: of_running(value[job.lanes], running[job.lanes]) for name, value in values.items()}
-                    job.history.append({"epoch": progress.epoch, **record, "seconds": seconds})
-        ending = bool(agree(int(interrupted()))) or not selection.running.any()
+            for i, group in enumerate(groups):
+                rows = group.rows
+                if i not in failed and running[rows].any():
+                    record = {name: of_running(value[rows], running[rows]) for name, value in values.items()}
+                    group.history.append({"epoch": loop.epoch, **record, "seconds": seconds})
+        ending = bool(agree(int(interrupted()))) or not stopping.running.any()
         if finished or ending:
-            here = progress._replace(states=states if finished else fetch(progress.states), taken=taken)
-            yield [failed.get(i) or model_of(job, selection, here, dataset) for i, job in enumerate(jobs)]
+            here = loop._replace(states=states if finished else fetch(loop.states), step_metrics=metrics)
+            yield [failed.get(i) or checkpoint(group, stopping, here, dataset) for i, group in enumerate(groups)]
         if ending:
             return
 
 
 @jax.jit
-def results_of(states: TrainState, taken: StepMetrics) -> EpochMetrics:
-    """Every lane's result of an epoch."""
-    return jax.vmap(summarise)(states, taken)
+def summarise_runs(states: TrainState, step_metrics: StepMetrics) -> EpochMetrics:
+    """Return the epoch's metrics of every run."""
+    return jax.vmap(summarise)(states, step_metrics)
 
 
-def taken_by(job: ConfigRuns, taken: StepMetrics) -> StepMetrics:
-    """The record of a job's lanes."""
-    return jax.tree.map(lambda leaf: leaf[job.lanes], taken)
+def checkpoint(group: ConfigRuns, stopping: EarlyStopping, loop: LoopState, dataset: Dataset) -> ModelFile:
+    """Return the model file of one configuration; a single run's state has no axis of runs."""
 
+    def of_group(tree: PyTree) -> PyTree:
+        whole = group.rows == slice(0, len(stopping.running))
+        return tree if whole else jax.tree.map(lambda leaf: leaf[group.rows], tree)
 
-def model_of(job: ConfigRuns, selection: EarlyStopping, progress: LoopState, dataset: Dataset) -> ModelFile:
-    """The model file of a job, given where all lanes stand; a single run's state has no axis of runs."""
-
-    def of_job(tree: PyTree) -> PyTree:
-        whole = job.lanes == slice(0, len(selection.running))
-        return tree if whole else jax.tree.map(lambda leaf: leaf[job.lanes], tree)
-
-    judged = job.config.validation != "none"
-    begun = progress.done < progress.taken.sizes.shape[1]
-    kept = of_job(selection.state if judged else progress.states)
-    unfinished = None
-    if judged or begun:
-        taken = of_job(progress.taken) if begun else None
-        unfinished = ResumePoint(of_job(progress.states) if judged else None, taken, progress.done if begun else 0)
-    state = jax.tree.map(lambda leaf: leaf[0], kept) if job.config.runs == 1 else kept
+    validated = group.config.validation != "none"
+    begun = loop.done < loop.num_steps
+    kept = of_group(stopping.state if validated else loop.states)
+    resume_point = None
+    if validated or begun:
+        metrics = of_group(loop.step_metrics) if begun else None
+        states = of_group(loop.states) if validated else None
+        resume_point = ResumePoint(states, metrics, loop.done if begun else 0)
+    state = jax.tree.map(lambda leaf: leaf[0], kept) if group.config.runs == 1 else kept
     shape = dataset.train_images.shape[1:]
-    return ModelFile(job.config, state, job.history.copy(), shape, dataset.fingerprint, current_versions(), unfinished)
+    history, versions = group.history.copy(), current_versions()
+    return ModelFile(group.config, state, history, shape, dataset.fingerprint, versions, resume_point)
 
 
 def states_of(model: ModelFile) -> TrainState:
-    """The state that a model file keeps, with an axis of runs."""
+    """Return the state that a model file keeps, with an axis of runs."""
     return jax.tree.map(lambda leaf: leaf[None], model.state) if model.config.runs == 1 else model.state
 
 
 def loop_state_of(model: ModelFile, num_steps: int) -> LoopState:
-    """Where the training of a model stood when it was saved.
+    """Return where the training of a model stood when it was saved.
 
     Raises:
         ModelFileError: its epochs have another number of steps.
     """
-    states, unfinished = states_of(model), model.unfinished
-    if unfinished is not None and unfinished.states is not None:
-        states = unfinished.states
-    if unfinished is None or unfinished.taken is None:
+    states, point = states_of(model), model.resume_point
+    if point is not None and point.states is not None:
+        states = point.states
+    if point is None or point.step_metrics is None:
         return LoopState(states, len(model.history), num_steps, init_step_metrics(states, num_steps))
-    if unfinished.taken.sizes.shape[1] != num_steps:
-        steps = unfinished.taken.sizes.shape[1]
+    if point.step_metrics.sizes.shape[1] != num_steps:
+        steps = point.step_metrics.sizes.shape[1]
         raise ModelFileError(f"the model was stopped within an epoch of {steps} steps, not {num_steps}")
-    return LoopState(states, len(model.history) + 1, unfinished.done, unfinished.taken)
+    return LoopState(states, len(model.history) + 1, point.done, point.step_metrics)
 
 
 def early_stopping_of(model: ModelFile) -> EarlyStopping:
-    """What the runs of a model had kept when it was saved, judged anew by the bounds of its history."""
+    """Return what the runs of a model had kept when it was saved, judged anew by the bounds of its history."""
     config, states = model.config, states_of(model)
-    selection = init_early_stopping(jax.tree.map(jnp.copy, states), config.runs)
+    stopping = init_early_stopping(jax.tree.map(jnp.copy, states), config.runs)
     for record in model.history:
         if "validation" in record:
             bounds = np.array(np.atleast_1d(record["validation"]), np.float64)  # null, of a run that has stopped: nan
-            selection = select(selection, states, bounds, record["epoch"], config.keep == "best", config.patience)
-    return selection._replace(state=states)
+            stopping = update_early_stopping(
+                stopping, states, bounds, record["epoch"], config.keep == "best", config.patience
+            )
+    return stopping._replace(state=states)
 
 
 def of_running(values: np.ndarray, running: np.ndarray) -> Any:
-    """A record's JSON value: the number of a single run, or a list with null for every run that has stopped."""
+    """Return a record's JSON value: the number of a single run, or a list with null for every run that has stopped."""
     each = [value if runs else None for value, runs in zip(values.tolist(), running, strict=True)]
     return each[0] if len(each) == 1 else each
 
 
-def validation_bounds(
+def validate(
     config: Config, states: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
 ) -> Float[np.ndarray, " r"]:
-    """Every lane's bound of the validation images, in nats per image: the ELBO of one draw each, or the trained IWAE.
+    """Return every run's bound of the validation images, in nats per image: the one-draw ELBO, or the trained IWAE.
 
-    The noise is the same at every epoch and for every lane.
+    The noise is the same at every epoch and for every run.
     """
     log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
 
@@ -176,22 +234,22 @@ def validation_bounds(
 
 
 def check_finite(
-    config: Config, taken: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
+    config: Config, step_metrics: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
 ) -> None:
     """Raise a NonFiniteError that names term, run, epoch and step, unless all of every run that goes on was finite."""
     for run in np.flatnonzero(running):
-        steps = {name: ~np.isfinite(getattr(taken.metrics, name)[run]) for name in TERMS}
+        steps = {name: ~np.isfinite(getattr(step_metrics.metrics, name)[run]) for name in TERMS}
         broken = [
             (int(np.argmax(bad)), term)
             for (name, bad), term in zip(steps.items(), TERMS.values(), strict=True)
             if bad.any()
         ]
         if not broken and not params_finite[run]:
-            broken = [(taken.sizes.shape[1] - 1, "a parameter")]
+            broken = [(step_metrics.sizes.shape[1] - 1, "a parameter")]
         if broken:
             step, what = min(broken, key=lambda found: found[0])
             which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
             raise NonFiniteError(
-                f"{what}{which} is not finite at epoch {epoch}, step {step + 1} of {taken.sizes.shape[1]}; "
+                f"{what}{which} is not finite at epoch {epoch}, step {step + 1} of {step_metrics.sizes.shape[1]}; "
                 f"a lower learning rate than {config.learning_rate:g} may help"
             )

@@ -75,19 +75,19 @@ def join_hosts(hosts: Hosts) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks for all."""
+    """Return True if this is the process that writes and speaks for all."""
     return jax.process_index() == 0
 
 
 def agree(value: int) -> int:
-    """The largest of the processes' values, which all must ask for; a lone process's own."""
+    """Return the largest of the processes' values, which all must call for; a lone process's own."""
     if jax.process_count() == 1:
         return value
     return int(np.max(process_allgather(np.asarray(value))))
 
 
 def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices: Sequence[jax.Device]) -> Mesh | None:
-    """The mesh that was asked for, over the first devices; else one that splits the runs, or None where it cannot.
+    """Return the mesh that was asked for, over the first devices; else one that splits the runs, or None if it cannot.
 
     Runs need no communication. Batches, whose gradients do, are split unasked only where several hosts must take part.
 
@@ -111,7 +111,7 @@ def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices
 
 
 def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
-    """The tree's arrays on the devices of a mesh, their leading axes split over its axes and else replicated.
+    """Put a tree's arrays on the devices of a mesh, their leading axes split over its axes and else replicated.
 
     Every process must hold the whole tree.
     """
@@ -129,7 +129,7 @@ def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
 
 
 def fetch(tree: PyTree) -> PyTree:
-    """The tree's arrays where this process can read them whole: unchanged, but for those that lie on several hosts."""
+    """Return a tree's arrays where this process can read them whole: unchanged, unless they lie on several hosts."""
 
     def get(leaf: Array) -> Array | np.ndarray:
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
@@ -140,5 +140,5 @@ def fetch(tree: PyTree) -> PyTree:
 
 
 def split_over_data(tree: PyTree[Array]) -> PyTree[Array]:
-    """Inside a program over a mesh: split the leading axes over `data`."""
+    """Split the leading axes over `data`, inside a program over a mesh."""
     return jax.lax.with_sharding_constraint(tree, PartitionSpec(DATA))

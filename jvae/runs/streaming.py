@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 
 from jvae.errors import JvaeError
 from jvae.runs.ensemble import RunNumbers
+from jvae.runs.loop import TakeChunk
 from jvae.runs.mesh import DATA, RUNS, fetch, place
-from jvae.runs.progress import TakeChunk
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
 CHUNK_BYTES = 2**26
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
 
 def fits_in_memory(num_bytes: int) -> bool:
-    """Whether that much data leaves enough of the first device's memory to train on it."""
+    """Return True if that much data leaves enough of the first device's memory to train on it."""
     statistics = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     memory = statistics.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return num_bytes <= SHARE_OF_MEMORY * memory
@@ -43,40 +43,42 @@ def fits_in_memory(num_bytes: int) -> bool:
 
 def streamed(
     chunk: Callable[..., tuple[TrainState, StepMetrics]],
-    lanes: RunNumbers,
+    numbers: RunNumbers,
     images: np.ndarray,
     kept: Int[np.ndarray, " n"],
     batch_size: int,
     mesh: Mesh | None,
 ) -> TakeChunk:
-    """What `advance` takes steps with, reading the images of each from where they are.
+    """Return what `take_chunks` takes steps with, reading the images of each from where they are.
 
     Args:
         chunk: of `make_chunk_of_batches`.
-        lanes: what the runs have of their own.
+        numbers: what the runs have of their own.
         images: uint8[n, h, w, c], such as a memory-mapped file.
         kept: which of them are trained on.
         batch_size: b.
-        mesh: where the lanes and the batches are spread, if they are.
+        mesh: where the runs and the batches are spread, if they are.
     """
     shuffle = jax.jit(jax.vmap(partial(epoch_rows, num_images=len(kept), batch_size=batch_size), in_axes=(0, None)))
     compiled = jax.jit(chunk, donate_argnums=0)
-    placed = place(lanes, mesh, RUNS)
+    placed = place(numbers, mesh, RUNS)
     num_steps = steps_per_epoch(len(kept), batch_size)
-    step_bytes = len(lanes.learning_rate) * batch_size * math.prod(images.shape[1:])
+    step_bytes = len(numbers.learning_rate) * batch_size * math.prod(images.shape[1:])
     length = max(1, min(num_steps, CHUNK_BYTES // step_bytes))
 
     @lru_cache(maxsize=1)
     def rows_of(epoch: int) -> Rows:
-        indices, weights = map(np.asarray, shuffle(lanes.key, jnp.int32(epoch * num_steps)))
+        indices, weights = map(np.asarray, shuffle(numbers.key, jnp.int32(epoch * num_steps)))
         return Rows(kept[indices], weights)
 
-    def take(states: TrainState, taken: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
+    def take(states: TrainState, step_metrics: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
         whole = rows_of(int(fetch(states.step)[0]) // num_steps)
         rows = Rows(*(part[:, start:stop] for part in whole))
         for (first, last), batches in read_ahead(Chunks(images, rows, length, mesh)):
-            states, taken = compiled(states, placed, batches, taken, start + first, start + first, start + last)
-        return states, taken
+            states, step_metrics = compiled(
+                states, placed, batches, step_metrics, start + first, start + first, start + last
+            )
+        return states, step_metrics
 
     return take
 
@@ -95,16 +97,16 @@ class Chunks:
         return -(-self.rows.weights.shape[1] // self.length)
 
     def bounds(self, number: int) -> tuple[int, int]:
-        """The first step of a chunk, and the one after its last."""
+        """Return the first step of a chunk, and the one after its last."""
         return number * self.length, min((number + 1) * self.length, self.rows.weights.shape[1])
 
     def filled(self, block: np.ndarray) -> np.ndarray:
-        """A block `[r, steps, b, ...]` with as many steps as every chunk has."""
+        """Return a block `[r, steps, b, ...]` with as many steps as every chunk has."""
         lacking = self.length - block.shape[1]
         return block if lacking == 0 else np.pad(block, [(0, 0), (0, lacking), *[(0, 0)] * (block.ndim - 2)])
 
     def weights(self, number: int) -> np.ndarray:
-        """The weights of a chunk's images."""
+        """Return the weights of a chunk's images."""
         start, stop = self.bounds(number)
         return self.filled(self.rows.weights[:, start:stop])
 
@@ -117,7 +119,7 @@ class Chunks:
 
 
 def read_ahead(chunks: Chunks) -> Iterator[tuple[tuple[int, int], Batch]]:
-    """The chunks on the devices, and which steps they are; the next one is read while one is used.
+    """Yield which steps a chunk has, and its batches on the devices; the next one is read while one is used.
 
     Raises:
         JvaeError: Grain is not installed.
@@ -132,7 +134,7 @@ def read_ahead(chunks: Chunks) -> Iterator[tuple[tuple[int, int], Batch]]:
 
 
 def batches_of(blocks: list[np.ndarray], weights: np.ndarray, mesh: Mesh | None) -> Batch:
-    """A chunk's batches `[r, steps, b, ...]`, on the devices that need them."""
+    """Return a chunk's batches `[r, steps, b, ...]`, on the devices that need them."""
     if mesh is None:
         return Batch(jnp.asarray(blocks[0]), jnp.asarray(weights))
     places = blocks_of(mesh, weights.shape)
@@ -146,12 +148,12 @@ def batches_of(blocks: list[np.ndarray], weights: np.ndarray, mesh: Mesh | None)
 
 
 def sharding_of(mesh: Mesh) -> NamedSharding:
-    """Of batches `[r, steps, b, ...]`."""
+    """Return the sharding of batches `[r, steps, b, ...]`."""
     return NamedSharding(mesh, PartitionSpec(RUNS, None, DATA))
 
 
 def blocks_of(mesh: Mesh | None, shape: tuple[int, ...]) -> list[Block]:
-    """The parts of an array `[r, steps, b]` that this process's devices need, each once."""
+    """Return the parts of an array `[r, steps, b]` that this process's devices need, each once."""
     if mesh is None:
         return [(slice(None),) * 3]
     blocks: list[Block] = []

@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 
 def parse_grid(texts: Sequence[str]) -> Grid:
-    """The fields and values of `NAME=VALUE,VALUE,...` texts.
+    """Return the fields and values of `NAME=VALUE,VALUE,...` texts.
 
     Raises:
         ValueError: a name is no Config field's or comes twice, or a value is not of its type.
@@ -71,7 +71,7 @@ def parse_grid(texts: Sequence[str]) -> Grid:
 
 
 def cells_of(common: dict[str, Any], grid: Grid) -> list[Cell]:
-    """The cells of a grid, each with the common fields too.
+    """Return the cells of a grid, each with the common fields too.
 
     A field that means nothing in a cell, as `num_components` beside a Gaussian prior, is left out there, and of cells
     that become the same one stays.
@@ -89,7 +89,7 @@ def cells_of(common: dict[str, Any], grid: Grid) -> list[Cell]:
 
 
 def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields without those that mean something only beside other values than these."""
+    """Return the fields without those that mean something only beside other values than these."""
     fields, kept = config_fields(), dict(values)
     defaults = {field.name: field.default for field in fields}
     for field in fields:  # a field's rules speak of earlier fields
@@ -99,7 +99,7 @@ def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def groups_of(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """The cells that one program can train together, in the order of their first."""
+    """Return the cells that one program can train together, in the order of their first."""
     from jvae.runs.ensemble import share_a_program
 
     groups: list[list[Cell]] = []
@@ -195,7 +195,7 @@ def finish_cell(cell: Cell, model: "ModelFile", dataset: "Dataset", folder: Path
 
 
 def load_result(cell: Cell, dataset: "Dataset", folder: Path) -> Result | None:
-    """A cell's result, if the folder has it.
+    """Return a cell's result, if the folder has it.
 
     Raises:
         JvaeError: it is no result, or of another configuration or data set.
@@ -219,7 +219,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path) -> Result | None:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as CSV, one row a run, with a column for every field of the grid; a failed cell is one row."""
+    """Return the results as CSV, a row a run, with a column for every field of the grid; a failed cell is one row."""
     settings = list(dict.fromkeys(name for result in results for name in result.cell.settings))
     columns = [*settings, "seed", *MEASURES, "seconds_per_epoch", "unit", "error"]
     text = io.StringIO()
@@ -232,7 +232,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """The results as JSON values: every cell's settings, runs, and each measure's mean, deviation and error."""
+    """Return the results as JSON values: every cell's settings, runs, and each measure's mean, deviation and error."""
     from jvae.evaluation import spread
 
     return [

@@ -87,7 +87,7 @@ class CompiledChunk(NamedTuple):
     """The number of an epoch's steps."""
 
     def step_seconds(self, steps: int) -> float:
-        """Of one step: the difference of a long and a short chunk, without the shuffle, of which an epoch has one."""
+        """Time one step: the difference of a long and a short chunk, without the shuffle, of which an epoch has one."""
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
@@ -99,20 +99,20 @@ def compile_chunk(config: Config, images: np.ndarray) -> CompiledChunk:
     """
     config = replace(config, epochs=1)
     num_steps = steps_per_epoch(len(images), config.batch_size)
-    lanes = numbers_of([config])
-    states, resident = init_states(config, lanes, images, np.arange(len(images))), jnp.asarray(images)
+    numbers = numbers_of([config])
+    states, resident = init_states(config, numbers, images, np.arange(len(images))), jnp.asarray(images)
     at_a_time = runs_at_a_time(config.runs, jax.default_backend())
     chunk = make_chunk_of_runs(config, images.shape[1:], len(images), at_a_time, None)
     record = init_step_metrics(states, num_steps)
     started = time.perf_counter()
-    compiled = jax.jit(chunk, donate_argnums=0).lower(states, lanes, resident, record, 0, num_steps).compile()
+    compiled = jax.jit(chunk, donate_argnums=0).lower(states, numbers, resident, record, 0, num_steps).compile()
     compile_seconds = time.perf_counter() - started
 
     def take(steps: int) -> float:
         nonlocal states
         started = time.perf_counter()
-        states, taken = compiled(states, lanes, resident, record, jnp.int32(0), jnp.int32(steps))
-        jax.block_until_ready((states, taken))
+        states, metrics = compiled(states, numbers, resident, record, jnp.int32(0), jnp.int32(steps))
+        jax.block_until_ready((states, metrics))
         return time.perf_counter() - started
 
     return CompiledChunk(compiled.as_text() or "", compile_seconds, take, num_steps)
@@ -145,23 +145,23 @@ def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
 
 
 def timing(seconds: list[float]) -> Timing:
-    """Median and quartiles."""
+    """Return median and quartiles."""
     low, high = np.quantile(seconds, [0.25, 0.75])
     return Timing(statistics.median(seconds), float(low), float(high))
 
 
 def one_step(config: Config, images: np.ndarray) -> tuple[Callable, tuple]:
-    """A single run's step, and arguments for it."""
-    lanes = numbers_of([replace(config, runs=1)])
-    states = init_states(replace(config, runs=1), lanes, images, np.arange(len(images)))
-    lane, state = jax.tree.map(lambda leaf: leaf[0], (lanes, states))
+    """Return a single run's step, and arguments for it."""
+    numbers = numbers_of([replace(config, runs=1)])
+    states = init_states(replace(config, runs=1), numbers, images, np.arange(len(images)))
+    number, state = jax.tree.map(lambda leaf: leaf[0], (numbers, states))
     step_of = make_step_of(config, images.shape[1:], steps_per_epoch(len(images), config.batch_size), None)
     batch = Batch(jnp.asarray(images[: config.batch_size]), jnp.ones(config.batch_size))
-    return lambda state, key, batch: step_of(lane)(state, key, batch), (state, lane.key, batch)
+    return lambda state, key, batch: step_of(number)(state, key, batch), (state, number.key, batch)
 
 
 def step_products(config: Config, images: np.ndarray) -> Counter[Shape]:
-    """The matrix products of one run's step, and how often each is computed."""
+    """Return the matrix products of one run's step, and how often each is computed."""
     step, arguments = one_step(config, images)
     program = jax.make_jaxpr(step)(*arguments).jaxpr
     needed, _ = dce_jaxpr(program, [True] * len(program.outvars))  # without what the compiler will leave out
@@ -169,7 +169,7 @@ def step_products(config: Config, images: np.ndarray) -> Counter[Shape]:
 
 
 def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
-    """The matrix products of a program and of the programs in it; those of a loop as often as it runs."""
+    """Return the matrix products of a program and of the programs in it; those of a loop as often as it runs."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             a, b = (operand.aval for operand in equation.invars)
@@ -188,12 +188,12 @@ def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
 
 @partial(jax.jit, static_argnums=2)
 def product(a: jax.Array, b: jax.Array, dtype: str) -> jax.Array:
-    """A @ b, whole, with float32 operands in memory and in the precision asked for, as in a step."""
+    """Return a @ b, whole, with float32 operands in memory and in the precision asked for, as in a step."""
     return jax.lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
 def time_product(shape: Shape, repeats: int) -> Timing:
-    """The time of one product, its result whole."""
+    """Time one product, its result whole."""
     keys = jax.random.split(jax.random.key(0))
     a, b = jax.random.normal(keys[0], (shape.i, shape.k)), jax.random.normal(keys[1], (shape.k, shape.j))
     jax.block_until_ready(product(a, b, shape.dtype))
@@ -211,7 +211,7 @@ def time_product(shape: Shape, repeats: int) -> Timing:
 
 
 def analysis_of(config: Config, images: np.ndarray) -> tuple[float | None, int | None]:
-    """XLA's own count of a step's FLOPs, for all runs, and the bytes that the step needs."""
+    """Return XLA's own count of a step's FLOPs, for all runs, and the bytes that the step needs."""
     step, arguments = one_step(config, images)
     compiled = jax.jit(step).lower(*arguments).compile()
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()

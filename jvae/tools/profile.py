@@ -33,7 +33,7 @@ class Share(NamedTuple):
 
 
 def profile_step(config: Config, images: np.ndarray, steps: int = 50) -> list[Share]:
-    """Where the time of a training step goes, on images uint8[n, h, w, c]; the largest part first.
+    """Measure where the time of a training step goes, on images uint8[n, h, w, c]; the largest part first.
 
     Raises:
         ValueError: the configuration does not fit the images.
@@ -53,7 +53,7 @@ def profile_step(config: Config, images: np.ndarray, steps: int = 50) -> list[Sh
 
 
 def events(recorded: ProfileData) -> Iterator[tuple[str, float]]:
-    """The names and the seconds of everything that was recorded."""
+    """Yield the names and the seconds of everything that was recorded."""
     for plane in recorded.planes:
         for line in plane.lines:
             for event in line.events:
@@ -61,7 +61,7 @@ def events(recorded: ProfileData) -> Iterator[tuple[str, float]]:
 
 
 def part_of(source: str) -> str:
-    """The part of a step that an operation belongs to, from its name, such as `.../transpose(jvp(VAE))/encoder/dot`.
+    """Return the part of a step that an operation belongs to, by its name, as `.../transpose(jvp(VAE))/encoder/dot`.
 
     Only the modules that hold weights are told apart: an operation of a model itself counts as the model's.
     """

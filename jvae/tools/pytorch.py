@@ -60,7 +60,7 @@ LAYERS: dict[str, dict[str, tuple[tuple[int, str, tuple[int, ...]], ...]]] = {
 
 
 def layers_of(network: str) -> list[Layer]:
-    """The layers of both networks."""
+    """Return the layers of both networks."""
     return [
         Layer(f"{part}.{part}_net.{number}", (part, "net", name), axes)
         for part, layers in LAYERS[network].items()
@@ -69,7 +69,7 @@ def layers_of(network: str) -> list[Layer]:
 
 
 def export_weights(model: ModelFile) -> Weights:
-    """The state dict of a single run's model.
+    """Return the state dict of a single run's model.
 
     Raises:
         ModelFileError: the exercise's modules have no counterpart of it.
@@ -94,7 +94,7 @@ def export_weights(model: ModelFile) -> Weights:
 
 
 def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...]) -> PyTree:
-    """The parameters of a configuration's model, taken from a state dict.
+    """Return the parameters of a configuration's model, taken from a state dict.
 
     Raises:
         ModelFileError: naming every array that is missing, unexpected or of another shape.
@@ -143,7 +143,7 @@ def check_bridge(config: Config) -> None:
 
 
 def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of the state dict of a configuration."""
+    """Return the names and shapes of the state dict of a configuration."""
     wanted = {}
     for layer in layers_of(config.network):
         found = at(shapes, layer.ours)
@@ -155,14 +155,14 @@ def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
 
 
 def at(tree: PyTree, path: tuple[str, ...]) -> PyTree:
-    """The part of nested dicts at a path."""
+    """Return the part of nested dicts at a path."""
     for name in path:
         tree = tree[name]
     return tree
 
 
 def canonical(weights: Weights, network: str) -> Weights:
-    """The state dict with the exercise's names for the networks' layers, where as many layers are there in order."""
+    """Return the state dict with the exercise's names of the networks' layers, where as many are there in order."""
     stems: dict[str, str] = {}
     for part in ("encoder", "decoder"):
         layers = [layer.theirs for layer in layers_of(network) if layer.ours[0] == part]
@@ -174,7 +174,7 @@ def canonical(weights: Weights, network: str) -> Weights:
 
 
 def infer_config(weights: Weights, **fields: Any) -> Config:
-    """The configuration that a state dict speaks of; what it cannot tell, such as the output, comes as fields.
+    """Return the configuration that a state dict speaks of; what it cannot tell, such as the output, comes as fields.
 
     Raises:
         ModelFileError: it is no model's.
@@ -196,7 +196,7 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
 
 
 def model_from_weights(weights: Weights, config: Config, image_shape: tuple[int, ...], fingerprint: str) -> ModelFile:
-    """A model file of imported weights: no epoch is trained yet, and the optimizer starts anew.
+    """Return a model file of imported weights: no epoch is trained yet, and the optimizer starts anew.
 
     Raises:
         ModelFileError: the weights do not fit the configuration.
@@ -208,7 +208,7 @@ def model_from_weights(weights: Weights, config: Config, image_shape: tuple[int,
 
 
 def load_state_dict(path: Path) -> Weights:
-    """The arrays in a `.pt` file that holds a state dict and nothing else.
+    """Load the arrays in a `.pt` file that holds a state dict and nothing else.
 
     Raises:
         ModelFileError: it cannot be read, or holds anything but tensors of finite numbers; nothing in it is run.
@@ -247,5 +247,5 @@ def save_state_dict(path: Path, weights: Weights) -> None:
 
 
 def count_weights(weights: Weights) -> int:
-    """How many numbers there are."""
+    """Return how many numbers there are."""
     return sum(math.prod(array.shape) for array in weights.values())

@@ -32,7 +32,7 @@ PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 
 
 def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int = 2000) -> str:
-    """The page of one run's model: HTML.
+    """Return the page of one run's model: HTML.
 
     Args:
         model: a single run's. Of a two-level model it is z1 that is explored, for it is z1 that is decoded.
@@ -66,7 +66,7 @@ def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int
 
 
 def decoder_data(model: ModelFile) -> dict[str, Any]:
-    """The decoder's layers in the order in which they are applied, and what is made of the last one's output.
+    """Return the decoder's layers in the order in which they are applied, and what is made of the last one's output.
 
     A layer whose kernel has four axes is a transposed convolution; the first of these takes what comes before it as
     channels x rows x columns, with the rows and columns of `start`. The kernels of a model in bfloat16 are rounded.
@@ -89,24 +89,24 @@ def decoder_data(model: ModelFile) -> dict[str, Any]:
 
 
 def in_order(net: dict[str, Any]) -> list[dict[str, jax.Array]]:
-    """The layers of a network, the fully connected ones first, each kind by its number."""
+    """Return the layers of a network, the fully connected ones first, each kind by its number."""
     return [net[name] for name in sorted(net, key=lambda name: (name.startswith("conv"), name))]
 
 
 def bfloat16(kernel: jax.Array) -> jax.Array:
-    """A float32 array rounded to what bfloat16 can hold."""
+    """Return a float32 array rounded to what bfloat16 can hold."""
     return kernel.astype(jnp.bfloat16).astype(jnp.float32)
 
 
 def reference(model: ModelFile, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
-    """A latent and the decoder's mean there, for the page to compare its own with."""
+    """Return a latent and the decoder's mean there, for the page to compare its own with."""
     vae = build_model(model.config, model.image_shape)
     decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
     return {"z": packed(z), "mean": packed(decode(model.state.params, jnp.asarray(z)))}
 
 
 def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
-    """The least and the largest coordinate to show along each axis: the same length for all, around all points."""
+    """Return the least and the largest coordinate to show on each axis: of one length for all, around all points."""
     low, high = coordinates.min(axis=0), coordinates.max(axis=0)
     half = max(float(np.max(high - low)), 1e-6) * (0.5 + MARGIN)
     middle = (low + high) / 2
@@ -114,7 +114,7 @@ def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d
 
 
 def prior_data(model: ModelFile, plane: Projection, window: Float[np.ndarray, "d 2"], seed: int) -> dict[str, Any]:
-    """The prior's projected density over the window - rows follow the second axis, rising - and the bands' levels."""
+    """Return the prior's projected density over the window - rows follow the second axis, rising - and its levels."""
     vae = build_model(model.config, model.image_shape)
     ticks = [np.linspace(low, high, GRID[len(window)]) for low, high in window]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1).astype(plane.axes.dtype)
@@ -125,7 +125,7 @@ def prior_data(model: ModelFile, plane: Projection, window: Float[np.ndarray, "d
 
 
 def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
-    """The classes with the colours they have in every picture, and the number of the class of every point shown."""
+    """Return the classes with the colours they have in every picture, and the class's number of every point shown."""
     classes = np.unique(labels)
     entries = [
         {"name": str(name), "colour": hex_colour(colour)}
@@ -135,19 +135,19 @@ def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, An
 
 
 def hex_colour(colour: tuple[float, ...]) -> str:
-    """A colour of red, green and blue (and more) in [0, 1] as #rrggbb."""
+    """Return a colour of red, green and blue (and more) in [0, 1] as #rrggbb."""
     return "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour[:3])
 
 
 def packed(array: Any) -> dict[str, Any]:
-    """An array as JSON: its dtype, its shape, and its little-endian bytes, deflated, in base64."""
+    """Return an array as JSON: its dtype, its shape, and its little-endian bytes, deflated, in base64."""
     array = np.asarray(array)
     content = zlib.compress(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes(), 9)
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": base64.b64encode(content).decode()}
 
 
 def assembled_page(data: dict[str, Any]) -> str:
-    """The page with its style sheet, its scripts and the data in the places that name them."""
+    """Return the page with its style sheet, its scripts and the data in the places that name them."""
     folder = files("jvae.view") / "page"
 
     def read(name: str) -> str:

@@ -11,7 +11,7 @@ from jvae.view.plots import figure
 
 
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
-    """Images with values in [0, 1] as a grid, row by row; by default without gaps if it is then nearly square."""
+    """Plot images with values in [0, 1] as a grid, row by row; by default without gaps if it is nearly square."""
     columns = columns or fitting_columns(len(images))
     grid = montage(images, columns)
     scale = 7 / max(grid.shape[:2])
@@ -25,7 +25,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
 
 
 def fitting_columns(n: int) -> int:
-    """The least number of columns from sqrt(n) to twice that whose rows are all full, or else sqrt(n)."""
+    """Return the least number of columns from sqrt(n) to twice that whose rows are all full, or else sqrt(n)."""
     square = math.isqrt(n - 1) + 1
     return next((columns for columns in range(square, 2 * square + 1) if n % columns == 0), square)
 
@@ -33,7 +33,7 @@ def fitting_columns(n: int) -> int:
 def plot_reconstructions(
     originals: Float[np.ndarray, "n h w c"], means: Float[np.ndarray, "n h w c"], title: str
 ) -> Figure:
-    """Each image, and beneath it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
+    """Plot each image, and beneath it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
     columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
     fig = figure(8, 1.75 * rows + 0.6)
@@ -57,7 +57,7 @@ def plot_manifold(
     axis_labels: tuple[str, ...],
     title: str,
 ) -> Figure:
-    """The decoder's means over an even grid of latents: a strip for one axis, a square for two."""
+    """Plot the decoder's means over an even grid of latents: a strip for one axis, a square for two."""
     columns = len(ticks[0])
     grid = montage(images, columns, gap=0)
     rows = len(images) // columns
@@ -80,7 +80,7 @@ def plot_manifold(
 def plot_rows(
     images: Float[np.ndarray, "rows columns h w c"], row_labels: list[str], axis_label: str, title: str
 ) -> Figure:
-    """Rows of images, each row with its label at the left; the axis label says what changes along a row."""
+    """Plot rows of images, each row with its label at the left; the axis label says what changes along a row."""
     rows, columns, h, w, c = images.shape
     grid = montage(images.reshape(rows * columns, h, w, c), columns)
     scale = 7.5 / grid.shape[1]
@@ -99,7 +99,7 @@ def plot_rows(
 def plot_side_by_side(
     left: Float[np.ndarray, "n h w c"], right: Float[np.ndarray, "n h w c"], names: tuple[str, str], title: str
 ) -> Figure:
-    """Two grids of images, of which those in the same place belong together."""
+    """Plot two grids of images, of which those in the same place belong together."""
     columns = int(np.ceil(np.sqrt(len(left))))
     fig = figure(11, 6.1)
     for ax, images, name in zip(fig.subplots(1, 2), (left, right), names, strict=True):
@@ -111,7 +111,7 @@ def plot_side_by_side(
 
 
 def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) -> Float[np.ndarray, "H W c"]:
-    """Images side by side on a grey grid, row by row."""
+    """Lay images side by side on a grey ground, row by row."""
     n, h, w, c = images.shape
     rows = -(-n // columns)
     grid = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 0.5 if gap else 0.0, np.float32)
@@ -122,7 +122,7 @@ def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) ->
 
 
 def pad_to(images: Float[np.ndarray, "n h w c"], count: int) -> Float[np.ndarray, "count h w c"]:
-    """The images, followed by as many empty ones as make up the count."""
+    """Return the images, followed by as many empty ones as make up the count."""
     return np.pad(images, [(0, count - len(images)), *[(0, 0)] * 3])
 
 

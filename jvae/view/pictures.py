@@ -28,7 +28,7 @@ MANIFOLD_SIDE = 20
 
 
 def title(config: Config) -> str:
-    """What the model is, in a line."""
+    """Return in a line what the model is."""
     learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
     output = f"{config.decoder} output{learned}"
     above = f" + {config.upper_dim}" if config.levels == 2 else ""
@@ -36,7 +36,7 @@ def title(config: Config) -> str:
 
 
 def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
-    """Images drawn from the model, or the means of the output distribution at draws from the prior."""
+    """Plot images drawn from the model, or the means of the output distribution at draws from the prior."""
     vae = build_model(model.config, model.image_shape)
     draw = jax.jit(lambda params, key: vae.apply(params, key, num_images, mean, method="sample"))
     x = draw(model.state.params, jax.random.key(seed))
@@ -45,7 +45,7 @@ def samples(model: ModelFile, seed: int, num_images: int, mean: bool) -> Figure:
 
 
 def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure:
-    """Samples x ~ p(x|z), and in the same places the means of p(x|z) at the same draws z ~ p(z)."""
+    """Plot samples x ~ p(x|z), and in the same places the means of p(x|z) at the same draws z ~ p(z)."""
     vae = build_model(model.config, model.image_shape)
 
     @jax.jit
@@ -58,7 +58,7 @@ def samples_beside_means(model: ModelFile, seed: int, num_images: int) -> Figure
 
 
 def latents_of_test_set(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Float[np.ndarray, "n m"]:
-    """One draw z ~ q(z|x) of a level for every test image."""
+    """Draw one z ~ q(z|x) of a level for every test image."""
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
     return aggregate_posterior(
         vae, model.state.params, jax.random.key(seed), dataset.test_images, transform, level=level - 1
@@ -77,7 +77,7 @@ def check_level(config: Config, level: int) -> str:
 
 
 def posterior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
-    """Samples of the test set's aggregate posterior, coloured by class."""
+    """Plot samples of the test set's aggregate posterior, coloured by class."""
     which = check_level(model.config, level)
     z = latents_of_test_set(model, dataset, seed, level)
     projection = principal_projection(z)
@@ -86,7 +86,7 @@ def posterior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> 
 
 
 def manifold(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
-    """The decoder's means over the part of the latent space, or of its principal plane, where the test set lies."""
+    """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set takes."""
     z = latents_of_test_set(model, dataset, seed)
     projection = principal_projection(z)
     points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE)
@@ -98,7 +98,7 @@ def manifold(model: ModelFile, dataset: Dataset, seed: int) -> Figure:
 
 
 def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: int = 20) -> Figure:
-    """The first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
+    """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
 
     @jax.jit
@@ -116,7 +116,7 @@ def reconstructions(model: ModelFile, dataset: Dataset, seed: int, num_images: i
 
 
 def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figure:
-    """The prior's density, projected as the aggregate posterior over it is, with its components marked."""
+    """Plot the prior's density, projected as the aggregate posterior over it is, with its components marked."""
     which = check_level(model.config, level)
     view, exact = prior_view(model, dataset, seed, level)
     how = "density" if exact else "density estimate"
@@ -124,13 +124,13 @@ def prior(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> Figu
 
 
 def priors(models: dict[str, ModelFile], dataset: Dataset, seed: int) -> Figure:
-    """Several models' priors over their aggregate posteriors, side by side, by name."""
+    """Plot several models' priors over their aggregate posteriors, side by side, by name."""
     views = {name: prior_view(model, dataset, seed)[0] for name, model in models.items()}
     return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
 
 
 def prior_view(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) -> tuple[plots.PriorView, bool]:
-    """A level's prior and aggregate posterior, both projected onto the latter's plane; and if the density is exact."""
+    """Return a level's prior and aggregate posterior, both on the latter's plane; and True if the density is exact."""
     vae = build_model(model.config, model.image_shape)
     params = model.state.params
     z = latents_of_test_set(model, dataset, seed, level)
@@ -158,7 +158,7 @@ def prior_view(model: ModelFile, dataset: Dataset, seed: int, level: int = 1) ->
 
 
 def pseudo_inputs(model: ModelFile) -> Figure:
-    """The pseudo-inputs of a VampPrior; with two levels, where they are latents z1, the means of p(x|z1) there.
+    """Plot a VampPrior's pseudo-inputs; with two levels, where they are latents z1, the means of p(x|z1) there.
 
     Raises:
         JvaeError: the model has another prior.
@@ -177,7 +177,7 @@ def pseudo_inputs(model: ModelFile) -> Figure:
 
 
 def scale(model: ModelFile) -> Figure:
-    """The learned standard deviation of every pixel.
+    """Plot the learned standard deviation of every pixel.
 
     Raises:
         JvaeError: the model learns no standard deviation a pixel.
@@ -191,7 +191,7 @@ def scale(model: ModelFile) -> Figure:
 
 
 def interpolation(model: ModelFile, dataset: Dataset, seed: int, rows: int = 8, columns: int = 11) -> Figure:
-    """Decoder means along straight lines between the posterior means of test images of different classes."""
+    """Plot decoder means along straight lines between the posterior means of test images of different classes."""
     vae, transform = build_model(model.config, model.image_shape), build_transform(model.config)
     labels, rng = dataset.test_labels, np.random.default_rng(seed)
     first = rng.choice(len(labels), rows)
@@ -214,7 +214,7 @@ def interpolation(model: ModelFile, dataset: Dataset, seed: int, rows: int = 8, 
 
 
 def traversals(model: ModelFile, dataset: Dataset, seed: int, rows: int = 10, columns: int = 11) -> Figure:
-    """Decoder means as one latent dimension at a time runs over the aggregate posterior's central 98 %.
+    """Plot decoder means as one latent dimension at a time runs over the aggregate posterior's central 98 %.
 
     The other dimensions stay at one test image's posterior mean; the dimensions are those with the most variance.
     """
@@ -245,7 +245,7 @@ def traversals(model: ModelFile, dataset: Dataset, seed: int, rows: int = 10, co
 
 
 def sweep(results: Sequence[Result]) -> Figure:
-    """The test-set ELBOs of a sweep's cells that have not failed."""
+    """Plot the test-set ELBOs of a sweep's cells that have not failed."""
     panels: dict[str, dict[str, list[float]]] = {}
     for result in results:
         if result.runs:
@@ -255,7 +255,7 @@ def sweep(results: Sequence[Result]) -> Figure:
 
 
 def history(model: ModelFile) -> Figure:
-    """The bound and its parts over the epochs of training.
+    """Plot the bound and its parts over the epochs of training.
 
     Raises:
         JvaeError: there was none, as with imported weights.

@@ -12,12 +12,12 @@ INK = "#222222"
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, drawn tight."""
+    """Return an empty figure of a size in inches, drawn tight."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def class_colours(classes: Int[np.ndarray, " k"] | UInt8[np.ndarray, " k"]) -> list:
-    """One colour a class: ten distinct ones, or an even walk through the rainbow where there are more."""
+    """Return one colour a class: ten distinct ones, or an even walk through the rainbow where there are more."""
     from matplotlib import colormaps
 
     if len(classes) <= 10:
@@ -28,7 +28,7 @@ def class_colours(classes: Int[np.ndarray, " k"] | UInt8[np.ndarray, " k"]) -> l
 def plot_posterior(
     coordinates: Float[np.ndarray, "n d"], labels: np.ndarray, axis_labels: tuple[str, ...], title: str
 ) -> Figure:
-    """Samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
+    """Plot samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
     fig = figure(7.2, 6)
     ax = fig.subplots()
     classes = np.unique(labels)
@@ -73,7 +73,7 @@ class PriorView(NamedTuple):
 
 
 def plot_prior(view: PriorView, title: str) -> Figure:
-    """A prior's density beneath samples of the aggregate posterior, with its components marked."""
+    """Plot a prior's density beneath samples of the aggregate posterior, with its components marked."""
     fig = figure(7.6, 6)
     ax = fig.subplots()
     draw_prior(ax, view)
@@ -83,7 +83,7 @@ def plot_prior(view: PriorView, title: str) -> Figure:
 
 
 def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
-    """Several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
+    """Plot several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
     columns = 2 if len(views) == 4 else min(3, len(views))
     rows = -(-len(views) // columns)
     fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.7)
@@ -138,7 +138,7 @@ def draw_prior(ax: Axes, view: PriorView) -> None:
 
 
 def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) -> list[float]:
-    """The density levels above which lie the given shares of the mass on the grid, lowest level first."""
+    """Return the density levels above which lie the given shares of the mass on the grid, lowest level first."""
     falling = np.sort(density.ravel())[::-1]
     mass = np.cumsum(falling) / falling.sum()
     levels = [float(falling[np.searchsorted(mass, share)]) for share in shares]
@@ -146,7 +146,7 @@ def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) 
 
 
 def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
-    """The bound and its two parts, in nats per image, epoch by epoch; a line a run, which ends where the run stopped.
+    """Plot the bound and its two parts, in nats per image, by epoch; a line a run, which ends where the run stopped.
 
     The validation bound, where there is one, is the dashed line beside the bound.
     """
@@ -171,7 +171,7 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
 
 
 def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
-    """A cell a row: a dot a run, and the mean with its standard deviation; a panel for every unit.
+    """Plot a cell a row: a dot a run, and the mean with its standard deviation; a panel for every unit.
 
     Args:
         panels: unit -> cell -> one value a run; what is larger is better.
@@ -200,7 +200,7 @@ def plot_roofline(
     peaks: Float[np.ndarray, " n"],
     title: str,
 ) -> Figure:
-    """How near a step comes to the machine's peak: a pair of bars a measurement.
+    """Plot how near a step comes to the machine's peak: a pair of bars a measurement.
 
     Args:
         names: of the measurements.
@@ -227,12 +227,12 @@ def plot_roofline(
 
 
 def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
-    """A quantity over the epochs, nan for the runs that have stopped."""
+    """Return a quantity over the epochs, nan for the runs that have stopped."""
     return np.array([record[name] for record in history], np.float64)
 
 
 def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
-    """The output's standard deviation, pixel by pixel."""
+    """Plot the output's standard deviation, pixel by pixel."""
     fig = figure(5.4, 4.8)
     ax = fig.subplots()
     drawn = ax.imshow(scale.mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
@@ -243,7 +243,7 @@ def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
 
 
 def soften(ax: Axes) -> None:
-    """Light grid, no box."""
+    """Draw a light grid and no box."""
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

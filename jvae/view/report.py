@@ -10,7 +10,7 @@ from jvae.runs.config import Config, unit
 
 
 def describe(evaluation: Evaluation, model: ModelFile) -> str:
-    """An evaluation as lines for a person."""
+    """Return an evaluation as lines for a person."""
     k, n = evaluation.num_samples, evaluation.num_images
     lines = [
         f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)",
@@ -30,7 +30,7 @@ def describe(evaluation: Evaluation, model: ModelFile) -> str:
 
 
 def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
-    """The evaluations of all runs of a model file as a table for a person."""
+    """Return the evaluations of all runs of a model file as a table for a person."""
     first = evaluations[0]
     k, n, config = first.num_samples, first.num_images, model.config
     columns = run_columns(evaluations, importance)
@@ -45,7 +45,7 @@ def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEval
 
 
 def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvaluation]) -> dict[str, list[float]]:
-    """Every bound and part, one value a run, in nats per image."""
+    """Return every bound and part, one value a run, in nats per image."""
     columns = {name: [getattr(e, name).value for e in evaluations] for name in ("elbo", "reconstruction", "kl")}
     if importance:
         columns[f"iwae-{importance[0].num_samples}"] = [e.iwae.value for e in importance]
@@ -55,7 +55,7 @@ def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvalua
 def runs_values(
     evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
 ) -> dict[str, Any]:
-    """The evaluations of all runs as JSON values: each, and their spread."""
+    """Return the evaluations of all runs as JSON values: each, and their spread."""
     columns = run_columns(evaluations, importance)
     over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
     first = evaluations[0]
@@ -65,7 +65,7 @@ def runs_values(
 
 
 def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
-    """The evaluations of a model file, and its importance-weighted bounds if there are any, as lines for a person."""
+    """Return the evaluations of a model file, and its importance-weighted bounds if there are any, as lines of text."""
     if model.config.runs > 1:
         return describe_runs(evaluations, importance, model)
     return "\n".join([describe(evaluations[0], model), *map(describe_importance, importance)])
@@ -74,7 +74,7 @@ def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvalu
 def all_values(
     evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
 ) -> dict[str, Any]:
-    """What `describe_all` says, as JSON values."""
+    """Return what `describe_all` says, as JSON values."""
     if model.config.runs > 1:
         return runs_values(evaluations, importance, model)
     values = evaluation_values(evaluations[0], model)
@@ -82,7 +82,7 @@ def all_values(
 
 
 def describe_importance(evaluation: ImportanceEvaluation) -> str:
-    """An importance-weighted bound as lines for a person."""
+    """Return an importance-weighted bound as lines for a person."""
     e = evaluation.iwae
     drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
     middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
@@ -93,17 +93,17 @@ def describe_importance(evaluation: ImportanceEvaluation) -> str:
 
 
 def importance_values(evaluation: ImportanceEvaluation) -> dict[str, Any]:
-    """An importance-weighted bound as JSON values."""
+    """Return an importance-weighted bound as JSON values."""
     return {**evaluation._asdict(), "iwae": evaluation.iwae._asdict()}
 
 
 def bits(nats: float) -> float:
-    """Nats in bits."""
+    """Return nats in bits."""
     return nats / math.log(2)
 
 
 def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
-    """Diagnostics as lines for a person."""
+    """Return diagnostics as lines for a person."""
     lines = []
     for number, level in enumerate(diagnostics.levels, start=1):
         name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
@@ -119,12 +119,12 @@ def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
 
 
 def diagnostics_values(diagnostics: Diagnostics) -> dict[str, Any]:
-    """Diagnostics as JSON values."""
+    """Return diagnostics as JSON values."""
     return {"levels": [level._asdict() for level in diagnostics.levels], "pixels_at_floor": diagnostics.pixels_at_floor}
 
 
 def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any]:
-    """An evaluation as JSON values, with what it is an evaluation of."""
+    """Return an evaluation as JSON values, with what it is an evaluation of."""
     parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
     counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
     about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}

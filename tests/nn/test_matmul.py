@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jvae.nn.matmul import bfloat16, bfloat16_columns, float32
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.config import Config
 
 
@@ -41,7 +41,7 @@ def test_the_gradients_are_products_of_the_same_kind(product, operands):
 def test_a_training_in_bfloat16_follows_that_in_float32(network, tiny):
     config = Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, **network)
     full, half = (
-        list(run.train(Config(**{**config.to_dict(), "precision": precision}), tiny))[-1]
+        list(api.train(Config(**{**config.to_dict(), "precision": precision}), tiny))[-1]
         for precision in ("float32", "bfloat16")
     )
     assert half.history[-1]["bound"] == pytest.approx(full.history[-1]["bound"], rel=0.02)

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,14 +14,17 @@ import pytest
 from experiments.faults.files import content_of
 from jvae import files
 from jvae.errors import ModelFileError
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, read_model, save_model
 from jvae.runs.config import Config
+from jvae.view import pictures
+
+STORED = Path(__file__).parents[1] / "stored" / "model_0_1_0.npz"
 
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    return next(run.train(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
+    return next(api.train(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
 
 
 @pytest.fixture
@@ -148,3 +153,13 @@ def test_names_are_paths(model):
     names = named_arrays(model.state).keys()
     assert "params/decoder/net/linear_2/bias" in names
     assert "opt_state/0/count" in names
+
+
+def test_a_model_file_of_version_0_1_0_is_evaluated_drawn_and_gone_on_with(digits):
+    """It was trained for two epochs in two runs, whose best epochs were kept."""
+    model = load_model(STORED)
+    elbos = [api.evaluate_model(api.select_run(model, i), digits).elbo.value for i in (0, 1)]
+    np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)
+    assert pictures.samples(api.select_run(model, 1), 0, 9, mean=True).axes
+    *_, resumed = api.train(replace(model.config, epochs=3), digits, resume=model)
+    assert [record["epoch"] for record in resumed.history] == [1, 2, 3]

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jvae.cli.main import main
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model
 from jvae.runs.config import Config
-from jvae.runs.early_stopping import init_early_stopping, select
+from jvae.runs.early_stopping import init_early_stopping, update_early_stopping
 from jvae.training import TrainState
 from jvae.view import pictures
 
@@ -36,9 +36,11 @@ def state_at(epoch: int, runs: int) -> TrainState:
 )
 def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
     """Ties are no improvement, and a run that has stopped keeps what it had."""
-    selection = init_early_stopping(state_at(0, 3), 3)
+    stopping = init_early_stopping(state_at(0, 3), 3)
     for epoch, bound in enumerate(bounds, 1):
-        selection = select(selection, state_at(epoch, 3), np.array(bound, float), epoch, keep_best, patience)
+        stopping = update_early_stopping(
+            stopping, state_at(epoch, 3), np.array(bound, float), epoch, keep_best, patience
+        )
     for i in range(3):
         best, kept, waited = -np.inf, 0, 0
         for epoch, bound in enumerate(bounds, 1):
@@ -47,9 +49,9 @@ def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
             kept = epoch if better or not keep_best else kept
             if patience and waited >= patience:
                 break
-        assert selection.epoch[i] == kept == selection.state.step[i]
-        assert selection.best[i] == best
-        assert selection.running[i] == (patience == 0 or waited < patience)
+        assert stopping.epoch[i] == kept == stopping.state.step[i]
+        assert stopping.best[i] == best
+        assert stopping.running[i] == (patience == 0 or waited < patience)
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
@@ -62,26 +64,26 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     config = Config(
         **{**QUICK, "learning_rate": 0.01}, epochs=3, validation="test", keep="best", bound=bound, num_samples=2
     )
-    *_, model = run.train(config, negatives)
+    *_, model = api.train(config, negatives)
     bounds = [record["validation"] for record in model.history]
     best = int(np.argmax(bounds)) + 1
-    assert run.kept_epochs(model) == [best]
+    assert api.kept_epochs(model) == [best]
     assert best < 3, "the last epoch is the best: this setting tests nothing"
-    for epoch, reference in enumerate(run.train(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
+    for epoch, reference in enumerate(api.train(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
         if epoch == best:
             kept = jax.device_get(reference.state)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), kept)
     if bound == "elbo":
-        assert run.evaluate_model(model, negatives, 1).elbo.value == pytest.approx(max(bounds), rel=1e-6)
+        assert api.evaluate_model(model, negatives, 1).elbo.value == pytest.approx(max(bounds), rel=1e-6)
 
 
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)
-    *_, many = run.train(config, tiny)
+    *_, many = api.train(config, tiny)
     lengths = []
     for i in range(3):
-        *_, alone = run.train(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
-        mine = run.select_run(many, i)
+        *_, alone = api.train(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
+        mine = api.select_run(many, i)
         jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
         lengths.append(len(alone.history))
         assert len(mine.history) == lengths[-1]
@@ -97,9 +99,9 @@ def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
 
 def test_held_out_images_are_never_trained_on(tiny):
     config = Config(validation="held-out", held_out=0.25)
-    rows, held_out_rows = run.split_rows(config, 100)
+    rows, held_out_rows = api.split_rows(config, 100)
     assert (len(rows), len(held_out_rows)) == (75, 25)
-    kept, held_out = tiny.train_images[rows], run.images_for_validation(config, tiny)
+    kept, held_out = tiny.train_images[rows], api.images_for_validation(config, tiny)
     together = np.concatenate([kept, held_out]).reshape(100, -1)
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(tiny.train_images.reshape(100, -1), axis=0))
     assert np.unique(together, axis=0).shape == np.unique(tiny.train_images.reshape(100, -1), axis=0).shape
@@ -107,9 +109,9 @@ def test_held_out_images_are_never_trained_on(tiny):
     where = [i for i, image in enumerate(changed) if any((image == other).all() for other in held_out)]
     changed[where] = 0
     fields = {**QUICK, "epochs": 1, "validation": "held-out", "held_out": 0.25}
-    states = [next(run.train(Config(**fields), data)).state for data in (tiny, tiny._replace(train_images=changed))]
+    states = [next(api.train(Config(**fields), data)).state for data in (tiny, tiny._replace(train_images=changed))]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert run.images_for_validation(Config(validation="test"), tiny) is tiny.test_images
+    assert api.images_for_validation(Config(validation="test"), tiny) is tiny.test_images
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_a_selection_that_makes_no_sense_is_refused(fields, message):
 
 def test_a_share_that_is_no_image_is_refused(tiny):
     with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
-        run.train(Config(validation="held-out", held_out=0.001), tiny)
+        api.train(Config(validation="held-out", held_out=0.001), tiny)
 
 
 def test_train_says_which_epoch_it_kept(tmp_path):
@@ -137,7 +139,7 @@ def test_train_says_which_epoch_it_kept(tmp_path):
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
     assert trained.exit_code == 0, trained.output
-    kept = run.kept_epochs(load_model(path))
+    kept = api.kept_epochs(load_model(path))
     assert f"kept epoch {kept[0]}, {kept[1]}" in trained.stderr
     assert "validation" in trained.stderr
     history = json.loads(result.read_text())["history"]

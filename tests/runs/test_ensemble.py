@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jvae.cli.main import main
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config
 from jvae.runs.ensemble import runs_at_a_time
@@ -36,10 +36,10 @@ def config_of(variation: dict, **more) -> Config:
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
-    *_, many = run.train(config_of(variation, runs=3, seed=5), tiny)
+    *_, many = api.train(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):
-        *_, one = run.train(config_of(variation, seed=5 + i), tiny)
-        chosen = run.select_run(many, i)
+        *_, one = api.train(config_of(variation, seed=5 + i), tiny)
+        chosen = api.select_run(many, i)
         assert chosen.config == one.config
         jax.tree.map(np.testing.assert_array_equal, chosen.state, one.state)
         for mine, theirs in zip(chosen.history, one.history, strict=True):
@@ -48,22 +48,22 @@ def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
 
 def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
-    *_, apart = run.train(config_of({}, runs=3), tiny)
+    *_, apart = api.train(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.state.params)
     monkeypatch.setattr(run, "runs_at_a_time", lambda lanes, backend: 2)
-    *_, together = run.train(config_of({}, runs=3), tiny)
+    *_, together = api.train(config_of({}, runs=3), tiny)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
 
 
 def test_runs_differ(tiny):
-    *_, many = run.train(config_of({}, runs=3), tiny)
+    *_, many = api.train(config_of({}, runs=3), tiny)
     kernel = np.asarray(many.state.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
     assert len(np.unique(kernel[:, 0, 0])) == 3
     assert len(set(many.history[-1]["bound"])) == 3
 
 
 def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
-    *_, many = run.train(config_of({}, runs=2), tiny)
+    *_, many = api.train(config_of({}, runs=2), tiny)
     save_model(tmp_path / "m.npz", many)
     loaded = load_model(tmp_path / "m.npz")
     jax.tree.map(np.testing.assert_array_equal, loaded.state, many.state)
@@ -72,9 +72,9 @@ def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
 
 
 def test_a_run_that_is_not_there_is_named(tiny):
-    *_, many = run.train(config_of({}, runs=2), tiny)
+    *_, many = api.train(config_of({}, runs=2), tiny)
     with pytest.raises(JvaeError, match=r"run is 2: the model file holds the runs 0 to 1"):
-        run.select_run(many, 2)
+        api.select_run(many, 2)
 
 
 def test_the_run_that_diverged_is_named():

@@ -12,10 +12,10 @@ from jvae.cli.interruption import interruptible
 from jvae.cli.main import main
 from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
-from jvae.runs import api as run
-from jvae.runs import progress
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config
+from jvae.runs.loop import Chunking
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -70,29 +70,28 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
 
 
 @pytest.mark.parametrize(("chunks", "done"), [(1, 4), (6, 9), (12, 5)])
-def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path, monkeypatch):
+def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
-    *_, whole = run.train(config, tiny)
-    monkeypatch.setattr(progress, "FIRST_STEPS", 3)
-    monkeypatch.setattr(progress, "CHUNK_SECONDS", 0)  # every later chunk is one step
+    *_, whole = api.train(config, tiny)
+    chunking = Chunking(first_steps=3, seconds=0)  # every later chunk is one step
     asked = iter([False] * chunks)
-    *_, stopped = run.train(config, tiny, interrupted=lambda: next(asked, True))
-    assert stopped.unfinished.done == done
+    *_, stopped = api.train(config, tiny, interrupted=lambda: next(asked, True), chunking=chunking)
+    assert stopped.resume_point.done == done
     save_model(tmp_path / "m.npz", stopped)
-    *_, resumed = run.train(config, tiny, resume=load_model(tmp_path / "m.npz"))
+    *_, resumed = api.train(config, tiny, resume=load_model(tmp_path / "m.npz"))
     assert_same(resumed, whole)
-    assert resumed.unfinished is None
+    assert resumed.resume_point is None
 
 
 def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
     config = Config(**{**QUICK, "batch_size": 50})
-    model = next(run.train(config, tiny))
+    model = next(api.train(config, tiny))
     with pytest.raises(DataError, match="is not the data set that the model was trained on"):
-        run.train(config, tiny._replace(fingerprint="0" * 64), resume=model)
-    *_, stopped = run.train(Config(**{**QUICK, "batch_size": 2}), tiny, interrupted=lambda: True)
+        api.train(config, tiny._replace(fingerprint="0" * 64), resume=model)
+    *_, stopped = api.train(Config(**{**QUICK, "batch_size": 2}), tiny, interrupted=lambda: True)
     with pytest.raises(ModelFileError, match="was stopped within an epoch of 50 steps, not 2"):
-        run.train(config, tiny, resume=stopped)
+        api.train(config, tiny, resume=stopped)
 
 
 def test_a_diverged_training_says_what_the_file_holds(tmp_path):

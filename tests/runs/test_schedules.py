@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jvae.bounds import LogDensities, elbo
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config, build_bound, build_optimizer
 
@@ -49,12 +49,12 @@ def test_the_weight_of_the_kl_rises_to_beta():
 
 def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     fields = {**small.to_dict(), "schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}
-    *_, both = run.train(Config(**{**fields, "runs": 2}), tiny)
+    *_, both = api.train(Config(**{**fields, "runs": 2}), tiny)
     save_model(tmp_path / "model.npz", both)
-    *_, alone = run.train(Config(**{**fields, "seed": 1}), tiny)
-    second = run.select_run(load_model(tmp_path / "model.npz"), 1)
+    *_, alone = api.train(Config(**{**fields, "seed": 1}), tiny)
+    second = api.select_run(load_model(tmp_path / "model.npz"), 1)
     jax.tree.map(np.testing.assert_array_equal, second.state, alone.state)
-    *_, plain = run.train(small, tiny)
+    *_, plain = api.train(small, tiny)
     assert plain.history[0]["kl"] < alone.history[0]["kl"]  # a KL that weighs less grows
 
 

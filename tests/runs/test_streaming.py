@@ -9,8 +9,7 @@ from click.testing import CliRunner
 
 from jvae.cli.main import main
 from jvae.errors import JvaeError
-from jvae.runs import api as run
-from jvae.runs import streaming
+from jvae.runs import api, streaming
 from jvae.runs.config import Config
 from jvae.runs.mesh import MeshShape, choose_mesh
 
@@ -32,8 +31,8 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk, monkeypatch):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
     monkeypatch.setattr(streaming, "CHUNK_BYTES", steps * config.runs * 32 * 64)
-    *_, resident = run.train(config, tiny, stream=False)
-    *_, streamed = run.train(config, on_disk, stream=True)
+    *_, resident = api.train(config, tiny, stream=False)
+    *_, streamed = api.train(config, on_disk, stream=True)
     jax.tree.map(np.testing.assert_array_equal, streamed.state, resident.state)
     for mine, theirs in zip(streamed.history, resident.history, strict=True):
         assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
@@ -41,9 +40,9 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk, monkeypatch):
 
 def test_a_mesh_is_fed_too(tiny, on_disk):
     config = Config(**QUICK)
-    *_, resident = run.train(config, tiny)
+    *_, resident = api.train(config, tiny)
     mesh = choose_mesh(MeshShape(1, 1), 1, 32, jax.devices())
-    *_, streamed = run.train(config, on_disk, mesh, stream=True)
+    *_, streamed = api.train(config, on_disk, mesh, stream=True)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.state, resident.state)
 
 
@@ -52,28 +51,28 @@ def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     original = streaming.read_ahead
     monkeypatch.setattr(streaming, "read_ahead", lambda *arguments: (read.append(1), original(*arguments))[1])
     config = Config(**{**QUICK, "epochs": 1})
-    list(run.train(config, tiny))
+    list(api.train(config, tiny))
     assert not read
     monkeypatch.setattr(streaming, "SHARE_OF_MEMORY", 1e-12)
-    list(run.train(config, tiny))
+    list(api.train(config, tiny))
     assert read
-    list(run.train(config, tiny, stream=False))
+    list(api.train(config, tiny, stream=False))
     assert len(read) == 1
 
 
 def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(JvaeError, match=r"pip install 'jvae\[stream\]'"):
-        list(run.train(Config(**QUICK), tiny, stream=True))
+        list(api.train(Config(**QUICK), tiny, stream=True))
 
 
 def test_a_step_that_is_not_finite_is_named_across_pieces(tiny, monkeypatch):
     monkeypatch.setattr(streaming, "CHUNK_BYTES", 32 * 64)
     config = Config(**{**QUICK, "learning_rate": 1e30})
     with pytest.raises(JvaeError) as streamed:
-        list(run.train(config, tiny, stream=True))
+        list(api.train(config, tiny, stream=True))
     with pytest.raises(JvaeError) as resident:
-        list(run.train(config, tiny))
+        list(api.train(config, tiny))
     assert str(streamed.value) == str(resident.value)
 
 

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from jvae.cli.main import main
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
-from jvae.runs import api as run
-from jvae.runs import sweep
+from jvae.runs import api, sweep
 from jvae.runs.checkpoint import load_model
 from jvae.runs.config import Config
 from jvae.view import pictures
@@ -75,9 +74,9 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
     """Bit by bit, though step size and beta are the program's arguments."""
     found = cells("beta=1,0.25", "learning-rate=0.01,0.001", **schedule)
-    *_, together = run.train_together([cell.config for cell in found], tiny)
+    *_, together = api.train_together([cell.config for cell in found], tiny)
     for cell, mine in zip(found, together, strict=True):
-        *_, alone = run.train(cell.config, tiny)
+        *_, alone = api.train(cell.config, tiny)
         assert mine.config == cell.config
         jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
         assert [record["bound"] for record in mine.history] == [record["bound"] for record in alone.history]
@@ -89,17 +88,17 @@ def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny
 
 def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
-    *_, together = run.train_together([cell.config for cell in found], tiny)
+    *_, together = api.train_together([cell.config for cell in found], tiny)
     assert isinstance(together[1], NonFiniteError)
     assert "seed 0 is not finite at epoch 1" in str(together[1])
     for i in (0, 2):
-        *_, alone = run.train(found[i].config, tiny)
+        *_, alone = api.train(found[i].config, tiny)
         jax.tree.map(np.testing.assert_array_equal, together[i].state, alone.state)
 
 
 def test_configurations_that_differ_in_more_are_refused(tiny):
     with pytest.raises(ValueError, match="the configurations differ in more than seed, learning_rate, beta"):
-        run.train_together([cell.config for cell in cells("latent-dim=2,3")], tiny)
+        api.train_together([cell.config for cell in cells("latent-dim=2,3")], tiny)
 
 
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
@@ -112,7 +111,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     ]
     (tmp_path / f"{found[2].name}.json").unlink()
     trained = []
-    original = run.train_together
+    original = api.train_together
     monkeypatch.setattr(run, "train_together", lambda c, *rest: (trained.extend(c), original(c, *rest))[1])
     again = list(sweep.run_sweep([found[0], found[2]], tiny, tmp_path))
     assert trained == [found[2].config]

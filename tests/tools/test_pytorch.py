@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from jvae.cli.main import main
 from jvae.errors import ModelFileError
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.runs.checkpoint import load_model
 from jvae.runs.config import Config, build_model
 from jvae.tools.pytorch import export_weights, import_weights, infer_config, load_state_dict, model_from_weights
@@ -157,7 +157,7 @@ def test_what_has_no_counterpart_is_refused(tiny):
     ):
         config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=100, **fields)
         with pytest.raises(ModelFileError, match=text):
-            export_weights(next(run.train(config, tiny)))
+            export_weights(next(api.train(config, tiny)))
 
 
 def jvae(*arguments, code: int = 0) -> Result:
@@ -172,7 +172,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     jvae("train", *flags, "--runs", 2, "--model", ours)
     assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
     jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
-    chosen = run.select_run(load_model(ours), 1)
+    chosen = api.select_run(load_model(ours), 1)
     jax.tree.map(np.testing.assert_array_equal, load_model(back).state.params, chosen.state.params)
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jvae.runs import api as run
+from jvae.runs import api
 from jvae.view import pictures
 from jvae.view.image_grids import fitting_columns, montage, plot_images
 from jvae.view.plots import class_colours, plot_posterior
@@ -45,7 +45,7 @@ def test_grey_and_colour_images_are_drawn(channels):
 
 
 def test_reconstructions_take_the_classes_in_turn(small, tiny):
-    model = next(run.train(small, tiny))
+    model = next(api.train(small, tiny))
     fig = pictures.reconstructions(model, tiny, 0, num_images=20)
     assert len(fig.axes) == 2
 
