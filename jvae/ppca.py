@@ -139,13 +139,12 @@ def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: P
         )
     z = q.loc + matmul(jax.random.normal(key, q.loc.shape, q.loc.dtype), q.scale_tril.T)
     noise = jax.scipy.linalg.solve_triangular(q.scale_tril, (z - q.loc).T, lower=True).T
-    log_det = jnp.sum(jnp.log(jnp.diag(q.scale_tril)))
     residual = (x - model.loc - matmul(z, model.weights.T)) * jnp.exp(-model.log_scale)
     standard = Posterior(jnp.zeros_like(q.loc), jnp.eye(m, dtype=q.loc.dtype))
     return LogDensities(
         log_px_z=_log_standard(residual) - len(model.loc) * model.log_scale,
         log_pz=_log_standard(z),
-        log_qz_x=_log_standard(noise) - log_det,
+        log_qz_x=_log_standard(noise) - jnp.sum(jnp.log(jnp.diag(q.scale_tril))),
         kl=kl_full(q.loc, q.scale_tril, *standard),
     )
 
@@ -186,7 +185,7 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
     Source:
         Tipping & Bishop 1999, section 3.2 and appendix A.
     """
-    check_latent_dim(x, latent_dim)
+    check_fit(x, latent_dim)
     model, floor = _maximum(x, latent_dim)
     variance = jnp.exp(2 * model.log_scale)
     if not isinstance(variance, jax.core.Tracer) and not variance > floor:
@@ -223,8 +222,7 @@ def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, 
     Source:
         Tipping & Bishop 1999, section 3.3 and appendix B, both steps in one.
     """
-    check_latent_dim(x, latent_dim)
-    check_steps(steps)
+    check_fit(x, latent_dim, steps)
     return _em(x, latent_dim, steps, key)
 
 
@@ -271,8 +269,7 @@ def fit_gradient(x: Float[Array, "n d"], latent_dim: int, steps: int, learning_r
     Raises:
         ValueError: latent_dim, steps or x's shape is not as above.
     """
-    check_latent_dim(x, latent_dim)
-    check_steps(steps)
+    check_fit(x, latent_dim, steps)
     return _gradient(x, latent_dim, steps, learning_rate, key)
 
 
@@ -311,15 +308,11 @@ def check_data(x: Float[Array, "..."], dim: int | None = None) -> None:
         raise ValueError(f"x has shape {x.shape}: must be [n, {'d' if dim is None else dim}]")
 
 
-def check_latent_dim(x: Float[Array, "..."], latent_dim: int) -> None:
-    """Raise a ValueError unless x is [n, d] and latent_dim from 1 to d - 1."""
+def check_fit(x: Float[Array, "..."], latent_dim: int, steps: int = 1) -> None:
+    """Raise a ValueError unless x is [n, d], latent_dim from 1 to d - 1, and steps at least 1."""
     check_data(x)
     if not 1 <= latent_dim < x.shape[1]:
         raise ValueError(f"latent_dim is {latent_dim}: must be at least 1 and below the data's {x.shape[1]} dimensions")
-
-
-def check_steps(steps: int) -> None:
-    """Raise a ValueError unless there is a step."""
     if steps < 1:
         raise ValueError(f"steps is {steps}: must be at least 1")
 
@@ -329,7 +322,6 @@ def _square(v: Float[Array, "*b k"]) -> Float[Array, "*b"]:
 
 
 def _log_standard(v: Float[Array, "*b k"]) -> Float[Array, "*b"]:
-    """Return the log-density of N(0, I)."""
     return -(v.shape[-1] * LOG_2PI + _square(v)) / 2
 
 

@@ -380,7 +380,7 @@ def test_bad_shapes_and_steps_are_refused(key):
         with pytest.raises(ValueError, match=r"x has shape \(4, 5\): must be \[n, 6\]"):
             function(model, x)
     with pytest.raises(ValueError, match=r"x has shape \(4,\): must be \[n, d\]"):
-        ppca.check_latent_dim(jnp.zeros(4), 1)
+        ppca.check_fit(jnp.zeros(4), 1)
     with pytest.raises(ValueError, match=r"q has loc \(4, 3\) .* must be \(4, 2\) and \(2, 2\)"):
         ppca.log_densities(model, key, jnp.zeros((4, 6)), Posterior(jnp.zeros((4, 3)), jnp.eye(3)))
     for fit in (
