@@ -1,21 +1,9 @@
-"""`python -m experiments NAME`: the group of the experiments' commands; `all` makes one report of them."""
+"""`python -m experiments NAME`: a command for every part, and `all`, which makes one report of them."""
 
 import click
 
-from experiments.parts.baseline import baseline
-from experiments.parts.bounds import bounds
-from experiments.parts.code import code
-from experiments.parts.faults import faults
-from experiments.parts.hierarchical import hierarchical
-from experiments.parts.kl import kl
-from experiments.parts.mirror import mirror
-from experiments.parts.networks import networks
-from experiments.parts.outputs import outputs
-from experiments.parts.ppca import ppca
-from experiments.parts.priors import priors
-from experiments.parts.reparametrisation import reparametrisation
-from experiments.parts.throughput import throughput
-from experiments.reporting.everything import everything
+from experiments.everything import PARTS, everything
+from experiments.reporting.command import make_command
 from jvae.cli.options import Commands
 
 
@@ -24,22 +12,7 @@ def experiments() -> None:
     """The exercise sheet and the studies: each command answers its question by measurement; `all` makes one report."""
 
 
-for command in (
-    everything,
-    ppca,
-    kl,
-    hierarchical,
-    code,
-    baseline,
-    priors,
-    outputs,
-    networks,
-    bounds,
-    reparametrisation,
-    mirror,
-    throughput,
-    faults,
-):
+for command in (everything, *map(make_command, PARTS)):
     experiments.add_command(command)
 
 if __name__ == "__main__":

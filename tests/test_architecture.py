@@ -138,9 +138,8 @@ def test_every_public_name_has_a_docstring(path):
 
 def test_every_part_is_a_command():
     """A part is a module with a PART; every one is a command of its name, and `all` does them all."""
-    from experiments.reporting.everything import PARTS
-
     from experiments.__main__ import experiments
+    from experiments.everything import PARTS
 
     names = {path.stem for path in (ROOT / "experiments" / "parts").glob("*.py") if "\nPART = " in path.read_text()}
     assert {part.name for part in PARTS} == names

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.faults.model_files import small_model
+
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
 QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden_dim": 16, "epochs": 4}
 VARIATIONS: tuple[dict[str, Any], ...] = (
@@ -26,12 +28,12 @@ SIGNALLED += ["--epochs", "100", "--runs", "2"]
 
 
 def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
-    """Trainings that go on from the file of every epoch, and from one that was stopped within an epoch."""
+    """Resume trainings from the file of every epoch, and from one that was stopped within an epoch."""
     from jvae.data.datasets import load_dataset
     from jvae.runs import api as run
-    from jvae.runs import progress
     from jvae.runs.checkpoint import load_model, save_model
     from jvae.runs.config import Config
+    from jvae.runs.loop import Chunking
 
     data = load_dataset("digits")
     for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:
@@ -41,12 +43,10 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
             saved.append(folder / f"{len(model.history)}.npz")
             save_model(saved[-1], model)
         *boundaries, whole = saved
-        first_steps, progress.FIRST_STEPS = progress.FIRST_STEPS, 7
-        *_, stopped = run.train(config, data, interrupted=lambda: True)
-        progress.FIRST_STEPS = first_steps
+        *_, stopped = run.train(config, data, interrupted=lambda: True, chunking=Chunking(first_steps=7))
         save_model(folder / "within.npz", stopped)
-        assert stopped.unfinished is not None
-        assert stopped.unfinished.done == 7
+        assert stopped.resume_point is not None
+        assert stopped.resume_point.done == 7
         for path in [*boundaries, folder / "within.npz"]:
             for model in run.train(config, data, resume=load_model(path)):
                 save_model(folder / "resumed.npz", model)
@@ -55,11 +55,11 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
 
 
 def same_training(one: Path, other: Path) -> bool:
-    """Whether two model files hold the same bits: states, history but for the seconds, and what is unfinished."""
+    """Return True if two model files hold the same bits: states, history but for the seconds, unfinished epoch."""
     from jvae.runs.checkpoint import load_model, named_arrays
 
     models = [load_model(path) for path in (one, other)]
-    arrays = [named_arrays({"state": m.state, "unfinished": m.unfinished and m.unfinished[:2]}) for m in models]
+    arrays = [named_arrays({"state": m.state, "resume": m.resume_point and m.resume_point[:2]}) for m in models]
     histories = [[{k: v for k, v in record.items() if k != "seconds"} for record in m.history] for m in models]
     names = arrays[0].keys() | arrays[1].keys()
     return histories[0] == histories[1] and all(
@@ -69,12 +69,9 @@ def same_training(one: Path, other: Path) -> bool:
 
 
 def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
-    """A training process, once it has said that it trains; programs that were compiled before are not again."""
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """Start a training process, and return it once it trains; programs that were compiled before are not again."""
+    caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | caching
     command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
@@ -107,7 +104,7 @@ def duration_of(path: Path, cache: Path) -> float:
 
 
 def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[str]:
-    """Trainings that get a signal at a random moment, and are resumed."""
+    """Send a signal to trainings at a random moment, and resume them."""
     from jvae.cli.interruption import EXIT_CODES
 
     moments, cache = random.Random(number), folder / "cache"
@@ -130,7 +127,7 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
 
 
 def killed_in_training(folder: Path, share: float) -> Iterator[str]:
-    """Trainings that are killed at a random moment."""
+    """Kill trainings at a random moment."""
     moments, cache, path = random.Random(0), folder / "cache", folder / "model.npz"
     seconds = duration_of(path, cache)
     path.unlink()
@@ -154,9 +151,7 @@ while True:
 
 
 def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
-    """Processes that do nothing but save, and are killed."""
-    from experiments.faults.files import small_model
-
+    """Kill processes that do nothing but save."""
     moments, path = random.Random(1), folder / "model.npz"
     original = small_model(folder)
     for _ in range(max(2, round(80 * share))):
@@ -172,7 +167,7 @@ def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
 
 
 def verdict_on(path: Path) -> str:
-    """What is wrong with a file whose writer was killed, after the sweep with which every training starts."""
+    """Return what is wrong with a file whose writer was killed, after the sweep with which every training starts."""
     from jvae.errors import ModelFileError
     from jvae.files import sweep_temporaries
     from jvae.runs.checkpoint import load_model
@@ -190,27 +185,23 @@ def verdict_on(path: Path) -> str:
 
 
 def bad_command_lines(folder: Path, share: float) -> Iterator[str]:
-    """A wrong value for every option that Config makes."""
+    """Give a wrong value to every option that Config makes."""
     script = "import sys; from jvae.cli.main import main\ntry: main()\nfinally: print('jax' in sys.modules)"
     lines = wrong_lines()
     for words in lines if share == 1 else lines[:: round(1 / share)]:
         started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", script, "train", *words, "--model", str(folder / "m.npz")],
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, "-c", script, "train", *words, "--model", str(folder / "m.npz")]
+        done = subprocess.run(command, capture_output=True, text=True)
         seconds = time.perf_counter() - started
         said = done.stderr.splitlines()
         quick = seconds < 0.4 or share < 1  # the short form runs beside other tests
         right = done.returncode == 2 and len(said) == 1 and done.stdout == "False\n" and quick
-        yield (
-            "" if right else f"{' '.join(words)}: exit code {done.returncode}, {seconds:.2f} s, {done.stderr[-200:]!r}"
-        )
+        what = f"exit code {done.returncode}, {seconds:.2f} s, {done.stderr[-200:]!r}"
+        yield "" if right else f"{' '.join(words)}: {what}"
 
 
 def wrong_lines() -> list[list[str]]:
-    """Command lines each of which breaks one rule of Config."""
+    """Return command lines each of which breaks one rule of Config."""
     from jvae.cli.options import flag
     from jvae.runs.config import config_fields
 
@@ -229,11 +220,5 @@ def wrong_lines() -> list[list[str]]:
             lines.append(["--network", "cnn", option, "64"])
         elif field.needs:
             lines.append([option, field.choices[-1] if field.choices else str(field.default + 1)])
-    return [
-        *lines,
-        ["--nothing"],
-        ["--mesh", "x"],
-        ["--epochs"],
-        ["--seed", json.dumps(2**64)],
-        ["--resume", "--overwrite"],
-    ]
+    others = ["--nothing"], ["--mesh", "x"], ["--epochs"], ["--seed", json.dumps(2**64)], ["--resume", "--overwrite"]
+    return [*lines, *others]

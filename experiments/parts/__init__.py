@@ -1,1 +1,18 @@
-"""The exercises and studies, one module each, beside their derivations."""
+"""The parts of the report, one module each, in the report's order."""
+
+NAMES = (
+    "ppca",
+    "kl",
+    "hierarchical",
+    "code",
+    "baseline",
+    "priors",
+    "outputs",
+    "networks",
+    "bounds",
+    "reparametrisation",
+    "mirror",
+    "throughput",
+    "faults",
+)
+"""The modules that define a PART; whatever is done with all of them is made from this list."""

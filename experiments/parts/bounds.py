@@ -7,7 +7,6 @@ Expected: IWAE-1000 -91.0 (ELBO), -88.4 (ELBO, 5 draws), -86.4 (IWAE, 5 draws), 
 Minutes:  10.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,16 +14,19 @@ import numpy as np
 
 from experiments.reporting.comparison import row_of, table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import judge, mean_and_sd, what_is_shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+PROSE = Prose(__file__)
+
+
 def measure(lab: Lab, images: int | None = None, most: int | None = None, draws: int = 5) -> Measured:
-    """Importance-weighted bounds of models trained on the ELBO, with one draw and several, and on the IWAE bound."""
+    """Measure IWAE bounds of models trained on the ELBO, with one draw and several, and on the IWAE bound."""
     images, most = images or lab.settings.choose(1000, 200), most or lab.settings.choose(1000, 100)
     numbers = [*(k for k in (1, 10, 100, 1000, 10_000) if k < most), most]
     several: dict[str, Any] = {"num_samples": draws}
@@ -41,11 +43,11 @@ def measure(lab: Lab, images: int | None = None, most: int | None = None, draws:
         sizes = [evaluation.median_effective_sample_size for evaluation in found[-1]]
         rows.append({**row_of(lab, name, models), "iwae": values, "effective_sample_size": sizes})
     counts = {"draws": numbers, "images": min(images, len(lab.data.test_images))}
-    return Measured({"rows": rows, **counts}, {"bounds": plot_bounds(numbers, rows)})
+    return {"rows": rows, **counts}, {"bounds": plot_bounds(numbers, rows)}
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table, how far the ELBO is from the tightest bound, and what training on a tighter bound changes."""
+def tell(values: Values) -> Story:
+    """Tell the table, how far the ELBO is from the tightest bound, and what training on a tighter bound changes."""
     rows, numbers = values["rows"], values["draws"]
     lines = [
         [
@@ -63,32 +65,24 @@ def tell(values: dict[str, Any]) -> Story:
     tighter = judge(tightest[iwae["name"]], tightest[several["name"]])
     elbo = judge(iwae["elbo"], several["elbo"])
     more = judge(tightest[several["name"]], tightest[one["name"]])
-    both = tighter.word == "better" and elbo.word == "worse"
-    why = " Its q(z|x) serves many draws, not one." if both else ""
     header = ["trained on", "test ELBO", *(f"IWAE-{k}" for k in numbers), f"effective sample size of {most}"]
-    text = f"""{table(header, lines)}
-
-{what_is_shown(len(one["elbo"]))}, nats per image; the ELBO of all test images, IWAE of the first
-{values["images"]:,}. Effective sample size: its median over the images.
-
-- From one draw to {most}, the bound of the exercise's model rises by {mean_and_sd(gaps)} nats: so much at least is
-the ELBO below log p(x).
-- Several draws a step instead of one, trained on the ELBO: is IWAE-{most} better?
-{more.says("Yes", "No, worse", "No difference beyond the noise")}
-- Trained on IWAE instead of the ELBO, with as many draws: is IWAE-{most} better?
-{tighter.says("Yes", "No, worse", "No difference beyond the noise")}
-- And is its ELBO better? {elbo.says("Yes", "No, worse", "No difference beyond the noise")}{why}
-
-![Bounds of the test set's log-evidence against the number of draws; bands hold all seeds](bounds.png)"""
-    short = (
-        f"The ELBO is at least {mean_and_sd(gaps)} nats below log p(x). Training on IWAE instead of the ELBO, "
-        f"IWAE-{most}: {tighter.brief()}; ELBO: {elbo.brief()}."
+    text = PROSE(
+        "text",
+        bounds=table(header, lines),
+        shown=what_is_shown(len(one["elbo"])),
+        images=values["images"],
+        most=most,
+        gap=mean_and_sd(gaps),
+        more=more.says(PROSE, "answer"),
+        tighter=tighter.says(PROSE, "answer"),
+        elbo=elbo.says(PROSE, "answer"),
+        why=f" {PROSE('why')}" if tighter.word == "better" and elbo.word == "worse" else "",
     )
-    return Story(short, text)
+    return Story(PROSE("short", gap=mean_and_sd(gaps), most=most, tighter=tighter.brief(), elbo=elbo.brief()), text)
 
 
 def plot_bounds(draws: list[int], rows: list[dict[str, Any]]) -> "Figure":
-    """The bound against the number of draws it is evaluated with, a line a training bound."""
+    """Plot the bound against the number of draws it is evaluated with, a line a training bound."""
     from jvae.view.plots import figure, soften
 
     fig = figure(6.4, 4.4)
@@ -111,17 +105,17 @@ PART = Part(
     name="bounds",
     title="Study: tight bounds",
     question="How far is the ELBO from the log-evidence, and does it help to train on a tighter bound?",
+    help=__doc__,
     minutes=lambda s: s.choose(80, 10) / 60 + s.runs * s.epochs * (2 * 8 + 2.3) / 60,
     measure=measure,
     tell=tell,
+    options=(
+        click.option(
+            "--images", type=click.IntRange(2), help="test images that IWAE is evaluated on; 1000, 200 with --quick"
+        ),
+        click.option(
+            "--most", type=click.IntRange(1), help="the largest number of draws in an evaluation; 1000, or 100"
+        ),
+        click.option("--draws", type=click.IntRange(2), help="draws per image in a training step, where several; 5"),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--images", type=click.IntRange(2), help="test images that IWAE is evaluated on; 1000, 200 with --quick")
-@click.option("--most", type=click.IntRange(1), help="the largest number of draws in an evaluation; 1000, or 100")
-@click.option("--draws", type=click.IntRange(2), help="draws per image in a training step, where several; 5")
-def bounds(settings: Settings, output: Path | None, images: int | None, most: int | None, draws: int | None) -> None:
-    """Importance-weighted bounds of models trained on the ELBO, with one draw and several, and on the IWAE bound."""
-    run_part(PART, settings, output, images=images, most=most, draws=draws)

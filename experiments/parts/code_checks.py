@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
 
 def draw_is_loc_plus_scale_times_noise() -> Check:
-    """A draw is loc + scale * noise, and its Jacobians in loc and scale are I and diag(noise)."""
+    """Check that a draw is loc + scale * noise, and that its Jacobians in loc and scale are I and diag(noise)."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -42,7 +42,7 @@ def draw_is_loc_plus_scale_times_noise() -> Check:
 
 
 def encoder_learns_through_the_draw() -> Check:
-    """Cut the path through z, and the reconstruction has no gradient in the encoder."""
+    """Cut the path through z, and check that the reconstruction has no gradient in the encoder."""
     import jax
     import jax.numpy as jnp
 
@@ -63,7 +63,7 @@ def encoder_learns_through_the_draw() -> Check:
 
 
 def gradient_is_that_of_the_expectation() -> Check:
-    """For f(z) = z^2 and z ~ N(loc, scale^2), E f = loc^2 + scale^2, with gradient (2 loc, 2 scale)."""
+    """Check that for f(z) = z^2 and z ~ N(loc, scale^2), E f = loc^2 + scale^2, with gradient (2 loc, 2 scale)."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -80,7 +80,7 @@ def gradient_is_that_of_the_expectation() -> Check:
 
 
 def terms_are_one_number_per_datum() -> Check:
-    """Log p(x|z) and KL have shape [b]; K draws put a k before it; elbo is the mean over k."""
+    """Check that log p(x|z) and KL have shape [b]; K draws put a k before it; elbo is the mean over k."""
     from jvae.bounds import draw, elbo
 
     vae, params, x, key = small_vae()
@@ -93,7 +93,7 @@ def terms_are_one_number_per_datum() -> Check:
 
 
 def independent_sums_over_the_event() -> Check:
-    """Without Independent one log-density a pixel, with it one an image, their sum."""
+    """Check that there is without Independent one log-density a pixel, with it one an image, their sum."""
     import distrax
     import jax
 
@@ -110,7 +110,7 @@ def independent_sums_over_the_event() -> Check:
 
 
 def independent_sums_the_kl() -> Check:
-    """Independent is also what sums the KL over the latent dimensions."""
+    """Check that Independent is also what sums the KL over the latent dimensions."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -126,9 +126,8 @@ def independent_sums_the_kl() -> Check:
 
 
 def split_gives_loc_and_log_scale() -> Check:
-    """The network's 2m outputs are m locs and m log-scales; exp makes every scale positive."""
+    """Check that the network's 2m outputs are m locs and m log-scales; exp makes every scale positive."""
     import jax
-    import numpy as np
 
     from jvae.encoders import GaussianEncoder
     from jvae.nn.networks import MLP
@@ -158,7 +157,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 
 
 def small_vae() -> tuple[Any, Any, "jax.Array", "jax.Array"]:
-    """A VAE of 8x8 images with its first parameters, four binary images and a key."""
+    """Return a VAE of 8x8 images with its first parameters, four binary images and a key."""
     import jax
     import jax.numpy as jnp
 
@@ -172,10 +171,10 @@ def small_vae() -> tuple[Any, Any, "jax.Array", "jax.Array"]:
 
 
 def largest(values: Any) -> float:
-    """The largest absolute value."""
+    """Return the largest absolute value."""
     return float(np.max(np.abs(np.asarray(values))))
 
 
 def text_of(shape: tuple[int, ...]) -> str:
-    """A shape, such as [4, 3]."""
+    """Return a shape, such as [4, 3]."""
     return "[" + ", ".join(map(str, shape)) + "]"

@@ -10,18 +10,12 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from experiments.faults.files import (
-    bad_data_files,
-    damaged_files,
-    failing_writes,
-    flipped_bits,
-    mismatched_files,
-    racing_writers,
-)
+from experiments.faults.data_files import bad_data_files
+from experiments.faults.model_files import damaged_files, flipped_bits, mismatched_files
 from experiments.faults.runs import (
     bad_command_lines,
     interrupted_epochs,
@@ -29,10 +23,11 @@ from experiments.faults.runs import (
     killed_while_saving,
     signalled,
 )
+from experiments.faults.writes import failing_writes, racing_writers
 from experiments.reporting.comparison import table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 
 
 class Campaign(NamedTuple):
@@ -67,6 +62,7 @@ CAMPAIGNS = (
 )
 
 
+PROSE = Prose(__file__)
 LONG = ("SIGINT", "SIGKILL while training")
 """What the short form leaves out: whole trainings, as those that SIGTERM ends."""
 
@@ -83,49 +79,43 @@ def measure(lab: Lab, only: str = "") -> Measured:
             texts = list(campaign.inject(Path(folder), share))
         missed = [text for text in texts if text]
         rows.append({"fault": campaign.fault, "right": campaign.right, "injected": len(texts), "missed": missed})
-    return Measured({"rows": rows, "share": share}, {})
+    return {"rows": rows, "share": share}, {}
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table, and what went unnoticed."""
-    lines, missed, injected = [], [], 0
-    for row in values["rows"]:
+def tell(values: Values) -> Story:
+    """Tell the table, and what went unnoticed."""
+    rows = values["rows"]
+    lines = []
+    for row in rows:
         silent = len(row["missed"])
-        injected += row["injected"]
-        missed += [f"{row['fault']}: {text}" for text in row["missed"]]
         lines.append([row["fault"], row["injected"], row["injected"] - silent, silent, row["right"]])
-    verdict = (
-        f"**{len(missed)} of {injected:,} faults were not handled as they must be.**"
-        if missed
-        else f"**All {injected:,} faults were handled as they must be.**"
-    )
-    part = (
-        ""
+    missed = [f"{row['fault']}: {text}" for row in rows for text in row["missed"]]
+    injected = sum(row["injected"] for row in rows)
+    verdict = PROSE("missed", missed=len(missed), injected=injected) if missed else PROSE("handled", injected=injected)
+    text = PROSE(
+        "text",
+        faults=table(["fault", "injected", "handled", "silent", "right is"], lines),
+        verdict=verdict,
+        form=""
         if values["share"] == 1
-        else f" This is the short form, with {values['share']:.0%} of the faults and without {' and '.join(LONG)}."
+        else " " + PROSE("short form", share=values["share"], left_out=" and ".join(LONG)),
+        missed="".join(f"\n- `{text.replace('`', '')}`" for text in missed),
     )
-    text = f"""{table(["fault", "injected", "handled", "silent", "right is"], lines)}
-
-{verdict}{part}"""
-    if missed:
-        text += "\n\n" + "\n".join(f"- `{text.replace('`', '')}`" for text in missed)
-    return Story(verdict.replace("**", ""), text, sound=not missed)
+    return Story(verdict.replace("**", ""), text.strip(), sound=not missed)
 
 
 PART = Part(
     name="faults",
     title="Study: faults",
     question="Does a run survive what runs meet: interruptions, kills, damaged and hostile files, wrong command lines?",
+    help=__doc__,
     minutes=lambda s: s.choose(660, 50) / 60,
     measure=measure,
     tell=tell,
     uses=("quick",),
+    options=(
+        click.option(
+            "--only", type=click.Choice([campaign.fault for campaign in CAMPAIGNS]), help="this campaign alone"
+        ),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--only", type=click.Choice([campaign.fault for campaign in CAMPAIGNS]), help="this campaign alone")
-def faults(settings: Settings, output: Path | None, only: str | None) -> None:
-    """Does a run survive what runs meet? Injects faults, and counts those that were not handled as they must be."""
-    run_part(PART, settings, output, only=only)

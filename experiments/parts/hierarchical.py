@@ -7,7 +7,6 @@ Expected: two levels -93.0 ± 1.0 nats, one level -95.1 ± 0.8; the upper level 
 Minutes:  5.
 """
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,13 +14,15 @@ import numpy as np
 
 from experiments.reporting.comparison import Row, comparison_table, row_of, table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import judge, mean_and_sd
+
+PROSE = Prose(__file__)
 
 
 def measure(lab: Lab, upper_dim: int = 5) -> Measured:
-    """One level and two, with a Gaussian and with a mixture on top; the levels' KL and active units."""
+    """Measure one level and two, with a Gaussian and with a mixture on top; the levels' KL and active units."""
     from jvae.runs import api as run
     from jvae.view import pictures
 
@@ -37,11 +38,11 @@ def measure(lab: Lab, upper_dim: int = 5) -> Measured:
         if name == "two levels":
             for level in (1, 2):
                 images[f"prior-{level}"] = pictures.prior(models[0], lab.data, 0, level=level)
-    return Measured({"rows": rows, "upper_dim": upper_dim}, images)
+    return {"rows": rows, "upper_dim": upper_dim}, images
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table, and whether the second level helps, collapses, and gains by a mixture on top."""
+def tell(values: Values) -> Story:
+    """Tell the table, and whether the second level helps, collapses, and gains by a mixture on top."""
     one, two, mixture = values["rows"]
     helps, adds = judge(two["elbo"], one["elbo"]), judge(mixture["elbo"], two["elbo"])
     lines, upper_dim = [], values["upper_dim"]
@@ -49,47 +50,25 @@ def tell(values: dict[str, Any]) -> Story:
         lower, upper = np.array(row["level_kl"]).T.tolist()
         lines.append([row["name"], mean_and_sd(lower), mean_and_sd(upper), active_units(row, upper_dim)])
     collapse = collapse_of(two, upper_dim)
-    text = f"""#### Does the second level help?
-
-{comparison_table(values["rows"])}
-
-{
-        helps.says(
-            "**Two levels are better than one**",
-            "**Two levels are worse than one**",
-            "**Two levels make no difference beyond the noise**",
-        )
-    } A second level is a learned prior for z1: it can bend p(z1)
-to where the posteriors are, as a mixture or a flow does.
-
-{
-        adds.says(
-            "With a mixture as p(z2) they are better",
-            "With a mixture as p(z2) they are worse",
-            "A mixture as p(z2) makes no difference to them beyond the noise",
-        )
-    }
-
-#### Does it collapse?
-
-{table(["", "KL of z1", "KL of z2", "active units of z2, by seed"], lines)}
-
-**Two levels**: {collapse}. **With the mixture**: {collapse_of(mixture, upper_dim)}. A unit is active where its
-posterior mean has a variance above 0.01 over the test set.
-
-![Prior p(z1), estimated from draws, and aggregate posterior of the lower level, seed 0](prior-1.png)
-
-![Prior p(z2) and aggregate posterior of the upper level, seed 0](prior-2.png)"""
-    return Story(f"Derived below; trained, two levels against one: {helps.brief()}; {collapse}.", text)
+    text = PROSE(
+        "text",
+        comparison=comparison_table(values["rows"]),
+        helps=helps.says(PROSE, "helps"),
+        adds=adds.says(PROSE, "adds"),
+        levels=table(["", "KL of z1", "KL of z2", "active units of z2, by seed"], lines),
+        collapse=collapse,
+        mixture=collapse_of(mixture, upper_dim),
+    )
+    return Story(PROSE("short", helps=helps.brief(), collapse=collapse), text)
 
 
 def active_units(row: Row, upper_dim: int) -> str:
-    """The active units of the upper level, a number a seed."""
+    """Return the active units of the upper level, a number a seed."""
     return f"{', '.join(str(units[1]) for units in row['active'])} of {upper_dim}"
 
 
 def collapse_of(row: Row, upper_dim: int) -> str:
-    """Whether the upper level has collapsed, wholly or in part, and in how many seeds."""
+    """Return whether the upper level has collapsed, wholly or in part, and in how many seeds."""
     counts = [units[1] for units in row["active"]]
     seeds = {
         "has collapsed wholly": counts.count(0),
@@ -106,16 +85,10 @@ PART = Part(
     title="Exercise 1.3: the two-level VAE",
     question="What is the ELBO of a hierarchical VAE with p(x|z1) p(z1|z2) p(z2) and q(z1|x) q(z2|z1)? "
     "Does it help, trained?",
+    help=__doc__,
     minutes=lambda s: 0.5 + s.runs * s.epochs * 3 * 2.6 / 60,
     measure=measure,
     tell=tell,
     derivation="exercise_1_3.md",
+    options=(click.option("--upper-dim", type=click.IntRange(1), help="dimension of z2; 5"),),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--upper-dim", type=click.IntRange(1), help="dimension of z2; 5")
-def hierarchical(settings: Settings, output: Path | None, upper_dim: int | None) -> None:
-    """One level of latents and two, everything else equal; how much of the KL each level carries."""
-    run_part(PART, settings, output, upper_dim=upper_dim)

@@ -26,7 +26,7 @@ class BestFit(NamedTuple):
 
 
 def log_mixture(x: Any) -> "jax.Array":
-    """The log-density of the bimodal p."""
+    """Return the log-density of the bimodal p."""
     import jax
     import jax.numpy as jnp
 
@@ -39,14 +39,14 @@ def log_mixture(x: Any) -> "jax.Array":
 
 
 def moments() -> tuple[float, float]:
-    """Mean and standard deviation of the bimodal p."""
+    """Return mean and standard deviation of the bimodal p."""
     weights, locs, scales = map(np.array, (WEIGHTS, LOCS, SCALES))
     mean = weights @ locs
     return float(mean), float(np.sqrt(weights @ (scales**2 + locs**2) - mean**2))
 
 
 def best_fits() -> list[BestFit]:
-    """The minima of KL(q‖p), from a start at either mode, and of KL(p‖q): Adam on mu and log sigma, and quadrature."""
+    """Return the minima of KL(q‖p), from either mode, and of KL(p‖q): Adam on mu and log sigma, and quadrature."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -79,7 +79,9 @@ def best_fits() -> list[BestFit]:
 
 
 def plot_directions(fits: list[BestFit]) -> "Figure":
-    """Above, p and the q that minimises each direction; below, each direction between N(mu, sigma^2) and N(0, 1)."""
+    """Plot above p and the q that minimises each direction, below each direction between N(mu, sigma^2) and N(0, 1)."""
+    import jax.numpy as jnp
+
     from jvae.divergences import kl_univariate
     from jvae.view.plots import figure
 
@@ -90,20 +92,17 @@ def plot_directions(fits: list[BestFit]) -> "Figure":
     draw_fits(right, [covering], "minimises KL(p‖q): covers all modes")
     mu, sigma = np.meshgrid(np.linspace(-2, 2, 201), np.geomspace(0.2, 3.5, 201))
     mu, sigma = mu.astype(np.float32), sigma.astype(np.float32)
-    zero, one = np.zeros_like(mu), np.ones_like(mu)
-    arguments = {
-        "KL(N(μ, σ²)‖N(0, 1)), nats": (below_left, (mu, sigma, zero, one)),
-        "KL(N(0, 1)‖N(μ, σ²)), nats": (below_right, (zero, one, mu, sigma)),
-    }
-    import jax.numpy as jnp
-
-    for title, (ax, parameters) in arguments.items():
-        draw_contours(ax, mu, sigma, np.asarray(kl_univariate(*map(jnp.asarray, parameters))), title)
+    q, standard = (mu, sigma), (np.zeros_like(mu), np.ones_like(mu))
+    for ax, title, pair in (
+        (below_left, "KL(N(μ, σ²)‖N(0, 1)), nats", (*q, *standard)),
+        (below_right, "KL(N(0, 1)‖N(μ, σ²)), nats", (*standard, *q)),
+    ):
+        draw_contours(ax, mu, sigma, np.asarray(kl_univariate(*map(jnp.asarray, pair))), title)
     return fig
 
 
 def draw_fits(ax: "Axes", fits: list[BestFit], title: str) -> None:
-    """The bimodal density and Gaussians."""
+    """Draw the bimodal density and Gaussians."""
     from jvae.view.plots import INK, soften
 
     x = np.linspace(-6, 6, 601)
@@ -122,7 +121,7 @@ def draw_fits(ax: "Axes", fits: list[BestFit], title: str) -> None:
 
 
 def draw_contours(ax: "Axes", mu: np.ndarray, sigma: np.ndarray, values: np.ndarray, title: str) -> None:
-    """The divergence as a function of mu and sigma."""
+    """Draw the divergence as a function of mu and sigma."""
     from jvae.view.plots import INK, soften
 
     levels = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]

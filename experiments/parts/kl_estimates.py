@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 NUM_IMAGES = 20
 
 
-class Estimate(NamedTuple):
+class DrawnMean(NamedTuple):
     """A mean over independent draws."""
 
     value: float
@@ -19,14 +19,16 @@ class Estimate(NamedTuple):
     """Standard error."""
 
 
-def estimate(draws: "jax.Array | np.ndarray") -> Estimate:
-    """Mean and standard error of independent values."""
+def estimate(draws: "jax.Array | np.ndarray") -> DrawnMean:
+    """Return mean and standard error of independent values."""
+    from scipy.stats import sem
+
     values = np.asarray(draws, np.float64)
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    return DrawnMean(float(values.mean()), float(sem(values)))
 
 
-def divergences(key: "jax.Array", draws: int) -> list[tuple[str, float, Estimate, float]]:
-    """Pairs of Gaussians: name, closed form, Monte Carlo, distrax; every pair in both directions."""
+def divergences(key: "jax.Array", draws: int) -> list[tuple[str, float, DrawnMean, float]]:
+    """Return pairs of Gaussians: name, closed form, Monte Carlo, distrax; every pair in both directions."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -45,13 +47,9 @@ def divergences(key: "jax.Array", draws: int) -> list[tuple[str, float, Estimate
 
     loc_key, other_key, draw_key = jax.random.split(key, 3)
     a, b = gaussian(loc_key), gaussian(other_key)
+    narrow, standard = (jnp.array(1.0), jnp.array(0.5)), (jnp.array(0.0), jnp.array(1.0))
     forms: dict[str, tuple[Callable, Callable, tuple, tuple]] = {
-        "N(1, 0.5^2) and N(0, 1)": (
-            kl_univariate,
-            distrax.Normal,
-            (jnp.array(1.0), jnp.array(0.5)),
-            (jnp.array(0.0), jnp.array(1.0)),
-        ),
+        "N(1, 0.5^2) and N(0, 1)": (kl_univariate, distrax.Normal, narrow, standard),
         "diagonal, m = 10": (kl_diagonal, diagonal, (a[0], jnp.diag(a[1])), (b[0], jnp.diag(b[1]))),
         "full, m = 10": (kl_full, distrax.MultivariateNormalTri, a, b),
     }
@@ -75,10 +73,10 @@ class Comparison(NamedTuple):
 
     name: str
     exact: float | None
-    values: tuple[Estimate, Estimate]
+    values: tuple[DrawnMean, DrawnMean]
     variances: tuple[float, float]
     gradient_variances: tuple[float, float]
-    changes: tuple[Estimate, Estimate]
+    changes: tuple[DrawnMean, DrawnMean]
     """What (9) adds to the variance of (8), and to that of its gradient: both see the same draws."""
 
 
@@ -88,7 +86,7 @@ Draws = list[tuple["jax.Array", "jax.Array"]]
 def expressions(
     log_px_z: Callable[["jax.Array"], "jax.Array"], draws: int
 ) -> Callable[["jax.Array", "jax.Array", "jax.Array"], Draws]:
-    """A compiled function of a key and of q = N(loc, diag(scale^2)), [b, m] each, with the prior N(0, I).
+    """Return a compiled function of a key and of q = N(loc, diag(scale^2)), [b, m] each, with the prior N(0, I).
 
     It draws z ~ q so many times and returns, for (8) and for (9), their values [draws, b] and their gradients in q's
     loc [draws, b, m]. Both expressions see the same draws.
@@ -129,7 +127,7 @@ def expressions(
 
 
 def compare(name: str, results: Draws, exact: float | None) -> Comparison:
-    """The row of what `expressions` drew."""
+    """Return the row of what `expressions` drew."""
     values = [np.asarray(v, np.float64) for v, _ in results]
     gradients = [np.asarray(g, np.float64) for _, g in results]
     means = [estimate(v.mean(axis=1)) for v in values]
@@ -145,12 +143,12 @@ def compare(name: str, results: Draws, exact: float | None) -> Comparison:
 
 
 def scatter(draws: np.ndarray) -> np.ndarray:
-    """The squared distances of the draws [n, ...] from their mean, of which the mean is the variance."""
+    """Return the squared distances of the draws [n, ...] from their mean, of which the mean is the variance."""
     return np.square(draws - draws.mean(axis=0)) * len(draws) / (len(draws) - 1)
 
 
 def linear_rows(key: "jax.Array", draws: int) -> list[Comparison]:
-    """PPCA on the digits, whose exact posterior is diagonal: the exact one, others, and the prior as q."""
+    """Compare both on PPCA of the digits, with its exact posterior, which is diagonal, others, and the prior as q."""
     import jax.numpy as jnp
 
     from jvae.data.datasets import load_dataset
@@ -182,7 +180,7 @@ def linear_rows(key: "jax.Array", draws: int) -> list[Comparison]:
 
 
 def network_row(key: "jax.Array", draws: int, epochs: int) -> Comparison:
-    """The exercise's VAE, trained on the digits, with its own encoder as q."""
+    """Compare both on the exercise's VAE, trained on the digits, with its own encoder as q."""
     import jax
     import jax.numpy as jnp
 

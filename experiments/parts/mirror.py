@@ -1,13 +1,12 @@
 """The mirror: do jvae and PyTorch train to the same test-set ELBO?
 
 Question: are the test ELBOs of both frameworks, over many seeds of the same setting, from one distribution?
-Source:   the exercise's own model in PyTorch, experiments/pytorch_peer.py.
+Source:   the exercise's own model in PyTorch, experiments/peers/pytorch.py.
 Command:  python -m experiments mirror --output report     (16 seeds at least)
 Expected: gaussian -94.5 ± 1.0 and -94.0 ± 0.9 nats, mog -92.1 ± 0.8 and -91.9 ± 0.8: within 2 standard errors.
 Minutes:  14. Needs the extra `pytorch`.
 """
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,26 +14,28 @@ import numpy as np
 
 from experiments.reporting.comparison import table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
+from experiments.reporting.settings import Settings
 from experiments.reporting.verdicts import LEVEL, mean_and_sd, what_is_shown
 from jvae.runs.config import Config
 
+PROSE = Prose(__file__)
 WITHIN, FULL = 2.0, 16
 """The bar: standard errors of the difference of the means; from so many seeds on, what misses it is not sound."""
 POWER = 0.8
-"""How often the difference that is called visible would be seen."""
+"""The probability with which the difference that is called visible would be seen."""
 
 
 def without_torch(settings: Settings) -> str:
-    """Why PyTorch cannot be compared with here, if it cannot."""
+    """Return why PyTorch cannot be compared with here, if it cannot."""
     from importlib.util import find_spec
 
     return "" if find_spec("torch") else "PyTorch is not installed (pip install 'jvae[pytorch]')"
 
 
 def measure(lab: Lab, prior: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
-    """The test ELBO of every seed in both frameworks; PyTorch's weights are imported: one estimator judges both."""
+    """Measure the test ELBO of every seed in both frameworks, by one estimator: PyTorch's weights are imported."""
     from jvae.evaluation import spread
 
     runs = max(lab.settings.runs, lab.settings.choose(FULL, 3))
@@ -45,17 +46,12 @@ def measure(lab: Lab, prior: tuple[str, ...] = ("gaussian", "mog"), num_componen
         theirs = train_theirs(lab, lab.settings.config(**variation), runs)
         one, other = spread(ours), spread(theirs)
         noise = float(np.hypot(one.standard_error, other.standard_error))
-        results[name] = {
-            "jvae": ours,
-            "pytorch": theirs,
-            "difference": one.mean - other.mean,
-            "standard_error": noise,
-        }
-    return Measured({"runs": runs, "priors": results}, {})
+        results[name] = {"jvae": ours, "pytorch": theirs, "difference": one.mean - other.mean, "standard_error": noise}
+    return {"runs": runs, "priors": results}, {}
 
 
 def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
-    """The test ELBO of every seed in PyTorch."""
+    """Return the test ELBO of every seed in PyTorch."""
     import torch
 
     from experiments.peers.pytorch import MoGPrior, build_vae, train_epoch_resident, without_denormals
@@ -81,8 +77,8 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     return elbos
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table, and whether the means lie within two standard errors of each other."""
+def tell(values: Values) -> Story:
+    """Tell the table, and whether the means lie within two standard errors of each other."""
     from scipy.stats import t
 
     lines, apart, visible, chance = [], [], [], []
@@ -96,33 +92,30 @@ def tell(values: dict[str, Any]) -> Story:
         chance.append(200 * t.sf(WITHIN, freedom))
         both = mean_and_sd(result["jvae"]), mean_and_sd(result["pytorch"])
         lines.append([prior, *both, f"{difference:+.2f} ± {noise:.2f}", f"{ratio:.1f}", f"{low:+.2f} to {high:+.2f}"])
-    verdict = (
-        f"**The means differ by more than {WITHIN:g} standard errors: {', '.join(apart)}.**"
-        if apart
-        else f"**No difference beyond the noise: the means lie within {WITHIN:g} standard errors of each other.** A "
-        f"difference of {' or '.join(visible)} nats would have been seen with a probability of {POWER:g}."
-    )
+    if apart:
+        verdict = PROSE("apart", within=WITHIN, apart=", ".join(apart))
+    else:
+        verdict = PROSE("together", within=WITHIN, visible=" or ".join(visible), power=POWER)
     seeds = "; ".join(
         f"{prior} {who}, {', '.join(f'{value:.2f}' for value in result[name])}"
         for prior, result in values["priors"].items()
         for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
     )
     header = ["prior", "jvae", "PyTorch", "difference of the means", "in standard errors", "Welch's 95 % interval"]
-    text = f"""{table(header, lines)}
-
-{what_is_shown(values["runs"])} of each framework: test ELBO in nats, one estimator for both. One seed starts the two
-frameworks differently, so that nothing is paired: the standard error is that of the difference of two means, and the
-bar, {WITHIN:g} of them, was set beforehand. Equal frameworks would miss it by chance in up to {max(chance):.0f} %
-of such comparisons.
-
-{verdict}
-
-By seed: {seeds}."""
+    text = PROSE(
+        "text",
+        results=table(header, lines),
+        shown=what_is_shown(values["runs"]),
+        within=WITHIN,
+        chance=max(chance),
+        verdict=verdict,
+        seeds=seeds,
+    )
     return Story(verdict.replace("**", ""), text, sound=not apart or values["runs"] < FULL)
 
 
 def welch(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Welch's 95 % interval of the difference of the means, ours - theirs, and its degrees of freedom."""
+    """Return Welch's 95 % interval of the difference of the means, ours - theirs, and its degrees of freedom."""
     from scipy.stats import ttest_ind
 
     found = ttest_ind(ours, theirs, equal_var=False)
@@ -134,17 +127,13 @@ PART = Part(
     name="mirror",
     title="Study: the mirror of PyTorch",
     question="Do jvae and PyTorch train the same setting to the same test-set ELBO?",
+    help=__doc__,
     minutes=lambda s: 0.4 + max(s.runs, s.choose(FULL, 3)) * (0.06 + s.epochs * 4 * 2.6 / 60),
     measure=measure,
     tell=tell,
     obstacle=without_torch,
+    options=(
+        click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50"),
+        click.option("--prior", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both"),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50")
-@click.option("--prior", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both")
-def mirror(settings: Settings, output: Path | None, num_components: int | None, prior: tuple[str, ...]) -> None:
-    """Does the same setting give the same test-set ELBO in both frameworks? Needs the extra `pytorch`."""
-    run_part(PART, settings, output, num_components=num_components, prior=prior)

@@ -7,16 +7,14 @@ Expected: 182.15 nats per training image of MNIST with m = 10, as scikit-learn's
 Minutes:  1.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from experiments.reporting.comparison import table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import SURE, margin
 
 if TYPE_CHECKING:
@@ -24,13 +22,14 @@ if TYPE_CHECKING:
 
     from jvae.ppca import PPCA, Posterior
 
+PROSE = Prose(__file__)
 NUM_SAMPLES = (1, 10, 100, 1000)
 AGREE = 1e-5
 """The relative difference from float64 that float32 is allowed."""
 
 
 def measure(lab: Lab, steps: int | None = None, learning_rate: float = 0.1, num_images: int = 200) -> Measured:
-    """The closed form, EM and gradient ascent, scikit-learn's PCA, the gradient in b, and IWAE with a wrong q."""
+    """Measure the closed form, EM, gradient ascent, scikit-learn's PCA, the gradient in b, and IWAE with a wrong q."""
     import jax
     import jax.numpy as jnp
 
@@ -80,17 +79,13 @@ def measure(lab: Lab, steps: int | None = None, learning_rate: float = 0.1, num_
         "errors": errors.tolist(), "exact": exact, "expected_gap": -wrong_divergence(closed, test[:1]),
         "images": int(gaps.shape[1]),
     }  # fmt: skip
-    images = {
-        "convergence": plot_convergence(paths, top, f"PPCA on {about}"),
-        "iwae": plot_iwae(
-            NUM_SAMPLES, exact + gaps.mean(axis=1), errors, exact, f"PPCA on {about}: IWAE with a wrong q"
-        ),
-    }
-    return Measured(values, images)
+    convergence = plot_convergence(paths, top, f"PPCA on {about}")
+    bounds = plot_iwae(NUM_SAMPLES, exact + gaps.mean(axis=1), errors, exact, f"PPCA on {about}: IWAE with a wrong q")
+    return values, {"convergence": convergence, "iwae": bounds}
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table of fits, the oracle, the gradient in b, and the bounds beside the known log p(x)."""
+def tell(values: Values) -> Story:
+    """Tell the table of fits, the oracle, the gradient in b, and the bounds beside the known log p(x)."""
     fits, reference = values["fits"], values["sklearn"]
     names = list(fits)
     top, matched = fits[names[0]][0], fits[names[-1]][0]
@@ -103,66 +98,37 @@ def tell(values: dict[str, Any]) -> Story:
     norms = {(row["weights"], row["b"]): row["norm"] for row in values["gradients"]}
     vanishes = all(norms[w, "mean"] < 1e-2 * norms[w, "mean + 0.01"] for w in ("closed form", "random"))
     if higher:
-        climb = f"**{' and '.join(higher)} ended higher than the closed form, which must not be.**"
+        climb = PROSE("climb: too high", names=" and ".join(higher))
     elif len(reached) == 2:
-        climb = "**EM and gradient ascent both reach the closed form, and neither exceeds it.**"
+        climb = PROSE("climb: reached")
     else:
-        missing = [f"{name} is {gap:.4f} nats short of it" for name, gap in below.items() if name not in reached]
-        climb = f"**Nothing exceeds the closed form**; {' and '.join(missing)}."
-    oracle = (
-        "**It agrees with scikit-learn's `PCA.score`** once both divide the covariance by n - 1 "
-        f"(relative difference {off:.0e})"
-        if agrees
-        else "**It does not agree with scikit-learn's `PCA.score`** "
-        f"(relative difference {off:.1e}, more than {AGREE:g})"
-    )
-    best_b = (
-        "**The best b is the mean, for any W and σ**: the gradient vanishes there and nowhere else."
-        if vanishes
-        else "**The gradient in b does not vanish at the mean, which must not be.**"
-    )
+        missing = [PROSE("climb: one short", name=n, gap=gap) for n, gap in below.items() if n not in reached]
+        climb = PROSE("climb: short", missing=" and ".join(missing))
+    oracle = PROSE("oracle: agrees", off=off) if agrees else PROSE("oracle: differs", off=off, limit=AGREE)
     bound, lawful = bounds_beside_theory(values)
-    rows = [[name, *(f"{value:.4f}" for value in pair)] for name, pair in fits.items()]
-    rows.append(["scikit-learn's `PCA.score`, float64", *(f"{value:.4f}" for value in reference)])
-    slopes = [[f"{row['weights']} W", row["b"], f"{row['norm']:.3g}"] for row in values["gradients"]]
+    exact = values["exact"]
     gaps = [
-        [k, f"{values['exact'] + gap:.4f}", f"{gap:+.4f}", f"{error:.4f}"]
-        for k, gap, error in zip(values["draws"], values["gaps"], values["errors"], strict=True)
+        (k, exact + gap, gap, e) for k, gap, e in zip(values["draws"], values["gaps"], values["errors"], strict=True)
     ]
-    text = f"""#### The maximum of the likelihood
-
-b is the data's mean; W spans the m largest eigenvectors of their covariance, scaled to the eigenvalues less σ²; σ² is
-the mean of the eigenvalues left out, here {values["sigma"] ** 2:.5f}. The derivation is below.
-
-{table(["nats per image", "training images", "test images"], rows)}
-
-n = {values["n"]:,} images of d = {values["d"]} pixels in [0, 1], not dequantised, m = {values["m"]}. {climb}
-{oracle}.
-
-![The log-likelihood after every step of EM and of gradient ascent, and what is still missing](convergence.png)
-
-#### The gradient in b
-
-{table(["", "b", "norm of the gradient"], slopes)}
-
-{best_b}
-
-#### A known log p(x), and bounds of it
-
-With the exact posterior as q every bound is log p(x). Here q is wrong on purpose, its mean off by half a standard
-deviation and its scales 1.5 times too wide, on {values["images"]} test images.
-
-{table(["K", "IWAE, nats", "minus log p(x)", "standard error of the draws"], gaps)}
-
-{bound} All this is judged by {100 * SURE:g} % intervals.
-
-![IWAE against the number of draws, and the exact log p(x)](iwae.png)"""
-    short = f"b = mean, W and σ² from the eigenvalues: {top:.2f} nats. {oracle}. {climb}{'' if lawful else ' ' + bound}"
+    text = PROSE(
+        "text",
+        v=values,
+        variance=values["sigma"] ** 2,
+        fits=PROSE.each("fit", [*fits.items(), ("scikit-learn's `PCA.score`, float64", reference)]),
+        climb=climb,
+        oracle=oracle,
+        slopes=PROSE.each("slope", values["gradients"]),
+        best_b=PROSE(f"gradient vanishes: {vanishes}"),
+        gaps=PROSE.each("gap", gaps),
+        bound=bound,
+        level=100 * SURE,
+    )
+    short = PROSE("short", top=top, oracle=oracle, climb=climb, bound="" if lawful else f" {bound}")
     return Story(short.replace("**", ""), text, sound=agrees and vanishes and not higher and lawful)
 
 
-def bounds_beside_theory(values: dict[str, Any]) -> tuple[str, bool]:
-    """Whether IWAE is -KL at K = 1, rises with K and stays below log p(x), in words; and whether all of it may be so.
+def bounds_beside_theory(values: Values) -> tuple[str, bool]:
+    """Return in words if IWAE is -KL at K = 1, rises with K and stays below log p(x); and True if all of it may be so.
 
     With this q the gap to log p(x) has one distribution for all images, so that theirs are independent draws of it.
     """
@@ -173,35 +139,31 @@ def bounds_beside_theory(values: dict[str, Any]) -> tuple[str, bool]:
         return margin(error, values["images"], SURE) + rounding
 
     agrees = abs(gaps[0] - theory) <= noise(errors[0])
-    start = (
-        f"At K = {draws[0]} the theory says -KL(q ‖ p(z|x)) = {theory:+.4f}, and {gaps[0]:+.3f} ± {errors[0]:.3f} "
-        + ("agrees with it." if agrees else "**does not agree with it, which must not be.**")
-    )
+    start = PROSE(f"theory: {agrees}", draws=draws[0], theory=theory, gap=gaps[0], error=errors[0])
     steps = [
         (f"from K = {draws[i]} to {draws[i + 1]}", gaps[i + 1] - gaps[i], noise(float(np.hypot(*errors[i : i + 2]))))
         for i in range(len(draws) - 1)
     ]
     rises = [where for where, step, least in steps if step > least]
     falls = [where for where, step, least in steps if step < -least]
-    climb = f"Beyond the noise, IWAE rises {' and '.join(rises) or 'nowhere'}, and "
-    climb += f"**falls {' and '.join(falls)}, which must not be.**" if falls else "falls nowhere."
+    fall = PROSE("falls", where=" and ".join(falls)) if falls else PROSE("falls nowhere")
+    climb = PROSE("rises", where=" and ".join(rises) or "nowhere", falls=fall)
     above = [str(k) for k, gap, error in zip(draws, gaps, errors, strict=True) if gap > noise(error)]
-    end = f"With K = {draws[-1]} it is {gaps[-1]:+.3f} ± {errors[-1]:.3f} nats from log p(x): " + (
-        "still below it." if gaps[-1] < -noise(errors[-1]) else "no longer distinguishable from it."
-    )
+    place = "below" if gaps[-1] < -noise(errors[-1]) else "there"
+    end = PROSE(f"end: {place}", draws=draws[-1], gap=gaps[-1], error=errors[-1])
     if above:
-        end = f"**With K = {', '.join(above)} it is above log p(x), which must not be.**"
+        end = PROSE("end: above", draws=", ".join(above))
     return f"{start} {climb} {end}", agrees and not falls and not above
 
 
 def with_unbiased_covariance(model: "PPCA", n: int) -> "PPCA":
-    """The model whose covariance is n/(n-1) of the given one's: scikit-learn's convention."""
+    """Return the model whose covariance is n/(n-1) of the given one's: scikit-learn's convention."""
     c = n / (n - 1)
     return model._replace(weights=model.weights * np.sqrt(c), log_scale=model.log_scale + np.log(c) / 2)
 
 
 def sklearn_scores(train: np.ndarray, test: np.ndarray, latent_dim: int) -> tuple[float, float]:
-    """scikit-learn's mean log-likelihood of both sets of images, nats per image, in float64."""
+    """Return scikit-learn's mean log-likelihood of both sets of images, nats per image, in float64."""
     from sklearn.decomposition import PCA
 
     fitted = PCA(latent_dim, svd_solver="covariance_eigh").fit(train.astype(np.float64))
@@ -209,7 +171,7 @@ def sklearn_scores(train: np.ndarray, test: np.ndarray, latent_dim: int) -> tupl
 
 
 def wrong_posterior(model: "PPCA", x: "jax.Array") -> "Posterior":
-    """A diagonal q: the exact posterior's mean moved by half a standard deviation, its scales 1.5 times too wide."""
+    """Return a diagonal q: the exact mean moved by half a standard deviation, the scales 1.5 times too wide."""
     import jax.numpy as jnp
 
     from jvae.ppca import Posterior, posterior
@@ -220,7 +182,7 @@ def wrong_posterior(model: "PPCA", x: "jax.Array") -> "Posterior":
 
 
 def wrong_divergence(model: "PPCA", x: "jax.Array") -> float:
-    """KL(q || p(z|x)) of the wrong q in nats: the same for every x, for covariance and displacement are."""
+    """Return KL(q || p(z|x)) of the wrong q in nats: the same for every x, for covariance and displacement are."""
     from jvae.divergences import kl_full
     from jvae.ppca import posterior
 
@@ -228,7 +190,7 @@ def wrong_divergence(model: "PPCA", x: "jax.Array") -> float:
 
 
 def iwae_gaps(model: "PPCA", key: "jax.Array", x: "jax.Array") -> tuple[np.ndarray, float]:
-    """IWAE-K minus log p(x), in nats, for every number of draws and image: [len(NUM_SAMPLES), b]; mean log p(x)."""
+    """Return IWAE-K minus log p(x), nats, by number of draws and image: [len(NUM_SAMPLES), b]; and mean log p(x)."""
     import jax
 
     from jvae.bounds import draw, iwae
@@ -248,21 +210,15 @@ PART = Part(
     name="ppca",
     title="Exercise 1.1: probabilistic PCA",
     question="What are the maximum-likelihood b, W and σ² of a VAE with a linear decoder and one output variance?",
+    help=__doc__,
     minutes=lambda s: s.choose(60, 25) / 60,
     measure=measure,
     tell=tell,
     uses=("dataset", "latent_dim", "device", "quick"),
     derivation="exercise_1_1.md",
+    options=(
+        click.option("--steps", type=click.IntRange(1), help="of EM, and of Adam; 1000, or 300 with --quick"),
+        click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Adam's first step size; 0.1"),
+        click.option("--num-images", type=click.IntRange(2), help="test images for the IWAE table; 200"),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--steps", type=click.IntRange(1), help="of EM, and of Adam; 1000, or 300 with --quick")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Adam's first step size; 0.1")
-@click.option("--num-images", type=click.IntRange(2), help="test images for the IWAE table; 200")
-def ppca(
-    settings: Settings, output: Path | None, steps: int | None, learning_rate: float | None, num_images: int | None
-) -> None:
-    """Do EM and gradient ascent reach the closed form, is b the mean, and does IWAE reach the known log p(x)?"""
-    run_part(PART, settings, output, steps=steps, learning_rate=learning_rate, num_images=num_images)

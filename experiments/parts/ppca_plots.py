@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def plot_convergence(paths: dict[str, np.ndarray], top: float, title: str) -> "Figure":
-    """The mean log-likelihood after every step, and how far it is still below the closed form's."""
+    """Plot the mean log-likelihood after every step, and how far it is still below the closed form's."""
     from jvae.view.plots import INK, figure, soften
 
     fig = figure(10, 4.2)
@@ -39,12 +39,12 @@ def plot_convergence(paths: dict[str, np.ndarray], top: float, title: str) -> "F
 
 
 def rounding(value: float) -> float:
-    """What a sum of about the size of the value loses in float32."""
+    """Return what a sum of about the size of the value loses in float32."""
     return 10 * float(np.finfo(np.float32).eps) * abs(value)
 
 
 def plot_iwae(draws: Sequence[int], values: np.ndarray, errors: np.ndarray, exact: float, title: str) -> "Figure":
-    """IWAE-K with its standard errors against the number of draws, under the line of the exact log-likelihood."""
+    """Plot IWAE-K with its standard errors against the number of draws, under the line of the exact log-likelihood."""
     from jvae.view.plots import INK, figure, soften
 
     fig = figure(6.4, 4.4)

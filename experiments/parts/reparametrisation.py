@@ -9,19 +9,19 @@ Minutes:  4; one seed, and batches of 125.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from experiments.reporting.comparison import figures, table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PROSE = Prose(__file__)
 BATCH = 32
 """Images whose mean gradient is measured."""
 STEP_BATCH = 125
@@ -31,7 +31,7 @@ NOISIER, CLEAR = 10, 5
 
 
 def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Measured:
-    """Variance and signal-to-noise of the encoder's gradient, by estimator, draws and epoch; and training with each.
+    """Measure the noise of the encoder's gradient by estimator, draws and epoch; and train with each estimator.
 
     Every training takes the same steps with 2 draws an image, the least that the control variate needs.
     """
@@ -61,11 +61,11 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     noise = {"start": {2: over_training[0]}, "trained": {k: meter(path[-1]) for k, meter in meters.items()}}
     counts = {"repeats": repeats, "epochs": config.epochs, "images": BATCH, "trained_on": len(data.train_images)}
     values = {"curves": curves, "noise": noise, "noise_over_training": over_training, **counts}
-    return Measured(values, {"estimators": plot(curves, noise["trained"], over_training)})
+    return values, {"estimators": plot(curves, noise["trained"], over_training)}
 
 
 def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list[Any]]:
-    """The test ELBO at the start and after every epoch of training with an estimator, and the parameters there."""
+    """Return test ELBO and parameters at the start and after every epoch of training with an estimator."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -103,7 +103,7 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
 
 
 def noise_meter(model: Any, x: Any, num_samples: int, repeats: int) -> Callable[[Any], dict[str, dict[str, float]]]:
-    """A function of parameters: the noise of every estimator's gradient for the encoder.
+    """Return a function of parameters: the noise of every estimator's gradient for the encoder.
 
     The signal is the same for all, for they have one expectation: it is taken from the pathwise mean, the score
     function's own being lost in its noise.
@@ -130,7 +130,7 @@ def noise_meter(model: Any, x: Any, num_samples: int, repeats: int) -> Callable[
 
 
 def with_one_signal(noise: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Every estimator's signal-to-noise with the pathwise estimator's signal."""
+    """Return every estimator's signal-to-noise with the pathwise estimator's signal."""
     path = noise["pathwise"]
     signal = path["signal_to_noise"] * path["total_variance"] ** 0.5
     return {
@@ -139,8 +139,8 @@ def with_one_signal(noise: dict[str, dict[str, float]]) -> dict[str, dict[str, f
     }
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table of noise and of training, and by how much the trick wins, if it does."""
+def tell(values: Values) -> Story:
+    """Tell the table of noise and of training, and by how much the trick wins, if it does."""
     start, trained = values["noise"]["start"]["2"], values["noise"]["trained"]["2"]
     curves = values["curves"]
     lines = []
@@ -155,45 +155,32 @@ def tell(values: dict[str, Any]) -> Story:
     quietest = min(trained, key=lambda name: trained[name]["total_variance"])
     top = max(curve[-1] for curve in curves.values())
     best = [name for name, curve in curves.items() if curve[-1] > top - CLEAR]
-    noise = f"after training the score function's variance is {figures(ratio)} times the pathwise one"
-    if abs(lead) > CLEAR:
-        reached = f"with as many steps it trains to an ELBO {abs(lead):.0f} nats {'lower' if lead > 0 else 'higher'}"
-    else:
-        reached = f"one training with each does not tell them apart ({lead:+.1f} nats with the path)"
-    if ratio <= NOISIER:
-        found = "does not show in the noise"
-    else:
-        found = "matters" if lead > CLEAR else "shows in the noise alone"
-    verdict = f"**The trick {found}**: {noise}, and {reached}."
-    trained_for = f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)}"
-    header = [
-        "estimator",
-        "variance at the start",
-        "ratio",
-        "variance, trained",
-        "ratio",
-        "signal-to-noise",
-        "test ELBO",
-    ]
-    text = f"""{table(header, lines)}
-
-Variance: the trace of the covariance of the encoder's gradient of the mean ELBO of {values["images"]} test images, 2
-draws each, over {values["repeats"]} keys, at the start and in the model that the pathwise estimator trained for
-{trained_for}; ratio: to the pathwise one. Signal: the norm of the pathwise mean, since all share one expectation. Test
-ELBO: after {trained_for} with that estimator on {
-        values["trained_on"]:,} images, seed 0 alone, so that differences below
-{CLEAR} nats are not told as such.
-
-{verdict} After training, the least measured variance is that of: {quietest}. {
-        "The highest ELBO is that of" if len(best) == 1 else f"Within {CLEAR} nats of the highest ELBO are"
-    }: {", ".join(best)}.
-
-![Variance against draws, signal-to-noise over training, and training with each estimator](estimators.png)"""
+    found = "does not show" if ratio <= NOISIER else "matters" if lead > CLEAR else "shows in the noise"
+    reached = "not apart" if abs(lead) <= CLEAR else "lower" if lead > 0 else "higher"
+    verdict = PROSE(
+        "verdict",
+        found=PROSE(found),
+        ratio=figures(ratio),
+        reached=PROSE(reached, lead=lead if reached == "not apart" else abs(lead)),
+    )
+    stages = ["variance at the start", "ratio", "variance, trained", "ratio"]
+    text = PROSE(
+        "text",
+        results=table(["estimator", *stages, "signal-to-noise", "test ELBO"], lines),
+        v=values,
+        epochs=f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)}",
+        clear=CLEAR,
+        verdict=verdict,
+        quietest=quietest,
+        highest=PROSE("one is highest", name=best[0])
+        if len(best) == 1
+        else PROSE("several", clear=CLEAR, names=", ".join(best)),
+    )
     return Story(verdict.replace("**", ""), text)
 
 
 def plot(curves: dict[str, list[float]], noise: dict[int, Any], over_training: list[Any]) -> "Figure":
-    """Three panels: variance against draws, signal-to-noise over training, test ELBO over training."""
+    """Plot three panels: variance against draws, signal-to-noise over training, test ELBO over training."""
     from jvae.view.plots import figure, soften
 
     fig = figure(12.5, 4.3)
@@ -227,18 +214,16 @@ PART = Part(
     title="Study: the reparametrisation trick and its rivals",
     question="How noisy is the encoder's gradient with the reparametrisation trick and without it, and does "
     "that matter in training?",
+    help=__doc__,
     minutes=lambda s: 0.6 + s.choose(60, 0) / 60 + 5 * min(s.epochs, 3) * 5 / 60,
     measure=measure,
     tell=tell,
     uses=("dataset", "epochs", "latent_dim", "device", "quick"),
     derivation="reparametrisation.md",
+    options=(
+        click.option(
+            "--most", type=click.IntRange(2), help="the largest number of draws per image, K; 64, or 8 with --quick"
+        ),
+        click.option("--repeats", type=click.IntRange(2), help="gradients that a variance is taken over; 100, or 50"),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--most", type=click.IntRange(2), help="the largest number of draws per image, K; 64, or 8 with --quick")
-@click.option("--repeats", type=click.IntRange(2), help="gradients that a variance is taken over; 100, or 50")
-def reparametrisation(settings: Settings, output: Path | None, most: int | None, repeats: int | None) -> None:
-    """Variance and signal-to-noise of the encoder's gradient, by estimator, draws and epoch; and training with each."""
-    run_part(PART, settings, output, most=most, repeats=repeats)

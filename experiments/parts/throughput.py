@@ -2,7 +2,7 @@
 
 Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in PyTorch as an expert
 has it?
-Source:   experiments/pytorch_peer.py, the exercise's loop and the tuned one.
+Source:   experiments/peers/pytorch.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
 Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, as the processor is.
 Minutes:  3. On the CPU. Needs the extra `pytorch`.
@@ -10,23 +10,22 @@ Minutes:  3. On the CPU. Needs the extra `pytorch`.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
 from experiments.parts.mirror import without_torch
-from experiments.peers.commands import compare_commands
+from experiments.peers.commands import time_commands
 from experiments.reporting.comparison import ratio_table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, run_part
-from experiments.reporting.settings import Settings, shared_options
-from jvae.cli.pytorch import need_torch
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
 
 OURS = ("jvae", "jvae-bfloat16", "step-by-step")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
+PROSE = Prose(__file__)
 WHAT = {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
     "step-by-step": "jvae's step called batch by batch",
@@ -43,6 +42,7 @@ def measure(
     images: int | None = None,
     network: str = "mlp",
     who: tuple[str, ...] = (),
+    whole: bool = False,
 ) -> Measured:
     """Train the same network with the same batches and optimizer, one epoch each in turn."""
     import jax
@@ -51,18 +51,16 @@ def measure(
 
     if jax.default_backend() != "cpu":
         raise JvaeError(f"throughput compares on the CPU, not on {jax.default_backend()}: use --device cpu")
+    if whole:
+        return time_commands(rounds or 6, lab.settings.latent_dim, lab.settings.batch_size, lab.say), {}
     rounds = rounds or lab.settings.choose(6, 3)
     names = who or (DEFAULT[:-1] if lab.settings.quick else DEFAULT)
     images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
     data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
     m, batch_size = lab.settings.latent_dim, lab.settings.batch_size
     config = lab.settings.config(epochs=rounds, network=network)
-    epochs = {
-        name: our_epoch(name, config, data)
-        if name in OURS
-        else their_epoch(name, network, m, batch_size, data.train_images[..., 0])
-        for name in names
-    }
+    theirs = (network, m, batch_size, data.train_images[..., 0])
+    epochs = {n: our_epoch(n, config, data) if n in OURS else their_epoch(n, *theirs) for n in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name, epoch in epochs.items():
@@ -71,39 +69,39 @@ def measure(
             epoch()
             seconds[name].append(time.perf_counter() - started)
     counted = {name: values[1:] for name, values in seconds.items()}  # the first round compiles
-    return Measured({"seconds": counted, "images": images, "network": network, "rounds": rounds}, {})
+    return {"seconds": counted, "images": images, "network": network, "rounds": rounds}, {}
 
 
-def tell(values: dict[str, Any]) -> Story:
-    """The table of seconds, and who is faster than whom in every round."""
+def tell(values: Values) -> Story:
+    """Tell the table of seconds, and who is faster than whom in every round."""
     seconds = values["seconds"]
-    names = list(seconds)
-    first = np.array(seconds[names[0]])
-    sentences = []
-    for name in names[1:]:
-        ratios = np.array(seconds[name]) / first
-        middle = f"{np.median(ratios):.2f} times {names[0]}'s seconds"
-        how = (
-            "slower in every round"
-            if ratios.min() > 1
-            else "faster in every round"
-            if ratios.max() < 1
-            else "about as fast"
+    first, *others = seconds
+    if "memory" in values:
+        memory = ", ".join(f"{name} {np.median(found):,.0f} MiB" for name, found in values["memory"].items())
+        return Story(
+            PROSE("whole, short"), PROSE("whole", processes=ratio_table(seconds, "the process"), memory=memory)
         )
-        sentences.append(f"{name}: {how}, {middle}")
-    named = {WHAT.get(name, name): each for name, each in seconds.items()}
-    text = f"""{ratio_table(named, "an epoch")}
-
-Medians of {len(first)} round{"s" * (len(first) > 1)} of {values["images"]:,} images after one that compiles, all in
-turn on the same cores; {values["network"]}.
-
-- {(chr(10) + "- ").join(sentences)}"""
-    shown = [s for s in sentences if s.split(":")[0] in ("exercise", "tuned", "compiled")]
-    return Story(f"An epoch takes {np.median(first):.2f} s. PyTorch: {'; '.join(shown)}." if shown else text, text)
+    sentences = {}
+    for name in others:
+        ratios = np.divide(seconds[name], seconds[first])
+        how = "slower" if ratios.min() > 1 else "faster" if ratios.max() < 1 else "neither"
+        sentences[name] = PROSE(how, name=name, ratio=np.median(ratios), first=first)
+    rounds = len(seconds[first])
+    text = PROSE(
+        "text",
+        epochs=ratio_table({WHAT.get(name, name): each for name, each in seconds.items()}, "an epoch"),
+        rounds=f"{rounds} round{'s' * (rounds > 1)}",
+        images=values["images"],
+        network=values["network"],
+        sentences="\n- ".join(sentences.values()),
+    )
+    shown = [sentence for name, sentence in sentences.items() if name in ("exercise", "tuned", "compiled")]
+    short = PROSE("short", seconds=np.median(seconds[first]), shown="; ".join(shown)) if shown else text
+    return Story(short, text)
 
 
 def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
-    """A function that trains jvae's model for one more epoch."""
+    """Return a function that trains jvae's model for one more epoch."""
     from dataclasses import replace
 
     from jvae.runs import api as run
@@ -115,7 +113,7 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
 
 
 def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
-    """The same step, jitted alone and called once a batch, as Flax's examples have it: what the loop inside gains."""
+    """Return an epoch of the same step, jitted alone and called once a batch, as Flax's examples have it."""
     import jax
     import jax.numpy as jnp
 
@@ -139,28 +137,22 @@ def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
 
 
 def their_epoch(name: str, network: str, latent_dim: int, batch_size: int, images: np.ndarray) -> Callable[[], object]:
-    """A function that trains PyTorch's model for one more epoch of images [n, h, w]."""
+    """Return a function that trains PyTorch's model for one more epoch of images [n, h, w]."""
     import torch
     from torch.utils.data import DataLoader
 
-    from experiments.peers.pytorch import (
-        BinarisedImages,
-        build_vae,
-        train_epoch,
-        train_epoch_resident,
-        without_denormals,
-    )
+    from experiments.peers import pytorch as peer
 
     torch.manual_seed(0)
     expert = name in ("tuned", "compiled")
-    model = build_vae(latent_dim, network, validate=False if expert else None, image_shape=images.shape[1:])
+    model = peer.build_vae(latent_dim, network, validate=False if expert else None, image_shape=images.shape[1:])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if expert else None)
     if expert:
         resident = torch.from_numpy((images >= 128).astype(np.float32))
         elbo = torch.compile(model.elbo) if name == "compiled" else model.elbo
-        return without_denormals()(lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size))
-    loader = DataLoader(BinarisedImages(images, pil=name == "exercise"), batch_size=batch_size, shuffle=True)
-    return lambda: train_epoch(model, optimizer, loader)
+        return peer.without_denormals()(lambda: peer.train_epoch_resident(model, elbo, optimizer, resident, batch_size))
+    loader = DataLoader(peer.BinarisedImages(images, pil=name == "exercise"), batch_size=batch_size, shuffle=True)
+    return lambda: peer.train_epoch(model, optimizer, loader)
 
 
 PART = Part(
@@ -168,41 +160,30 @@ PART = Part(
     title="Study: speed",
     question="How long does an epoch take beside the exercise's PyTorch loop, and beside PyTorch as an expert "
     "writes it?",
+    help=__doc__,
     minutes=lambda s: s.choose(170, 20) / 60,
     measure=measure,
     tell=tell,
     uses=("dataset", "latent_dim", "batch_size", "device", "quick"),
     obstacle=without_torch,
+    options=(
+        click.option(
+            "--rounds", type=click.IntRange(2), help="epochs of each; the first is left out; 6, or 3 with --quick"
+        ),
+        click.option(
+            "--images", type=click.IntRange(1), help="training images in an epoch; 60000, or 12800 with --quick"
+        ),
+        click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp"),
+        click.option(
+            "--who",
+            type=click.Choice([*OURS, *THEIRS]),
+            multiple=True,
+            help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's "
+            "steps through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that "
+            "compiled",
+        ),
+        click.option(
+            "--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell"
+        ),
+    ),
 )
-
-
-@click.command()
-@shared_options
-@click.option("--rounds", type=click.IntRange(2), help="epochs of each; the first is left out; 6, or 3 with --quick")
-@click.option("--images", type=click.IntRange(1), help="training images in an epoch; 60000, or 12800 with --quick")
-@click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp")
-@click.option(
-    "--who",
-    type=click.Choice([*OURS, *THEIRS]),
-    multiple=True,
-    help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's steps "
-    "through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that compiled",
-)
-@click.option("--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell")
-def throughput(
-    settings: Settings,
-    output: Path | None,
-    rounds: int | None,
-    images: int | None,
-    network: str | None,
-    who: tuple[str, ...],
-    whole: bool,
-) -> None:
-    """How fast is an epoch beside PyTorch's, on the CPU? Needs the extra `pytorch`."""
-    if whole:
-        if output is not None:
-            raise click.UsageError("--whole and --output: at most one of them")
-        need_torch()
-        click.echo(compare_commands(rounds or 6, settings.latent_dim, settings.batch_size))
-        return
-    run_part(PART, settings, output, rounds=rounds, images=images, network=network, who=who)

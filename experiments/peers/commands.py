@@ -5,33 +5,40 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
-import numpy as np
-
-from experiments.reporting.comparison import ratio_table
+from jvae.errors import JvaeError
 
 MAIN = "from jvae.cli.main import main; main()"
-FIRST_STEP = f"""
+FIRST_STEP = """
 import os
-from jvae.runs import progress
+import sys
+import jvae.cli.main
+from jvae.cli.compile_cache import use_compile_cache
+from jvae.data.datasets import load_dataset
+from jvae.runs.api import train
+from jvae.runs.config import Config
+from jvae.runs.loop import Chunking
 
-def advance(*arguments, all_steps=progress.advance):
-    progress.FIRST_STEPS = 1
-    next(all_steps(*arguments))
-    os._exit(0)
-
-progress.advance = advance
-{MAIN}
+latent_dim, batch_size, compile_cache = map(int, sys.argv[1:])
+if compile_cache:
+    use_compile_cache()
+config = Config(latent_dim=latent_dim, epochs=5, batch_size=batch_size)
+next(train(config, load_dataset("mnist"), interrupted=lambda: True, chunking=Chunking(first_steps=1)))
+os._exit(0)
 """
-"""jvae's command, which ends as soon as one step of training is taken."""
+"""What jvae's command imports and does, up to the first step of training."""
 
 
-def compare_commands(rounds: int, latent_dim: int, batch_size: int) -> str:
-    """Five epochs of the exercise from the shell, and jvae's way to its first step: tables, as Markdown.
+def time_commands(rounds: int, latent_dim: int, batch_size: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Time five epochs of the exercise from the shell, and jvae's way to its first step, in turn.
 
     The first round fills the caches of files and of programs, and is not counted.
+
+    Returns:
+        seconds by command, and the peak resident memory of whole trainings in MiB; one value a round.
     """
     settings = ["--latent-dim", str(latent_dim), "--epochs", "5", "--batch-size", str(batch_size)]
     with tempfile.TemporaryDirectory() as folder:
@@ -42,8 +49,8 @@ def compare_commands(rounds: int, latent_dim: int, batch_size: int) -> str:
             "jvae, cold": ["-c", MAIN, *cold],
             "jvae, compiled before": ["-c", MAIN, *train],
             "the exercise in PyTorch": ["-m", "experiments.peers.pytorch", *settings],
-            "jvae to its first step, cold": ["-c", FIRST_STEP, *cold],
-            "jvae to its first step, compiled before": ["-c", FIRST_STEP, *train],
+            "jvae to its first step, cold": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "0"],
+            "jvae to its first step, compiled before": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "1"],
         }
         spent: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for i in range(rounds):
@@ -51,19 +58,18 @@ def compare_commands(rounds: int, latent_dim: int, batch_size: int) -> str:
                 found = run_process([sys.executable, *command])
                 if i > 0:
                     spent[name].append(found)
-                    click.echo(f"round {i}: {name}: {found[0]:.2f} s, {found[1]:.0f} MiB", err=True)
+                    say(f"round {i}: {name}: {found[0]:.2f} s, {found[1]:.0f} MiB")
     seconds = {name: [each[0] for each in found] for name, found in spent.items()}
-    table = ratio_table(seconds, "the process")
-    memory = [f"{name} {np.median([each[1] for each in found]):,.0f} MiB" for name, found in spent.items()]
-    return f"{table}\n\nPeak resident memory: {', '.join(memory[:3])}."
+    memory = {name: [each[1] for each in found] for name, found in [*spent.items()][:3]}
+    return {"seconds": seconds, "memory": memory}
 
 
 def run_process(command: list[str]) -> tuple[float, float]:
-    """The seconds and the peak resident MiB of a process."""
+    """Run a process, and return its seconds and the peak of its resident memory in MiB."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise click.ClickException(f"{' '.join(command)}: exit code {process.returncode}")
+        raise JvaeError(f"{' '.join(command)}: exit code {process.returncode}")
     return time.perf_counter() - started, usage.ru_maxrss / 2**10

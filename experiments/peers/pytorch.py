@@ -26,7 +26,7 @@ class GaussianPrior(nn.Module):
         self.std = nn.Parameter(torch.ones(latent_dim), requires_grad=False)
 
     def forward(self) -> td.Distribution:
-        """The prior: event shape [m]."""
+        """Return the prior: event shape [m]."""
         return td.Independent(td.Normal(self.mean, self.std), 1)
 
 
@@ -40,7 +40,7 @@ class MoGPrior(nn.Module):
         self.log_stds = nn.Parameter(torch.zeros(num_components, latent_dim))
 
     def forward(self) -> td.Distribution:
-        """The prior: event shape [m]."""
+        """Return the prior: event shape [m]."""
         components = td.Independent(td.Normal(self.means, torch.exp(self.log_stds)), 1)
         return td.MixtureSameFamily(td.Categorical(logits=self.logits), components)
 
@@ -53,7 +53,7 @@ class GaussianEncoder(nn.Module):
         self.encoder_net = net
 
     def forward(self, x: torch.Tensor) -> td.Distribution:
-        """The posterior: batch shape [b], event shape [m]."""
+        """Return the posterior: batch shape [b], event shape [m]."""
         loc, log_scale = torch.chunk(self.encoder_net(x), 2, dim=-1)
         return td.Independent(td.Normal(loc, torch.exp(log_scale)), 1)
 
@@ -66,7 +66,7 @@ class BernoulliDecoder(nn.Module):
         self.decoder_net = net
 
     def forward(self, z: torch.Tensor) -> td.Distribution:
-        """The output distribution: batch shape [b], event shape [h, w]."""
+        """Return the output distribution: batch shape [b], event shape [h, w]."""
         return td.Independent(td.Bernoulli(logits=self.decoder_net(z)), 2)
 
 
@@ -74,7 +74,7 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
     """p(x|z), a density on [0, 1], from a network z -> logits."""
 
     def forward(self, z: torch.Tensor) -> td.Distribution:
-        """The output distribution."""
+        """Return the output distribution."""
         return td.Independent(td.ContinuousBernoulli(logits=self.decoder_net(z)), 2)
 
 
@@ -82,7 +82,7 @@ class GaussianDecoder(BernoulliDecoder):
     """p(x|z) with a fixed standard deviation, from a network z -> mean."""
 
     def forward(self, z: torch.Tensor, std: float = 0.3) -> td.Distribution:
-        """The output distribution."""
+        """Return the output distribution."""
         return td.Independent(td.Normal(self.decoder_net(z), std), 2)
 
 
@@ -94,7 +94,7 @@ class VAE(nn.Module):
         self.prior, self.decoder, self.encoder = prior, decoder, encoder
 
     def elbo(self, x: torch.Tensor) -> torch.Tensor:
-        """Mean over the batch of the one-draw ELBO, with the closed-form KL where there is one, in nats."""
+        """Return the mean over the batch of the one-draw ELBO, with the closed-form KL where there is one, in nats."""
         q, p = self.encoder(x), self.prior()
         z = q.rsample()
         kl = q.log_prob(z) - p.log_prob(z) if isinstance(self.prior, MoGPrior) else td.kl_divergence(q, p)
@@ -102,17 +102,14 @@ class VAE(nn.Module):
 
 
 def build_vae(
-    latent_dim: int,
-    network: str = "mlp",
-    validate: bool | None = None,
-    image_shape: tuple[int, int] = (28, 28),
+    latent_dim: int, network: str = "mlp", validate: bool | None = None, image_shape: tuple[int, int] = (28, 28)
 ) -> VAE:
-    """The VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
+    """Build the VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
 
     Args:
         latent_dim: M.
         network: mlp or cnn.
-        validate: whether distributions check their arguments, which costs time; PyTorch's default is that they do.
+        validate: True if distributions check their arguments, which costs time; PyTorch's default.
         image_shape: height and width.
     """
     if validate is not None:
@@ -122,7 +119,7 @@ def build_vae(
 
 
 def cnn_nets(latent_dim: int) -> tuple[nn.Module, nn.Module]:
-    """The encoder's and the decoder's network, images [b, 28, 28], as `jvae.nn.networks` has them."""
+    """Return the encoder's and the decoder's network, images [b, 28, 28], as `jvae.nn.networks` has them."""
     encoder = nn.Sequential(
         nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
         nn.Flatten(), nn.Linear(64 * 7 * 7, 256), nn.ReLU(), nn.Linear(256, 2 * latent_dim),
@@ -137,7 +134,7 @@ def cnn_nets(latent_dim: int) -> tuple[nn.Module, nn.Module]:
 def mlp_nets(
     latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)
 ) -> tuple[nn.Module, nn.Module]:
-    """The exercise's networks, with PyTorch's default initialisation."""
+    """Return the exercise's networks, with PyTorch's default initialisation."""
     pixels = image_shape[0] * image_shape[1]
 
     def mlp(fan_in: int, fan_out: int) -> list[nn.Module]:
@@ -165,7 +162,7 @@ class BinarisedImages(Dataset):
         return len(self.images)
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        """The i-th image, 0 or 1: [h, w]."""
+        """Return the i-th image, 0 or 1: [h, w]."""
         if not self.pil:
             return (self.images[i].to(torch.float32).div(255) > 0.5).float()
         image = Image.fromarray(self.images[i].numpy(), mode="L")  # torchvision's MNIST.__getitem__
@@ -175,7 +172,7 @@ class BinarisedImages(Dataset):
 
 
 def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
-    """One epoch of the exercise's loop, and the last batch's loss, which the exercise shows at every step."""
+    """Train for one epoch with the exercise's loop; return the last batch's loss, which it shows at every step."""
     model.train()
     for x in loader:
         optimizer.zero_grad()
@@ -193,7 +190,7 @@ def train_epoch_resident(
     images: torch.Tensor,
     batch_size: int,
 ) -> float:
-    """One epoch as an expert writes it: binary images [n, h, w] that stay in memory, no DataLoader, no host read.
+    """Train for one epoch as an expert writes it: binary images [n, h, w] in memory, no DataLoader, no host read.
 
     The ELBO is the model's, or the model's compiled.
     """
@@ -208,7 +205,7 @@ def train_epoch_resident(
 
 @contextmanager
 def without_denormals() -> Iterator[None]:
-    """Numbers too small for a normal float become 0 in here, as an expert has it: they slow a processor down."""
+    """Round numbers too small for a normal float to 0 in here, as an expert does: they slow a processor down."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -221,7 +218,7 @@ def without_denormals() -> Iterator[None]:
 @click.option("--epochs", default=10)
 @click.option("--batch-size", default=32)
 def train(latent_dim: int, epochs: int, batch_size: int) -> None:
-    """The exercise's `train` on MNIST, from the files that jvae has: the whole process that jvae's is compared with."""
+    """Run the exercise's `train` on MNIST, from the files that jvae has: the process that jvae's is compared with."""
     from jvae.data.datasets import load_dataset
 
     images = load_dataset("mnist").train_images[..., 0]

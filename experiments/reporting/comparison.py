@@ -9,8 +9,8 @@ from experiments.reporting.lab import Lab
 from experiments.reporting.verdicts import judge, mean_and_sd, what_is_shown
 
 Row = dict[str, Any]
-"""name, unit, parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
-PARTS = ("elbo", "reconstruction", "kl")
+"""The name, unit and parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
+TERMS = ("elbo", "reconstruction", "kl")
 
 
 def compare(lab: Lab, variations: dict[str, dict[str, Any]]) -> list[Row]:
@@ -19,25 +19,25 @@ def compare(lab: Lab, variations: dict[str, dict[str, Any]]) -> list[Row]:
 
 
 def row_of(lab: Lab, name: str, models: Sequence[Any]) -> Row:
-    """The results of one variation's models."""
+    """Return the results of one variation's models."""
     import jax
 
     from jvae.runs.config import unit
 
     evaluations = lab.evaluations(models)
-    parts = {part: [getattr(e, part).value for e in evaluations] for part in PARTS}
+    terms = {term: [getattr(e, term).value for e in evaluations] for term in TERMS}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(models[0].state.params))
-    return {"name": name, **parts, "parameters": parameters, "unit": unit(models[0].config)}
+    return {"name": name, **terms, "parameters": parameters, "unit": unit(models[0].config)}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; all columns but the first are set to the right."""
+    """Return a Markdown table; all columns but the first are set to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
-    """Medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
+    """Return medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
     first = np.array(next(iter(seconds.values())))
     lines = []
     for name, values in seconds.items():
@@ -48,16 +48,16 @@ def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
 
 
 def figures(value: float) -> str:
-    """A positive number of any size with three figures."""
+    """Return a positive number of any size with three figures."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
-    """The rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
+    """Return the rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
     header = ["", "test ELBO", *more, "reconstruction", "KL", "ELBO by seed"]
     lines = []
     for i, row in enumerate(rows):
-        elbo, reconstruction, kl = (mean_and_sd(row[part]) for part in PARTS)
+        elbo, reconstruction, kl = (mean_and_sd(row[term]) for term in TERMS)
         seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
         extra = [column[i] for column in more.values()]
         lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
@@ -66,7 +66,7 @@ def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
 
 
 def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
-    """Whose mean ELBO is the highest, and above whose it is not beyond the noise; names: what to call the rows."""
+    """Return whose mean ELBO is highest, and above whose it is not beyond the noise; names: what to call the rows."""
     called = names or {row["name"]: row["name"] for row in rows}
     best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
     rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]

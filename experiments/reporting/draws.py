@@ -1,6 +1,6 @@
 """What the parts draw from trained models: images and latents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,37 +13,29 @@ if TYPE_CHECKING:
     from jvae.runs.checkpoint import ModelFile
 
 
-def sampler(model: "ModelFile", n: int, mean: bool) -> Any:
-    """A compiled function of parameters and a key: n images x ~ p(x|z), or their means, at z ~ p(z)."""
-    import jax
-
-    from jvae.runs.config import build_model
-
-    vae = build_model(model.config, model.image_shape)
-    return jax.jit(lambda params, key: vae.apply(params, key, n, mean, method="sample"))
-
-
 def sample_images(models: Sequence["ModelFile"], n: int, mean: bool = False) -> list[np.ndarray]:
-    """N images [n, h, w, c] of every model; the models differ in their seeds only."""
-    import jax
-
-    draw = sampler(models[0], n, mean)
-    return [np.asarray(draw(model.state.params, jax.random.key(seed))) for seed, model in enumerate(models)]
+    """Draw n images [n, h, w, c] of every model; the models differ in their seeds only."""
+    return sample(models, lambda vae, params, key: vae.apply(params, key, n, mean, method="sample"))
 
 
 def sample_priors(models: Sequence["ModelFile"], n: int) -> list[np.ndarray]:
-    """N latents z ~ p(z), [n, m], of every model; the models differ in their seeds only."""
+    """Draw n latents z ~ p(z), [n, m], of every model; the models differ in their seeds only."""
+    return sample(models, lambda vae, params, key: vae.apply(params, key, n, method="sample_latents")[0])
+
+
+def sample(models: Sequence["ModelFile"], draw: Callable[[Any, Any, Any], Any]) -> list[np.ndarray]:
+    """Draw from every model, with the key of its place, by a function of VAE, parameters and key."""
     import jax
 
     from jvae.runs.config import build_model
 
     vae = build_model(models[0].config, models[0].image_shape)
-    draw = jax.jit(lambda params, key: vae.apply(params, key, n, method="sample_latents")[0])
-    return [np.asarray(draw(model.state.params, jax.random.key(seed))) for seed, model in enumerate(models)]
+    compiled = jax.jit(lambda params, key: draw(vae, params, key))
+    return [np.asarray(compiled(model.state.params, jax.random.key(i))) for i, model in enumerate(models)]
 
 
 def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14) -> "Figure":
-    """A row of means of p(x|z), z ~ p(z), for every model, by name."""
+    """Plot a row of means of p(x|z), z ~ p(z), for every model, by name."""
     from jvae.view.image_grids import plot_rows
 
     rows = [sample_images([model], columns, mean=True)[0] for model in models.values()]
@@ -51,7 +43,7 @@ def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14)
 
 
 def features_of(lab: "Lab", binary: bool, n: int) -> tuple["Features", float]:
-    """The features of binary or of grey images, and the Fréchet distance of n training images from the test images.
+    """Learn the features of binary or of grey images, and the Fréchet distance of n training images from the test.
 
     The distance is biased upwards by few images: compare it with that of n samples only.
     """

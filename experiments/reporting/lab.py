@@ -34,7 +34,7 @@ class Lab:
         return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir)
 
     def models(self, runs: int | None = None, **variation: Any) -> list["ModelFile"]:
-        """The trained models of the seeds 0, 1, ... of one variation; those that are missing are trained together.
+        """Return the trained models of the seeds 0, 1, ... of one variation; train together those that are missing.
 
         Args:
             runs: how many seeds, if not the settings' number.
@@ -69,7 +69,7 @@ class Lab:
         return models
 
     def load(self, config: "Config") -> "ModelFile | None":
-        """The model of a configuration, if the folder holds it: of these data, versions and kind of device."""
+        """Return the model of a configuration, if the folder holds it: of these data, versions and kind of device."""
         from jvae.errors import ModelFileError
         from jvae.runs.checkpoint import current_versions, load_model
 
@@ -83,36 +83,33 @@ class Lab:
         return model if (model.config, model.fingerprint, model.versions) == here else None
 
     def spoken(self, config: "Config") -> str:
-        """A configuration for a person who knows the settings."""
+        """Return a configuration for a person who knows the settings."""
         return name_of(config, self.settings) or "the exercise's model"
 
     def path(self, config: "Config") -> Path:
-        """Where a model lies: its name says all that is not the default of `jvae train`."""
+        """Return where a model lies: its name says all that is not the default of `jvae train`."""
         import jax
 
         return self.folder / "models" / jax.default_backend() / f"{name_of(config).replace('/', '-') or 'default'}.npz"
 
     def evaluations(self, models: Sequence["ModelFile"]) -> list["Evaluation"]:
-        """The test-set ELBO and its parts of every model, 10 draws an image; the models differ in their seeds only."""
+        """Evaluate test-set ELBO and terms of every model, 10 draws an image; the models differ in their seeds only."""
         import jax
 
         from jvae.evaluation import evaluate
         from jvae.runs.config import build_model, build_transform
 
-        apply, transform = (
-            build_model(models[0].config, models[0].image_shape).apply,
-            build_transform(models[0].config),
-        )
+        config = models[0].config
+        apply, transform = build_model(config, models[0].image_shape).apply, build_transform(config)
+        key, images = jax.random.key(0), self.data.test_images
         for i, model in enumerate(models):
             if model.config not in self.known:
                 self.say(f"{self.spoken(model.config)}: test-set ELBO of run {i + 1}/{len(models)}")
-                self.known[model.config] = evaluate(
-                    apply, model.state.params, jax.random.key(0), self.data.test_images, transform
-                )
+                self.known[model.config] = evaluate(apply, model.state.params, key, images, transform)
         return [self.known[model.config] for model in models]
 
     def importance(self, models: Sequence["ModelFile"], num_samples: int, images: int) -> list["ImportanceEvaluation"]:
-        """The importance-weighted bound of the first test images for every model; they differ in their seeds only."""
+        """Evaluate the importance-weighted bound of the first test images; the models differ in their seeds only."""
         import jax
 
         from jvae.evaluation import evaluate_iwae
@@ -128,7 +125,7 @@ class Lab:
 
 
 def name_of(config: "Config", settings: Settings | None = None) -> str:
-    """A configuration's fields that differ from the default or from the settings, such as `prior=mog,seed=1`."""
+    """Return a configuration's fields that differ from the default or from the settings, such as `prior=mog,seed=1`."""
     usual = (type(config)() if settings is None else settings.config()).to_dict()
     return ",".join(
         f"{name.replace('_', '-')}={value}" for name, value in config.to_dict().items() if value != usual[name]

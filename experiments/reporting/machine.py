@@ -9,7 +9,7 @@ from typing import Any
 
 
 def about() -> dict[str, Any]:
-    """Versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
+    """Return versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
     from jvae.runs.checkpoint import current_versions
 
     versions = current_versions()
@@ -27,14 +27,14 @@ def about() -> dict[str, Any]:
 
 
 def devices() -> str:
-    """What jax computes on."""
+    """Return what jax computes on."""
     import jax
 
     return ", ".join(sorted({f"{device.platform} ({device.device_kind})" for device in jax.devices()}))
 
 
 def processor_name() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Return the processor's name, as far as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -44,12 +44,12 @@ def processor_name() -> str:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> str:
-    """The machine's memory."""
+    """Return the machine's memory."""
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     except (AttributeError, ValueError, OSError):

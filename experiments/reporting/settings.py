@@ -29,16 +29,16 @@ class Settings:
     data_dir: Path | None = None
 
     def choose(self, full: int, quick: int) -> int:
-        """The size of a measurement: the one of the full form, or of the quick one."""
+        """Return the size of a measurement: that of the full form, or of the quick one."""
         return quick if self.quick else full
 
     def config(self, **variation: Any) -> Config:
-        """The configuration of a training, seed 0, with some fields of its own."""
+        """Return the configuration of a training, seed 0, with some fields of its own."""
         common = {name: getattr(self, name) for name in ("dataset", "epochs", "latent_dim", "batch_size")}
         return Config(**{**common, **variation})
 
     def command_line(self) -> str:
-        """The options that differ from the defaults, as one would type them; folders are left out."""
+        """Return the options that differ from the defaults, as one would type them; folders are left out."""
         sizes = QUICK if self.quick else FULL
         words = ["--quick"] if self.quick else []
         for field in dataclasses.fields(self):
@@ -49,29 +49,18 @@ class Settings:
 
 
 def shared_options(command: Callable) -> Callable:
-    """The options that make `Settings`, the command's `settings`, and `--output`, its `output`."""
+    """Add the options that make `Settings`, the command's `settings`, and `--output`, its `output`."""
 
     @wraps(command)
-    def command_with_settings(
-        dataset: str,
-        runs: int | None,
-        epochs: int | None,
-        latent_dim: int,
-        batch_size: int,
-        device: str,
-        quick: bool,
-        data_dir: Path | None,
-        **others: Any,
-    ) -> Any:
-        sizes = QUICK if quick else FULL
-        settings = Settings(
-            dataset, runs or sizes["runs"], epochs or sizes["epochs"], latent_dim, batch_size, device, quick, data_dir
-        )
+    def command_with_settings(**values: Any) -> Any:
+        own = {field.name: values.pop(field.name) for field in dataclasses.fields(Settings)}
+        sizes = {name: own[name] or usual for name, usual in (QUICK if own["quick"] else FULL).items()}
+        settings = Settings(**{**own, **sizes})
         try:
             settings.config(runs=settings.runs)
         except ValueError as error:
             raise usage_error(error) from error
-        return command(settings=settings, **others)
+        return command(settings=settings, **values)
 
     decorated: Callable = command_with_settings
     for decorate in (

@@ -1,4 +1,4 @@
-"""How alike are two sets of draws? A classifier's accuracy for latents, the Fréchet distance of features for images."""
+"""The likeness of two sets of draws: a classifier's accuracy for latents, the Fréchet distance for images."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ FEATURES = 128
 
 
 def classifier_accuracy(a: np.ndarray, b: np.ndarray) -> float:
-    """How often boosted trees tell a held-out draw of a from one of b; 0.5 where they cannot, 1 where always.
+    """Return how often boosted trees tell a held-out draw of a from one of b; 0.5 where they cannot, 1 where always.
 
     Args:
         a: draws [n, m]; a random half trains the classifier, the other half tests it.
@@ -28,7 +28,7 @@ def classifier_accuracy(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Features(NamedTuple):
-    """What the hidden layer of a digit classifier sees in an image."""
+    """The hidden layer of a digit classifier, as what it sees in an image."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -36,7 +36,7 @@ class Features(NamedTuple):
     """Of the classifier, on the test images."""
 
     def of(self, images: np.ndarray) -> np.ndarray:
-        """Features [n, 128] of images [n, h, w, c] with values in [0, 1]."""
+        """Return features [n, 128] of images [n, h, w, c] with values in [0, 1]."""
         return np.maximum(images.reshape(len(images), -1) @ self.weights + self.bias, 0)
 
 
@@ -56,7 +56,7 @@ def learn_features(
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The Fréchet distance of the Gaussians with the moments of two sets of features [n, k]; 0 for equal moments.
+    """Return the Fréchet distance of Gaussians with the moments of two sets of features [n, k]; 0 for equal moments.
 
     Source:
         Heusel et al. 2017, GANs trained by a two time-scale update rule, section 3; there with another network's

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.faults.files import content_of
+from experiments.faults.model_files import content_of
 from jvae import files
 from jvae.errors import ModelFileError
 from jvae.runs import api

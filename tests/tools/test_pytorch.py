@@ -210,10 +210,10 @@ def few_images(monkeypatch):
 
 @pytest.mark.usefixtures("few_images")
 def test_the_mirror_at_smoke_size(tmp_path):
-    from experiments.parts.mirror import mirror
+    from experiments.__main__ import experiments
 
     flags = ["--quick", "--dataset", "digits", "--num-components", "3", "--output", str(tmp_path)]
-    done = CliRunner().invoke(mirror, flags)
+    done = CliRunner().invoke(experiments, ["mirror", *flags])
     assert done.exit_code == 0, done.output
     result = json.loads((tmp_path / "mirror" / "results.json").read_text())["values"]["priors"]
     for prior in ("gaussian", "mog"):
@@ -224,11 +224,13 @@ def test_the_mirror_at_smoke_size(tmp_path):
 
 @pytest.mark.usefixtures("few_images")
 def test_the_throughput_at_smoke_size():
-    from experiments.parts.throughput import throughput
+    from experiments.__main__ import experiments
 
     flags = [
         word for name in ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned") for word in ("--who", name)
     ]
-    done = CliRunner().invoke(throughput, ["--dataset", "digits", "--rounds", "2", "--images", "256", *flags])
+    done = CliRunner().invoke(
+        experiments, ["throughput", "--dataset", "digits", "--rounds", "2", "--images", "256", *flags]
+    )
     assert done.exit_code == 0, done.output
     assert sum(line.endswith(" |") for line in done.stdout.splitlines()) == 7

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.faults import files as faults_files
+from experiments.faults.model_files import flipped_bits
+from experiments.faults.writes import failing_writes
 from experiments.parts.faults import CAMPAIGNS
 from jvae.runs import checkpoint
 
@@ -16,9 +17,9 @@ def test_faults_are_handled(campaign, tmp_path):
 
 def test_the_campaign_sees_what_goes_unnoticed(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "load_model", lambda path: None)
-    assert all("was loaded" in text for text in faults_files.flipped_bits(tmp_path, 0.01))
+    assert all("was loaded" in text for text in flipped_bits(tmp_path, 0.01))
     monkeypatch.undo()
     monkeypatch.setattr(checkpoint, "write_atomically", lambda path, data: path.write_bytes(data[: len(data) // 2]))
     (tmp_path / "more").mkdir()
     with pytest.raises(checkpoint.ModelFileError, match="damaged"):
-        list(faults_files.failing_writes(tmp_path / "more", 0.1))
+        list(failing_writes(tmp_path / "more", 0.1))

@@ -1,20 +1,16 @@
 """The report of all experiments: resumable, self-contained, and saying what was measured."""
 
-import io
 import json
 import re
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from experiments import everything
 from experiments.__main__ import experiments
-from experiments.reporting import everything
-from experiments.reporting.page import to_html
-from experiments.reporting.part import Measured, Part, Result, Story
-from experiments.reporting.progress import Progress
-from experiments.reporting.report import Chapter, derivation, report
-from experiments.reporting.verdicts import judge
+from experiments.reporting.findings import Findings
+from experiments.reporting.part import Part, Story
+from experiments.reporting.report import derivation, report_text
 
 
 @pytest.fixture
@@ -33,7 +29,7 @@ def run_all(folder, *more):
 def a_part(name, measure, **more):
     """A part that is measured at once."""
     return Part(
-        name, f"Exercise {name}", "What?", lambda s: 0.1, measure, lambda v: Story(f"It is {v['x']}.", ""), **more
+        name, f"Exercise {name}", "What?", None, lambda s: 0.1, measure, lambda v: Story(f"It is {v['x']}.", ""), **more
     )
 
 
@@ -81,7 +77,7 @@ def test_a_finished_part_is_not_done_again_and_a_changed_setting_is(tmp_path, mo
 
     def measure(lab):
         calls.append(lab.settings.runs)
-        return Measured({"x": len(calls)}, {})
+        return {"x": len(calls)}, {}
 
     monkeypatch.setattr(everything, "PARTS", (a_part("one", measure, uses=("runs",)),))
     for more in ([], ["--epochs", "3"], ["--runs", "4"], ["--runs", "4"]):
@@ -101,7 +97,7 @@ def test_results_of_other_versions_or_without_their_pictures_are_measured_again(
 
     def measure(lab):
         calls.append(1)
-        return Measured({"x": 1}, {"drawn": Figure()})
+        return {"x": 1}, {"drawn": Figure()}
 
     part = a_part("one", measure, uses=())._replace(tell=lambda v: Story("It is.", "![It](drawn.png)"))
     monkeypatch.setattr(everything, "PARTS", (part,))
@@ -119,17 +115,16 @@ def test_results_of_other_versions_or_without_their_pictures_are_measured_again(
 
 
 def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_part(tmp_path, monkeypatch):
-    part = a_part("one", lambda lab, most=1: Measured({"x": 1}, {}), uses=("runs", "quick"))
+    part = a_part("one", lambda lab, most=1, whole=False: ({"x": 1}, {}), uses=("runs", "quick"))
     monkeypatch.setattr(everything, "PARTS", (part,))
     assert run_all(tmp_path).exit_code == 0
     written = json.loads((tmp_path / "one" / "results.json").read_text())
     written["about"] |= {"machine": "another machine", "date": "1999-12-31"}
-    written["settings"] |= {"runs": 7, "most": 10}
-    chapter = Chapter(part, Result(**written))
-    text = report([chapter], "command", 5, 100.0)
+    written["settings"] |= {"runs": 7, "most": 10, "whole": True}
+    text = report_text({part: Findings(**written)}, "command", 5)
     assert "another machine; jax on cpu (cpu)" in text
     assert "1999-12-31" in text
-    assert "`python -m experiments one --quick --runs 7 --most 10`" in text
+    assert "`python -m experiments one --quick --runs 7 --most 10 --whole`" in text
 
 
 def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
@@ -137,7 +132,7 @@ def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
         (lab.folder / "here").touch()
         raise RuntimeError("the disk is on fire\nand more")
 
-    good = a_part("good", lambda lab: Measured({"x": "good"}, {}), uses=())
+    good = a_part("good", lambda lab: ({"x": "good"}, {}), uses=())
     away = a_part("away", fail, uses=(), obstacle=lambda settings: "there is no torch")
     monkeypatch.setattr(everything, "PARTS", (a_part("bad", fail, uses=()), away, good))
     done = run_all(tmp_path)
@@ -149,13 +144,13 @@ def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
     assert "It is good." in text
     assert not (tmp_path / "bad").exists()
     assert "Traceback" in (tmp_path / "bad-error.txt").read_text()
-    monkeypatch.setattr(everything, "PARTS", (a_part("bad", lambda lab: Measured({"x": 1}, {}), uses=()), away, good))
+    monkeypatch.setattr(everything, "PARTS", (a_part("bad", lambda lab: ({"x": 1}, {}), uses=()), away, good))
     assert run_all(tmp_path).exit_code == 0
     assert not (tmp_path / "bad-error.txt").exists()
 
 
 def test_results_that_must_hold_and_do_not_are_an_error(tmp_path, monkeypatch):
-    part = a_part("wrong", lambda lab: Measured({"x": 1}, {}), uses=())
+    part = a_part("wrong", lambda lab: ({"x": 1}, {}), uses=())
     monkeypatch.setattr(everything, "PARTS", (part._replace(tell=lambda v: Story("It is wrong.", "", sound=False)),))
     assert run_all(tmp_path).exit_code == 1
     assert "Not everything is as it must be" in (tmp_path / "report.md").read_text()
@@ -172,69 +167,14 @@ def test_a_bad_setting_is_one_line(tmp_path):
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize(
-    ("differences", "word"),
-    [([2.7, 2.5, 2.9], "better"), ([-2.7, -2.5, -2.9], "worse"), ([2.7, -2.5, 0.3], "equal"), ([2.7], "undecided")],
-)
-def test_a_verdict_is_student_s(differences, word):
-    from scipy.stats import ttest_1samp
+def test_a_log_tells_how_far_the_parts_are(tmp_path, monkeypatch):
+    def measure(lab):
+        lab.say("half of it")
+        return {"x": 1}, {}
 
-    found = judge(differences, [0.0] * len(differences))
-    assert found.word == word
-    if len(differences) > 1:
-        exact = ttest_1samp(differences, 0)
-        assert (exact.pvalue < 0.05) == (word != "equal")
-        np.testing.assert_allclose(found.margin, exact.confidence_interval().high - found.difference)
-    flipped = judge(differences, [0.0] * len(differences), smaller_is_better=True).word
-    assert flipped == {"better": "worse", "worse": "better"}.get(word, word)
-
-
-def test_formulas_pictures_and_tables_stand_in_the_page(tmp_path):
-    from PIL import Image
-
-    Image.new("RGB", (300, 100)).save(tmp_path / "p.png")
-    text = "# T\n\n$a^2$ and\n\n$$\\log p(x) \\ge b$$\n\n| a | b |\n|---|---:|\n| 1 | 2 |\n\n![c & d](p.png)\n"
-    html = to_html(text, "a < b", tmp_path)
-    assert html.count("<math") == 2
-    assert 'display="block"' in html
-    assert '<div class="wide" tabindex="0"><table>' in html
-    assert 'width="220" alt="c &amp; d"' in html
-    assert "<title>a &lt; b</title>" in html
-    assert "default-src 'none'" in html
-
-
-@pytest.mark.parametrize("part", [part for part in everything.PARTS if part.derivation], ids=lambda part: part.name)
-def test_derivations_are_rendered_to_the_last_formula(part, tmp_path):
-    html = to_html(derivation(part.derivation), part.title, tmp_path)
-    assert "$" not in re.sub(r"<code.*?</code>|<annotation.*?</annotation>", "", html, flags=re.DOTALL)
-
-
-def test_every_link_of_the_report_leads_somewhere(tmp_path):
-    text = report([Chapter(part, None, skipped="not now") for part in everything.PARTS], "command", 5, 100.0)
-    html = to_html(text, "T", tmp_path)
-    links = re.findall(r'href="#([^"]+)"', html)
-    assert len(links) == len(everything.PARTS)
-    assert all(f'id="{link}"' in html for link in links)
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["log", "terminal"])
-def test_progress_foresees_by_what_was_measured(stream):
-    now = [0.0]
-    progress = Progress([("a", 1.0), ("b", 2.0)], stream, clock=lambda: now[0])
-    progress.begin()
-    assert progress.left() == 180
-    now[0] = 5.0
-    progress.say("epoch 1")
-    now[0] = 30.0
-    progress.end()
-    progress.begin()
-    assert progress.left() == pytest.approx(120 * 330 / 360)  # half a minute less, five as expected
-    lines = stream.getvalue().splitlines()
-    shown = [line for line in lines if "epoch 1" in line]
-    assert bool(shown) == stream.isatty()
-    assert lines[-1].endswith("[2/2] 0:30 passed, 1:50 left: b: begins")
+    monkeypatch.setattr(everything, "PARTS", tuple(a_part(name, measure, uses=()) for name in ("one", "two")))
+    lines = run_all(tmp_path).stderr.splitlines()
+    assert lines[0].startswith("2 parts to measure")
+    for where in ("[1/2] one: ", "[2/2] two: "):
+        assert [line.removeprefix(where) for line in lines if line.startswith(where)][:2] == ["begins", "half of it"]
+    assert not [line for line in run_all(tmp_path).stderr.splitlines() if line.startswith("[")]

@@ -1,0 +1,107 @@
+"""All parts in one go, and one report of them.
+
+Question: everything that the exercise sheet asks, and the mini-project.
+Command:  python -m experiments all --output report; with --quick a short form of everything.
+Expected: report.md and report.html in the output folder, and mini-project.md and .html.
+Minutes:  6 with --quick, 60 without, on two cores.
+"""
+
+import shutil
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from experiments.parts import NAMES
+from experiments.reporting.findings import Findings, load_finished, obtain, open_folder, settings_of
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Part
+from experiments.reporting.report import report_text, story_of, write_both, write_page
+from experiments.reporting.settings import Settings, shared_options
+
+PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
+
+
+@click.command("all")
+@shared_options
+@click.option(
+    "--only",
+    "names",
+    type=click.Choice([part.name for part in PARTS]),
+    multiple=True,
+    help="measure this part, and others that are named so; what is finished stands in the report all the same",
+)
+def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) -> None:
+    """Measure all parts and write one report of them: report.md, and report.html with everything inside it.
+
+    A part that is finished in the output folder with the same settings is not done again, so that an interrupted
+    command goes on where it was. A part that fails loses only itself: the report says so, and the exit code is 1.
+    """
+    from jvae.cli.console import use_device
+    from jvae.errors import JvaeError
+
+    use_device(settings.device)
+    with open_folder(output or Path("report")) as folder:
+        findings = measure_all(names or [part.name for part in PARTS], settings, folder)
+        write_all(findings, settings, folder, names)
+    click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
+    wrong = [part.name for part, found in findings.items() if not story_of(part, found).sound]
+    if wrong:
+        raise JvaeError(f"failed, or not as it must be: {', '.join(wrong)}; the report says more")
+
+
+def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[Part, Findings]:
+    """Measure the parts of the names that are not finished, and return the results of all parts that there are."""
+    lab = Lab(settings, folder, lambda line: show(line))
+    known = {part: first_look(part, lab) for part in PARTS}
+    waiting = [part for part in PARTS if known[part] is None and part.name in names]
+    minutes = [max(1, round(part.minutes(settings))) for part in waiting]
+    title = f"{len(waiting)} parts to measure, about {sum(minutes)} min"
+    width = shutil.get_terminal_size().columns - 50 if sys.stderr.isatty() else None
+    with click.progressbar(
+        length=sum(minutes), label=title, width=20, bar_template="[%(bar)s] %(info)s  %(label)s", file=sys.stderr
+    ) as bar:
+        for i, (part, expected) in enumerate(zip(waiting, minutes, strict=True), start=1):
+
+            def show(line: str, where: str = f"[{i}/{len(waiting)}] {part.name}") -> None:
+                bar.label = f"{where}: {line}"[:width]  # a log gets every new one as a line
+                bar.render_progress()
+
+            show("begins")
+            found = known[part] = measure(part, lab)
+            show(found.failed or f"done, {found.seconds:.0f} s")
+            bar.update(expected)
+    return {part: found for part, found in known.items() if found is not None}
+
+
+def first_look(part: Part, lab: Lab) -> Findings | None:
+    """Return the results of a part that is finished or cannot be measured here; None where it is to be measured."""
+    if obstacle := part.obstacle(lab.settings):
+        return Findings({}, {}, 0.0, {}, skipped=obstacle)
+    return load_finished(part, lab.folder, settings_of(part, lab, {}))
+
+
+def measure(part: Part, lab: Lab) -> Findings:
+    """Measure a part; whatever goes wrong is its own loss."""
+    trace = lab.folder / f"{part.name}-error.txt"
+    trace.unlink(missing_ok=True)
+    try:
+        return obtain(part, lab)
+    except Exception as error:
+        trace.write_text(traceback.format_exc())
+        message = (str(error).splitlines() or [""])[0]
+        return Findings({}, {}, 0.0, {}, failed=f"{type(error).__name__}: {message}")
+
+
+def write_all(findings: Mapping[Part, Findings], settings: Settings, folder: Path, names: Sequence[str]) -> None:
+    """Write the report, and the pages of the parts that have their own."""
+    only = " ".join(f"--only {name}" for name in names)
+    command = " ".join(["python -m experiments all", settings.command_line(), only, f"--output {folder.name}"])
+    text = report_text(findings, " ".join(command.split()), settings.runs)
+    write_both(text, folder, "report", "The exercise sheet, answered by measurement")
+    for part, found in findings.items():
+        if part.page and found.values:
+            write_page(part, found, folder)

@@ -1,0 +1,115 @@
+"""Faults of writing: saves that fail, and two writers of one file."""
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from experiments.faults.model_files import small_model
+
+
+def failing_writes(folder: Path, share: float) -> Iterator[str]:
+    """Fail every call that a save makes of the system, with every error of a disk; then meet a real limit."""
+    from jvae.errors import ModelFileError
+    from jvae.runs.checkpoint import load_model, save_model
+
+    path = small_model(folder)
+    model, before = load_model(path), path.read_bytes()
+    for call in ("tempfile.mkstemp", "os.fdopen", "write", "os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace"):
+        for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            failure = OSError(number, os.strerror(number))
+            with failing_file(failure) if call == "write" else mock.patch(call, side_effect=failure):
+                try:
+                    save_model(path, model)
+                    text = "nothing was raised"
+                except ModelFileError as error:
+                    text = "" if str(error) == f"{path}: cannot be written: {os.strerror(number)}" else str(error)
+            left = sorted(other.name for other in folder.iterdir())
+            text = text or ("the old file is changed" if path.read_bytes() != before else "")
+            yield text or (f"left: {left}" if left != [path.name] else "")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))"
+    script = f"{limit}; from jvae.cli.main import main; main()"
+    command = [
+        "train",
+        "--dataset",
+        "digits",
+        "--epochs",
+        "1",
+        "--hidden-dim",
+        "8",
+        "--overwrite",
+        "--model",
+        str(path),
+    ]
+    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True)
+    last = (done.stderr.splitlines() or [""])[-1]
+    yield "" if done.returncode == 1 and "cannot be written: File too large" in last else f"a file-size limit: {last}"
+    yield "" if path.read_bytes() == before and len(list(folder.iterdir())) == 1 else "a file-size limit left something"
+
+
+@contextlib.contextmanager
+def failing_file(failure: OSError) -> Iterator[None]:
+    """Make files take a part of what is written, and then fail."""
+    opened = os.fdopen
+
+    def half(*arguments: Any, **options: Any) -> Any:
+        file = opened(*arguments, **options)
+        broken = mock.MagicMock(wraps=file)
+        broken.__enter__.return_value = broken
+        broken.__exit__.side_effect = lambda *_: file.close()
+
+        def write(data: bytes) -> None:
+            file.write(data[: len(data) // 2])
+            raise failure
+
+        broken.write.side_effect = write
+        return broken
+
+    with mock.patch("os.fdopen", side_effect=half):
+        yield
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from jvae.runs.checkpoint import load_model, save_model
+model = load_model(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[3])):
+    save_model(Path(sys.argv[2]), model)
+"""
+
+
+def racing_writers(folder: Path, share: float) -> Iterator[str]:
+    """Write one file from two processes, many times, and read it between."""
+    from jvae.runs.checkpoint import load_model, save_model
+
+    one = small_model(folder)
+    model = load_model(one)
+    other, path = folder / "other.npz", folder / "model.npz"
+    save_model(other, model._replace(fingerprint="other"))
+    contents = {one.read_bytes(), other.read_bytes()}
+    times = str(round(300 * share))
+    start: Callable[..., Any] = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writers = [start([sys.executable, "-c", WRITER, str(source), str(path), times]) for source in (one, other)]
+    for writer in writers:
+        writer.stdout.readline()
+    for writer in writers:
+        writer.stdin.write(b"\n")
+        writer.stdin.flush()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            yield "" if path.read_bytes() in contents else "the file was neither of the two"
+            time.sleep(0.01)
+    for writer in writers:
+        writer.communicate()
+    left = sorted(other.name for other in folder.iterdir())
+    yield "" if left == ["model.npz", "original.npz", "other.npz"] else f"left: {left}"

@@ -1,0 +1,43 @@
+"""The command that measures one part, made from it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.reporting.findings import obtain, open_folder
+from experiments.reporting.lab import Lab
+from experiments.reporting.page import without_pictures
+from experiments.reporting.part import Part
+from experiments.reporting.report import write_page
+from experiments.reporting.settings import Settings, shared_options
+
+
+def make_command(part: Part) -> click.Command:
+    """Return the command of a part: its name, the options that all parts share, and its own."""
+
+    def command(settings: Settings, output: Path | None, **choices: Any) -> None:
+        run_part(part, settings, output, choices)
+
+    for option in reversed(part.options):
+        command = option(command)
+    text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
+    return click.command(part.name, help=text)(shared_options(command))
+
+
+def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:
+    """Print a part's tables and answers; with an output folder, also write its pictures and its page."""
+    from jvae.cli.console import use_device
+    from jvae.errors import JvaeError
+
+    if obstacle := part.obstacle(settings):
+        raise JvaeError(obstacle)
+    use_device(settings.device)
+    with open_folder(output) as folder:
+        found = obtain(part, Lab(settings, folder, lambda line: click.echo(line, err=True)), choices)
+        story = part.tell(found.values)
+        click.echo(without_pictures(f"{part.question}\n\n{story.short}\n\n{story.text}"))
+        if output is not None:
+            write_page(part, found, output)
+    if not story.sound:
+        raise JvaeError(f"{part.name}: not everything that must hold did; see above")

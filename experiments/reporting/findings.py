@@ -1,0 +1,134 @@
+"""A part's results in its folder: measured once, and taken from there as long as their settings are the same."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.reporting.lab import Lab
+from experiments.reporting.machine import about, devices
+from experiments.reporting.page import pictures_in
+from experiments.reporting.part import Part, Pictures, Values
+
+RESULTS = "results.json"
+
+
+class Findings(NamedTuple):
+    """A part's results as its folder holds them; or why there are none."""
+
+    values: Values
+    settings: dict[str, Any]
+    """That they depend on, and the command's own options."""
+    seconds: float
+    about: dict[str, Any]
+    """Versions, machine and date."""
+    skipped: str = ""
+    failed: str = ""
+
+
+def settings_of(part: Part, lab: Lab, choices: dict[str, Any]) -> dict[str, Any]:
+    """Return what a part's results depend on, as JSON values."""
+    values: dict[str, Any] = {name: value for name, value in asdict(lab.settings).items() if name in part.uses}
+    if "dataset" in part.uses:
+        values["fingerprint"] = lab.data.fingerprint
+    return json.loads(json.dumps({**values, **choices}))
+
+
+def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findings:
+    """Return a part's results: those in the lab's folder if the settings are the same, else measured and put there.
+
+    Raises:
+        JvaeError: it cannot be measured.
+    """
+    given = {name: value for name, value in (choices or {}).items() if value}
+    settings = settings_of(part, lab, given)
+    found = load_finished(part, lab.folder, settings)
+    if found is not None:
+        return found
+    started = time.perf_counter()
+    values, pictures = part.measure(lab, **given)
+    seconds = time.perf_counter() - started
+    save_findings(lab.folder / part.name, Findings(values, settings, seconds, about()), pictures)
+    found = load_findings(lab.folder / part.name)
+    assert found is not None
+    check_story(part, found, lab.folder)
+    return found
+
+
+def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Findings | None:
+    """Return a part's results in the folder, if they are whole, and of the same settings, versions and devices."""
+    from jvae.runs.checkpoint import current_versions
+
+    found = load_findings(folder / part.name)
+    if found is None or found.settings != settings:
+        return None
+    try:
+        if found.about["devices"] != devices() or not current_versions().items() <= found.about["versions"].items():
+            return None
+        check_story(part, found, folder)
+    except Exception:  # of another state of this program, which any error may tell
+        return None
+    return found
+
+
+def check_story(part: Part, found: Findings, folder: Path) -> None:
+    """Raise a FileNotFoundError unless every picture of the part's story is there; or what telling it raises."""
+    for name in pictures_in(part.tell(found.values).text):
+        (folder / part.name / name).stat()
+
+
+def load_findings(folder: Path) -> Findings | None:
+    """Return the results in a part's folder, if there are any."""
+    try:
+        return Findings(**json.loads((folder / RESULTS).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
+    """Put results and pictures into a part's folder, whole or not at all.
+
+    Raises:
+        JvaeError: they cannot be written.
+    """
+    from jvae.errors import JvaeError
+    from jvae.files import write_json
+
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        for name, figure in pictures.items():
+            buffer = BytesIO()
+            figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.1)
+            (new / f"{name}.png").write_bytes(buffer.getvalue())
+        kept = ("values", "settings", "seconds", "about")
+        write_json(new / RESULTS, {name: getattr(found, name) for name in kept})
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    except OSError as error:
+        raise JvaeError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def open_folder(output: Path | None) -> Iterator[Path]:
+    """Yield the output folder, made if need be, or a temporary one."""
+    from jvae.errors import JvaeError
+
+    if output is None:
+        with tempfile.TemporaryDirectory(prefix="jvae-experiments-") as folder:
+            yield Path(folder)
+        return
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
+    yield output
