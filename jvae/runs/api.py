@@ -27,6 +27,7 @@ from jvae.runs.ensemble import (
     share_a_program,
 )
 from jvae.runs.loop import (
+    CHUNKING,
     Chunking,
     LoopState,
     TakeChunk,
@@ -48,7 +49,7 @@ def train(
     stream: bool | None = None,
     resume: ModelFile | None = None,
     interrupted: Callable[[], bool] = lambda: False,
-    chunking: Chunking = Chunking(),
+    chunking: Chunking = CHUNKING,
 ) -> Iterator[ModelFile]:
     """Train all runs of a configuration, and yield the model as it stands after every epoch.
 
@@ -90,7 +91,7 @@ def train_together(
     stream: bool | None = None,
     resume: ModelFile | None = None,
     interrupted: Callable[[], bool] = lambda: False,
-    chunking: Chunking = Chunking(),
+    chunking: Chunking = CHUNKING,
 ) -> Iterator[list[ModelFile | NonFiniteError]]:
     """Train the runs of several configurations in one program, and yield the model of each after every epoch.
 

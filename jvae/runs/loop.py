@@ -47,6 +47,8 @@ class Chunking(NamedTuple):
     """How long a later chunk takes, about."""
 
 
+CHUNKING = Chunking()
+
 TakeChunk = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
 
 

@@ -50,7 +50,7 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
     *_, apart = api.train(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.state.params)
-    monkeypatch.setattr(run, "runs_at_a_time", lambda lanes, backend: 2)
+    monkeypatch.setattr(api, "runs_at_a_time", lambda lanes, backend: 2)
     *_, together = api.train(config_of({}, runs=3), tiny)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
 

@@ -112,7 +112,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     (tmp_path / f"{found[2].name}.json").unlink()
     trained = []
     original = api.train_together
-    monkeypatch.setattr(run, "train_together", lambda c, *rest: (trained.extend(c), original(c, *rest))[1])
+    monkeypatch.setattr(api, "train_together", lambda c, *rest: (trained.extend(c), original(c, *rest))[1])
     again = list(sweep.run_sweep([found[0], found[2]], tiny, tmp_path))
     assert trained == [found[2].config]
     for first, second in zip((results[0], results[2]), again, strict=True):
