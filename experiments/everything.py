@@ -59,7 +59,7 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
     known = {part: first_look(part, lab) for part in PARTS}
     waiting = [part for part in PARTS if known[part] is None and part.name in names]
     minutes = [max(1, round(part.minutes(settings))) for part in waiting]
-    title = f"{len(waiting)} parts to measure, about {sum(minutes)} min"
+    title = f"to measure: {', '.join(part.name for part in waiting) or 'nothing'}; about {sum(minutes)} min"
     width = shutil.get_terminal_size().columns - 50 if sys.stderr.isatty() else None
     with click.progressbar(
         length=sum(minutes), label=title, width=20, bar_template="[%(bar)s] %(info)s  %(label)s", file=sys.stderr

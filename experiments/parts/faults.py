@@ -9,6 +9,7 @@ Minutes:  11; with --quick a twentieth of the faults, and 1.
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,12 +45,8 @@ CAMPAIGNS = (
     Campaign(
         "interrupted at every epoch boundary, and within an epoch", "resumes to the same bits", interrupted_epochs
     ),
-    Campaign(
-        "SIGTERM", "exit code 143, loadable, resumes to the same bits", lambda f, s: signalled(signal.SIGTERM, f, s)
-    ),
-    Campaign(
-        "SIGINT", "exit code 130, loadable, resumes to the same bits", lambda f, s: signalled(signal.SIGINT, f, s)
-    ),
+    Campaign("SIGTERM", "exit code 143, loadable, resumes to the same bits", partial(signalled, signal.SIGTERM)),
+    Campaign("SIGINT", "exit code 130, loadable, resumes to the same bits", partial(signalled, signal.SIGINT)),
     Campaign("SIGKILL while training", "file loadable or absent, temporaries swept", killed_in_training),
     Campaign("SIGKILL while saving", "file loadable or absent, temporaries swept", killed_while_saving),
     Campaign("two writers of one file", "the file is one of theirs at every moment", racing_writers),

@@ -74,7 +74,6 @@ def tell(values: Values) -> Story:
     left, right, covering = values["fits"]
     seeks = left["scale"] < values["sd"] / 1.5 and right["scale"] < values["sd"] / 1.5
     covers = abs(covering["loc"] - values["mean"]) < 0.01 and abs(covering["scale"] - values["sd"]) < 0.01
-    mixture = " + ".join(f"{w} N({m}, {s}²)" for w, m, s in zip(WEIGHTS, LOCS, SCALES, strict=True))
     text = PROSE(
         "text",
         v=values,
@@ -88,7 +87,7 @@ def tell(values: Values) -> Story:
         level=100 * SURE,
         bound=told(bound),
         gradient=told(gradient),
-        mixture=mixture,
+        mixture=" + ".join(f"{w} N({m}, {s}²)" for w, m, s in zip(WEIGHTS, LOCS, SCALES, strict=True)),
         fits=PROSE.each("fit", values["fits"]),
         seeks=PROSE(f"seeks: {seeks}"),
         covers=PROSE(f"covers: {covers}"),

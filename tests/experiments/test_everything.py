@@ -174,7 +174,7 @@ def test_a_log_tells_how_far_the_parts_are(tmp_path, monkeypatch):
 
     monkeypatch.setattr(everything, "PARTS", tuple(a_part(name, measure, uses=()) for name in ("one", "two")))
     lines = run_all(tmp_path).stderr.splitlines()
-    assert lines[0].startswith("2 parts to measure")
+    assert lines[0].startswith("to measure: one, two; about 2 min")
     for where in ("[1/2] one: ", "[2/2] two: "):
         assert [line.removeprefix(where) for line in lines if line.startswith(where)][:2] == ["begins", "half of it"]
     assert not [line for line in run_all(tmp_path).stderr.splitlines() if line.startswith("[")]

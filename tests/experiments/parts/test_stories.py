@@ -14,6 +14,7 @@ from experiments.parts import (
     ppca,
     priors,
     reparametrisation,
+    throughput,
 )
 
 GAINS = {"better": [2.7, 2.5, 2.9], "worse": [-2.7, -2.5, -2.9], "equal": [2.7, -2.5, 0.3], "one": [2.7]}
@@ -307,3 +308,10 @@ def test_one_seed_tells_only_a_clear_lead(lead, ratio, said, best):
     assert ("shows in the noise alone" in story.short) == (lead < 5 and ratio > 10)
     assert "1 epoch with" in story.text.replace("\n", " ")
     assert "3 epochs with" in reparametrisation.tell(of_estimators(lead, ratio, 3)).text.replace("\n", " ")
+
+
+def test_whole_processes_are_told_in_their_own_words():
+    seconds = {"jvae, cold": [2.0, 4.0], "the exercise in PyTorch": [6.0, 8.0]}
+    story = throughput.tell({"seconds": seconds, "memory": {name: [100.0, 300.0] for name in seconds}})
+    assert "| the exercise in PyTorch | 7.00 s | 2.50 (2.00 to 3.00) |" in story.text
+    assert "the exercise in PyTorch 200 MiB" in story.text
