@@ -18,6 +18,7 @@ import click
 from experiments.parts import NAMES
 from experiments.reporting.findings import Findings, load_finished, obtain, open_folder, settings_of
 from experiments.reporting.lab import Lab
+from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
 from experiments.reporting.report import report_text, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
@@ -43,6 +44,7 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
     from jvae.cli.console import use_device
     from jvae.errors import JvaeError
 
+    check_markdown()
     use_device(settings.device)
     with open_folder(output or Path("report")) as folder:
         findings = measure_all(names or [part.name for part in PARTS], settings, folder)

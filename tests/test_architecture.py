@@ -26,7 +26,13 @@ OUTSIDE = {"jvae", "jvae.__main__"}
 # a heavy third party -> the files of jvae that may import it
 CONFINED = {
     "click": {"jvae.cli"},
-    "matplotlib": {"jvae.view.plots", "jvae.view.image_grids", "jvae.view.pictures", "jvae.cli.console"},
+    "matplotlib": {
+        "jvae.view.plots",
+        "jvae.view.image_grids",
+        "jvae.view.pictures",
+        "jvae.cli.console",
+        "jvae.cli.benchmark",
+    },
     "sklearn": {"jvae.latents", "jvae.data.datasets"},
     "scipy": {"jvae.latents"},
     "torch": {"jvae.tools.pytorch", "jvae.cli.pytorch"},

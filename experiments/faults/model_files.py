@@ -20,14 +20,14 @@ Arrays = dict[str, np.ndarray]
 def small_model(folder: Path) -> Path:
     """Write a model file of some ten thousand bytes."""
     from jvae.data.datasets import load_dataset
-    from jvae.runs import api as run
+    from jvae.runs import api
     from jvae.runs.checkpoint import save_model
     from jvae.runs.config import Config
 
     data = load_dataset("digits")
     config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=512)
     path = folder / "original.npz"
-    save_model(path, next(run.train(config, data)))
+    save_model(path, next(api.train(config, data)))
     return path
 
 

@@ -30,7 +30,7 @@ SIGNALLED += ["--epochs", "100", "--runs", "2"]
 def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     """Resume trainings from the file of every epoch, and from one that was stopped within an epoch."""
     from jvae.data.datasets import load_dataset
-    from jvae.runs import api as run
+    from jvae.runs import api
     from jvae.runs.checkpoint import load_model, save_model
     from jvae.runs.config import Config
     from jvae.runs.loop import Chunking
@@ -39,16 +39,16 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:
         config = Config(**{**QUICK, **variation})
         saved = []
-        for model in run.train(config, data):
+        for model in api.train(config, data):
             saved.append(folder / f"{len(model.history)}.npz")
             save_model(saved[-1], model)
         *boundaries, whole = saved
-        *_, stopped = run.train(config, data, interrupted=lambda: True, chunking=Chunking(first_steps=7))
+        *_, stopped = api.train(config, data, interrupted=lambda: True, chunking=Chunking(first_steps=7))
         save_model(folder / "within.npz", stopped)
         assert stopped.resume_point is not None
         assert stopped.resume_point.done == 7
         for path in [*boundaries, folder / "within.npz"]:
-            for model in run.train(config, data, resume=load_model(path)):
+            for model in api.train(config, data, resume=load_model(path)):
                 save_model(folder / "resumed.npz", model)
             where = f"{variation or 'the exercise'} from {path.stem}"
             yield "" if same_training(folder / "resumed.npz", whole) else f"{where}: other bits"

@@ -23,7 +23,7 @@ PROSE = Prose(__file__)
 
 def measure(lab: Lab, upper_dim: int = 5) -> Measured:
     """Measure one level and two, with a Gaussian and with a mixture on top; the levels' KL and active units."""
-    from jvae.runs import api as run
+    from jvae.runs import api
     from jvae.view import pictures
 
     two: dict[str, Any] = {"levels": 2, "upper_dim": upper_dim}
@@ -31,7 +31,7 @@ def measure(lab: Lab, upper_dim: int = 5) -> Measured:
     for name, variation in {"one level": {}, "two levels": two, "two levels, mixture": {**two, "prior": "mog"}}.items():
         models = lab.models(**variation)
         row = row_of(lab, name, models)
-        levels = [run.diagnose_model(model, lab.data).levels for model in models]
+        levels = [api.diagnose_model(model, lab.data).levels for model in models]
         row["level_kl"] = [[level.kl for level in each] for each in levels]
         row["active"] = [[level.active_units for level in each] for each in levels]
         rows.append(row)

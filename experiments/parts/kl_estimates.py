@@ -185,11 +185,11 @@ def network_row(key: "jax.Array", draws: int, epochs: int) -> Comparison:
     import jax.numpy as jnp
 
     from jvae.data.datasets import load_dataset
-    from jvae.runs import api as run
+    from jvae.runs import api
     from jvae.runs.config import Config, build_model
 
     data = load_dataset("digits")
-    *_, trained = run.train(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
+    *_, trained = api.train(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
     vae, params = build_model(trained.config, data.test_images.shape[1:]), trained.state.params
     x = (jnp.asarray(data.test_images[:NUM_IMAGES]) >= 128).astype(jnp.float32)
 

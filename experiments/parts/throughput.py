@@ -104,11 +104,11 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
     """Return a function that trains jvae's model for one more epoch."""
     from dataclasses import replace
 
-    from jvae.runs import api as run
+    from jvae.runs import api
 
     if name == "step-by-step":
         return step_by_step(config, data.train_images)
-    epochs = run.train(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
+    epochs = api.train(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
     return lambda: next(epochs)
 
 

@@ -7,7 +7,7 @@ import click
 
 from experiments.reporting.findings import obtain, open_folder
 from experiments.reporting.lab import Lab
-from experiments.reporting.page import without_pictures
+from experiments.reporting.page import check_markdown, without_pictures
 from experiments.reporting.part import Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
@@ -32,6 +32,8 @@ def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[
 
     if obstacle := part.obstacle(settings):
         raise JvaeError(obstacle)
+    if output is not None:
+        check_markdown()
     use_device(settings.device)
     with open_folder(output) as folder:
         found = obtain(part, Lab(settings, folder, lambda line: click.echo(line, err=True)), choices)

@@ -52,17 +52,17 @@ class Lab:
     def train(self, config: "Config") -> list["ModelFile"]:
         """Train the runs of a configuration, and keep each as the single run that it is."""
         from jvae.errors import JvaeError
-        from jvae.runs import api as run
+        from jvae.runs import api
         from jvae.runs.checkpoint import save_model
 
         try:
-            epochs = run.train(config, self.data)
+            epochs = api.train(config, self.data)
         except ValueError as error:  # the settings do not fit the data
             raise JvaeError(str(error)) from error
         what = self.spoken(replace(config, seed=0, runs=1))
         for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
-        models = [run.select_run(model, i) for i in range(config.runs)]
+        models = [api.select_run(model, i) for i in range(config.runs)]
         for one in models:
             self.path(one.config).parent.mkdir(parents=True, exist_ok=True)
             save_model(self.path(one.config), one)

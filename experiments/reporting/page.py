@@ -3,6 +3,7 @@
 import base64
 import re
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
+
+
+def check_markdown() -> None:
+    """Raise a JvaeError unless what makes a page of Markdown is installed."""
+    from jvae.errors import JvaeError
+
+    missing = [name for name in ("markdown_it", "mdit_py_plugins", "latex2mathml") if find_spec(name) is None]
+    if missing:
+        raise JvaeError(f"a page needs {', '.join(missing)}: pip install 'jvae[report]'")
 
 
 def parser(folder: Path) -> Any:

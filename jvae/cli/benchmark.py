@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.console import PICTURE_FORMATS, check_output, open_dataset, report, use_device, write_figure
+from jvae.cli.console import PICTURE_FORMATS, check_output, log, open_dataset, use_device, write_figure
 from jvae.cli.options import config_options, data_options, device_option, json_option, usage_error
 from jvae.runs.config import Config
 
@@ -76,7 +76,7 @@ def benchmark(
 
     measurements = []
     for config in configs:
-        report(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
+        log(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
         try:
             measurements.append(measure(config, dataset.train_images, repeats))
         except ValueError as error:

@@ -68,7 +68,7 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
     return f"{mesh.size} devices{hosts}, {axes}: {here}{many}{' on each' if many else ''}"
 
 
-def report(line: str) -> None:
+def log(line: str) -> None:
     """Say what is going on, on stderr: stdout is for results."""
     click.echo(line, err=True)
 
@@ -89,18 +89,18 @@ def say_nothing(line: str) -> None:
     """Ignore a line, as all processes but the first do."""
 
 
-def reporter() -> Callable[[str], None]:
-    """Return `report` in the process that speaks for all; to be asked for once the device is chosen."""
+def log_of_first_process() -> Callable[[str], None]:
+    """Return `log` in the process that speaks for all; to be asked for once the device is chosen."""
     from jvae.runs.mesh import is_first_process
 
-    return report if is_first_process() else say_nothing
+    return log if is_first_process() else say_nothing
 
 
-def open_dataset(name: str, data_dir: Path | None, report: Callable[[str], None] = report) -> "Dataset":
+def open_dataset(name: str, data_dir: Path | None, log: Callable[[str], None] = log) -> "Dataset":
     """Load a data set, and report where it came from."""
     from jvae.data.datasets import load_dataset
 
-    return load_dataset(name, data_dir=data_dir, report=report)
+    return load_dataset(name, data_dir=data_dir, log=log)
 
 
 def write_figure(figure: "Figure", path: Path) -> None:

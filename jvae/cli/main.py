@@ -70,21 +70,21 @@ def evaluate(
     model = open_model(model_path, repeated)
     from jvae.files import write_json
     from jvae.runs.api import diagnose_model, evaluate_model, select_run
-    from jvae.view import report as reports
+    from jvae.view import report
 
     dataset = open_dataset(model.config.dataset, data_dir)
     models = [select_run(model, i) for i in range(model.config.runs)]
     evaluations = [evaluate_model(one, dataset, num_samples, seed) for one in models]
     diagnostics = [diagnose_model(one, dataset, seed) for one in models]
     importance = [] if iwae is None else [importance_weighted(one, dataset, iwae, seed) for one in models]
-    click.echo(reports.describe_all(evaluations, importance, model))
+    click.echo(report.describe_all(evaluations, importance, model))
     for i, found in enumerate(diagnostics):
         if len(models) > 1:
             click.echo(f"  seed {model.config.seed + i}")
-        click.echo(reports.describe_diagnostics(found, model.config))
+        click.echo(report.describe_diagnostics(found, model.config))
     if json_path is not None:
-        each = [reports.diagnostics_values(found) for found in diagnostics]
-        values = reports.all_values(evaluations, importance, model)
+        each = [report.diagnostics_values(found) for found in diagnostics]
+        values = report.all_values(evaluations, importance, model)
         write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
 
 

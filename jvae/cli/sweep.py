@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import open_dataset, report, use_device, use_mesh, write_figure
+from jvae.cli.console import log, open_dataset, use_device, use_mesh, write_figure
 from jvae.cli.options import config_options, data_options, device_option, mesh_option, usage_error
 from jvae.errors import JvaeError
 from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
@@ -47,9 +47,9 @@ def sweep(
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     results: list[Result] = []
-    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), report):
+    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log):
         results.append(result)
-        report(
+        log(
             f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "
             f"({len(results)} of {len(cells)})"
         )

@@ -9,10 +9,10 @@ import click
 from jvae.cli.console import (
     check_output,
     describe_placement,
+    log,
+    log_of_first_process,
     open_dataset,
     open_model,
-    report,
-    reporter,
     use_device,
     use_mesh,
 )
@@ -72,7 +72,7 @@ def train(
     if model_path.exists() and not (resume or overwrite):
         raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     backend = use_device(device, hosts)
-    report = reporter()
+    log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
 
     first = is_first_process()
@@ -83,12 +83,12 @@ def train(
         if known is None:
             return
         config = known.config
-    dataset = open_dataset(config.dataset, data_dir, report)
+    dataset = open_dataset(config.dataset, data_dir, log)
     from jvae.cli.interruption import interruptible, name_of
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
     from jvae.runs.checkpoint import save_model
-    from jvae.view import report as reports
+    from jvae.view import report
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     if first:
@@ -98,9 +98,9 @@ def train(
             epochs = api.train(config, dataset, devices, stream, known, lambda: bool(interruption))
         except ValueError as error:
             raise usage_error(error) from error
-        report(f"training on {describe_placement(config.runs, devices, backend)}")
+        log(f"training on {describe_placement(config.runs, devices, backend)}")
         if known is not None:
-            report(f"going on after epoch {len(known.history)} of {config.epochs}")
+            log(f"going on after epoch {len(known.history)} of {config.epochs}")
         model, saved = known, 0 if known is None else len(known.history)
         terminal = sys.stderr.isatty()
         with click.progressbar(
@@ -120,22 +120,22 @@ def train(
                     saved = len(model.history)
                     bar.update(1, model.history[-1])
                     if not terminal:
-                        report(f"epoch {saved}/{config.epochs}  {epoch_line(model.history[-1])}")
+                        log(f"epoch {saved}/{config.epochs}  {epoch_line(model.history[-1])}")
             except NonFiniteError as error:
                 left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
                 raise NonFiniteError(f"{error}{left}") from error
     if code := agree(interruption.exit_code):
-        report(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
+        log(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
         context.exit(code)
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:
-        report(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
+        log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")
     evaluations = [api.evaluate_model(api.select_run(model, i), dataset) for i in range(config.runs)]
-    click.echo(reports.describe_all(evaluations, [], model))
+    click.echo(report.describe_all(evaluations, [], model))
     if json_path is not None:
-        write_json(json_path, {**reports.all_values(evaluations, [], model), "history": model.history})
+        write_json(json_path, {**report.all_values(evaluations, [], model), "history": model.history})
 
 
 def is_given(context: click.Context, name: str) -> bool:
@@ -162,7 +162,7 @@ def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
             )
         model = model._replace(config=replace(config, epochs=epochs))
     if trained == model.config.epochs or not early_stopping_of(model).running.any():
-        report(f"{path}: its training is finished, after epoch {trained} of {model.config.epochs}")
+        log(f"{path}: its training is finished, after epoch {trained} of {model.config.epochs}")
         return None
     return model
 

@@ -23,7 +23,7 @@ from jvae.errors import DataError
 
 TFDS = "tfds:"
 
-Report = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Dataset(NamedTuple):
@@ -52,7 +52,7 @@ def load_dataset(
     name: str,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
-    report: Report = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Dataset:
     """Load a data set from the first source that has it.
 
@@ -60,7 +60,7 @@ def load_dataset(
         name: one of `DATASETS`, or `tfds:NAME`.
         data_dir: the user's folder of IDX files, or of sets that tensorflow-datasets has prepared.
         cache_dir: by default $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae.
-        report: called with one line for every source that was tried, and its outcome.
+        log: called with one line for every source that was tried, and its outcome.
 
     Raises:
         ValueError: there is no data set of this name.
@@ -72,12 +72,12 @@ def load_dataset(
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"{data_dir}: is not a directory")
     if name in KNOWN_SETS:
-        arrays, sha256 = _load_known(KNOWN_SETS[name], data_dir, cache_dir, report)
+        arrays, sha256 = _load_known(KNOWN_SETS[name], data_dir, cache_dir, log)
     elif name == "digits":
         arrays, sha256 = _load_digits()
     else:
         folders = [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()]
-        arrays, sha256 = load_prepared(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), report)
+        arrays, sha256 = load_prepared(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), log)
     train_images, train_labels, test_images, test_labels = (a[..., None] if a.ndim == 3 else a for a in arrays)
     fingerprint = hashlib.sha256("".join(sha256).encode()).hexdigest()
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
@@ -95,7 +95,7 @@ def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -
     return [*entries, DatasetEntry("digits", (8, 8, 1), 1541, 256, None, "scikit-learn, no download")]
 
 
-def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, report: Report) -> IdxArrays:
+def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, log: Log) -> IdxArrays:
     """Load a known set from the first source that has it, and write it to the cache.
 
     Raises:
@@ -117,11 +117,11 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
             if source == "--data-dir" and not isinstance(error, NotThereError):
                 raise
             tried.append(f"{known.name}: {source}: {error}")
-            report(tried[-1])
+            log(tried[-1])
             continue
-        report(f"{known.name}: read from {source}" + (f" {data_dir}" if source == "--data-dir" else ""))
+        log(f"{known.name}: read from {source}" + (f" {data_dir}" if source == "--data-dir" else ""))
         if source != "cache":
-            _write_cache(known, arrays, cache, report)
+            _write_cache(known, arrays, cache, log)
         return arrays
     raise DataError("\n".join([f"no source has {known.name}", *tried, "without any of them: --dataset digits"]))
 
@@ -132,7 +132,7 @@ def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
     return read_files(known, find_files(known, folder))
 
 
-def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, report: Report) -> None:
+def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, log: Log) -> None:
     try:
         _read_cache(known, folder)
         return  # another process has written it meanwhile: leave it alone, somebody may be reading it
@@ -141,9 +141,9 @@ def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, report: Repor
     try:
         with replacing(folder) as new:
             write_files(arrays, new)
-        report(f"{known.name}: cache: written to {folder}")
+        log(f"{known.name}: cache: written to {folder}")
     except OSError as error:
-        report(f"{known.name}: cache: cannot be written at {folder}: {error.strerror or error}")
+        log(f"{known.name}: cache: cannot be written at {folder}: {error.strerror or error}")
 
 
 def _where(known: KnownSet, folder: Path) -> Path | None:

@@ -58,7 +58,7 @@ def fetch_tfds(known: KnownSet) -> IdxArrays:
         return read_files(known, [Path(path) for path in paths], urls)
 
 
-def load_prepared(name: str, folders: list[Path], cache: Path, report: Callable[[str], None]) -> IdxArrays:
+def load_prepared(name: str, folders: list[Path], cache: Path, log: Callable[[str], None]) -> IdxArrays:
     """Load an image set that tensorflow-datasets has prepared, from the cache if it was decoded before and is the same.
 
     Labels are uint8 or, where one does not fit, int32; all are 0 where the set has none.
@@ -67,7 +67,7 @@ def load_prepared(name: str, folders: list[Path], cache: Path, report: Callable[
         name: as tensorflow-datasets spells it: `name`, `name/config`, `name:version`.
         folders: where it may have been prepared, in this order.
         cache: the folder for decoded sets.
-        report: called with a line that says where it came from.
+        log: called with a line that says where it came from.
 
     Raises:
         DataError: it is not prepared, or its images are not uint8 of one common shape.
@@ -87,7 +87,7 @@ def load_prepared(name: str, folders: list[Path], cache: Path, report: Callable[
             line = f"cache: cannot be written at {folder}: {error.strerror or error}"
             with tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as until_mapped:
                 arrays = _decode(builder, Path(until_mapped), source)
-    report(f"tfds:{name}: {line}")
+    log(f"tfds:{name}: {line}")
     return arrays
 
 

@@ -118,7 +118,7 @@ def run_sweep(
     dataset: "Dataset",
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"] = lambda runs, batch_size: None,
-    report: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Result]:
     """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
 
@@ -129,7 +129,7 @@ def run_sweep(
         dataset: of all cells.
         folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
         mesh_of: the number of lanes and the batch size -> the mesh to spread them over.
-        report: called with a line of progress now and then.
+        log: called with a line of progress now and then.
 
     Raises:
         JvaeError: the folder holds a cell's result from another configuration or data set.
@@ -139,7 +139,7 @@ def run_sweep(
         missing = [cell for cell in group if known[cell.name] is None]
         yield from (result for cell in group if (result := known[cell.name]) is not None)
         if missing:
-            yield from train_group(missing, dataset, folder, mesh_of, report)
+            yield from train_group(missing, dataset, folder, mesh_of, log)
 
 
 def train_group(
@@ -147,7 +147,7 @@ def train_group(
     dataset: "Dataset",
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Iterator[Result]:
     """Train cells that share a program, and write and yield their results."""
     import jax
@@ -163,7 +163,7 @@ def train_group(
         mesh = mesh_of(config.runs * len(cells), config.batch_size)
         for models in train_together([cell.config for cell in cells], dataset, mesh):  # noqa: B007  the last ones are finished below
             epoch += 1
-            report(f"{names}: epoch {epoch}/{config.epochs}")
+            log(f"{names}: epoch {epoch}/{config.epochs}")
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):

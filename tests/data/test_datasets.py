@@ -46,7 +46,7 @@ def test_every_layout_of_a_data_dir(tmp_path, place, names):
     pack = gzip.compress if names[0].endswith(".gz") else bytes
     write(tmp_path / "data" / place, names=names, pack=pack)
     lines = []
-    assert_is_made(load_dataset("fashion_mnist", tmp_path / "data", report=lines.append))
+    assert_is_made(load_dataset("fashion_mnist", tmp_path / "data", log=lines.append))
     folder = cache("fashion_mnist")
     assert lines == [
         f"fashion_mnist: cache: nothing at {folder}",
@@ -58,7 +58,7 @@ def test_every_layout_of_a_data_dir(tmp_path, place, names):
     }
     assert [path.name for path in folder.parent.iterdir()] == ["fashion_mnist"]
     lines.clear()
-    assert_is_made(load_dataset("fashion_mnist", report=lines.append))
+    assert_is_made(load_dataset("fashion_mnist", log=lines.append))
     assert lines == ["fashion_mnist: read from cache"]
 
 
@@ -85,11 +85,11 @@ def test_a_damaged_cache_is_replaced(tmp_path, damage):
         folder.rmdir()
         folder.write_text("a file")
     lines = []
-    assert_is_made(load_dataset("mnist", tmp_path / "data", report=lines.append))
+    assert_is_made(load_dataset("mnist", tmp_path / "data", log=lines.append))
     assert lines[0].startswith("mnist: cache: ")
     assert lines[-1] == f"mnist: cache: written to {folder}"
     lines.clear()
-    assert_is_made(load_dataset("mnist", report=lines.append))
+    assert_is_made(load_dataset("mnist", log=lines.append))
     assert lines == ["mnist: read from cache"]
     assert [path.name for path in folder.parent.iterdir()] == ["mnist"]
 
@@ -114,7 +114,7 @@ def test_no_source_is_one_error_of_one_line_a_source(tmp_path):
     (tmp_path / "data/mnist" / FILES[1]).unlink()
     lines = []
     with pytest.raises(DataError) as caught:
-        load_dataset("mnist", tmp_path / "data", report=lines.append)
+        load_dataset("mnist", tmp_path / "data", log=lines.append)
     assert str(caught.value).splitlines() == [
         "no source has mnist",
         f"mnist: cache: nothing at {cache('mnist')}",

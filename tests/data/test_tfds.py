@@ -30,7 +30,7 @@ def test_download_through_tfds(tmp_path, monkeypatch, server, change, capfd):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     lines = []
-    assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "first", report=lines.append))
+    assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "first", log=lines.append))
     assert lines[1:] == [
         "kmnist: read from tensorflow-datasets",
         f"kmnist: cache: written to {tmp_path / 'first/datasets/kmnist'}",
@@ -123,12 +123,12 @@ def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     prepare(folder, tensors((3, 5, 3)), train=images(40, 3, 5, 3), test=images(2, 3, 5, 3))
     said = []
-    first = load_dataset("tfds:made", folder, report=said.append)
+    first = load_dataset("tfds:made", folder, log=said.append)
     assert "decoded from" in said[-1]
     decoded = []
     original = tfds._checked_examples
     monkeypatch.setattr(tfds, "_checked_examples", lambda *a: (decoded.append(a), original(*a))[1])
-    again = load_dataset("tfds:made", folder, report=said.append)
+    again = load_dataset("tfds:made", folder, log=said.append)
     assert not decoded
     assert isinstance(again.train_images, np.memmap)
     assert again.fingerprint == first.fingerprint
@@ -139,7 +139,7 @@ def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):
     assert len(decoded) == 2
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path / "file"))
-    uncached = load_dataset("tfds:made", folder, report=said.append)
+    uncached = load_dataset("tfds:made", folder, log=said.append)
     assert "cannot be written at" in said[-1]
     assert uncached.fingerprint == first.fingerprint
     np.testing.assert_array_equal(uncached.train_images, first.train_images)

@@ -85,7 +85,7 @@ def test_prepared_greyscale_images_in_both_formats(tmp_path, capfd):
     assert prepared.name == "tfds:made"
     as_tfrecord(tmp_path / "home/tensorflow_datasets")
     lines = []
-    assert_is_made(load_dataset("tfds:made", report=lines.append))
+    assert_is_made(load_dataset("tfds:made", log=lines.append))
     assert "decoded from" in lines[-1]
     (path,) = (tmp_path / "home/tensorflow_datasets").rglob("*test.tfrecord*")
     content = bytearray(path.read_bytes())

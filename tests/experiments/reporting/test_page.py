@@ -5,9 +5,11 @@ import re
 import pytest
 
 from experiments.everything import PARTS
+from experiments.reporting import page
 from experiments.reporting.findings import Findings
 from experiments.reporting.page import to_html
 from experiments.reporting.report import derivation, report_text
+from jvae.errors import JvaeError
 
 
 def test_formulas_pictures_and_tables_stand_in_the_page(tmp_path):
@@ -36,3 +38,9 @@ def test_every_link_of_the_report_leads_somewhere(tmp_path):
     links = re.findall(r'href="#([^"]+)"', html)
     assert len(links) == len(PARTS)
     assert all(f'id="{link}"' in html for link in links)
+
+
+def test_a_page_without_its_libraries_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr(page, "find_spec", lambda name: None if name == "latex2mathml" else object())
+    with pytest.raises(JvaeError, match=r"needs latex2mathml: pip install 'jvae\[report\]'"):
+        page.check_markdown()
