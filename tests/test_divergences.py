@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import assert_within
+from helpers import assert_within
 
 from experiments.__main__ import experiments
 from experiments.parts.kl_directions import LOCS, SCALES, WEIGHTS, best_fits, moments

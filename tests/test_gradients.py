@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_within
+from helpers import assert_within
 
 from jvae.bounds import draw, elbo
 from jvae.gradients import (

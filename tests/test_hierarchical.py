@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_within
 from flax import linen as nn
+from helpers import assert_within
 from scipy import stats
 
 from jvae.bounds import draw, elbo, iwae, monte_carlo_elbo

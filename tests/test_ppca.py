@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import assert_within
+from helpers import assert_within
 from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_within
+from helpers import assert_within
 from scipy import stats
 
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior, responsibilities

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_within
+from helpers import assert_within
 from scipy import stats
 
 from jvae.bounds import draw, elbo, monte_carlo_elbo

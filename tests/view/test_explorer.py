@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import random_model
+from helpers import random_model
 from matplotlib import colormaps
 
 from jvae.cli.main import main

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import random_model
+from helpers import random_model
 from PIL import Image
 
 from jvae.data.datasets import Dataset
