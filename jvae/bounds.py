@@ -56,7 +56,11 @@ def draw(
     return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=draws_at_a_time)
 
 
-def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, " b"]:
+Bound = Callable[[LogDensities], Float[Array, " b"]]
+"""Log-densities [k, b] -> the bound per datum, in nats; larger is better."""
+
+
+def elbo(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, " b"]:
     """Return the ELBO per datum, in nats: the mean over draws of log p(x|z) - beta * KL(q(z|x) || p(z)).
 
     Args:
@@ -66,10 +70,10 @@ def elbo(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and 7; beta: Higgins et al. 2017, beta-VAE, eq. 4.
     """
-    return jnp.mean(elbo_terms(d, beta), axis=0)
+    return jnp.mean(elbo_terms(d, beta=beta), axis=0)
 
 
-def elbo_terms(d: LogDensities, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
+def elbo_terms(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
     """Return log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw, in nats: its mean over draws is the ELBO."""
     return d.log_px_z - beta * d.kl
 

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
 from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
+from jvae.evaluation import over_batches
 from jvae.priors import responsibilities
-from jvae.training import Transform
+from jvae.transforms import Transform
 from jvae.vae import VAE, Level
 
 ACTIVE = 0.01
@@ -28,6 +29,8 @@ class LevelDiagnostics(NamedTuple):
     """Nats per image: the mean of log q - log p of this level's draw. Near 0, the level has collapsed."""
     kl_per_dimension: list[float] | None
     """Nats per image, closed form. Only where posterior and prior have independent dimensions."""
+    num_components: int | None
+    """K of a mixture."""
     effective_components: float | None
     """exp of the entropy of the mixture components' mean responsibilities for the aggregate posterior: 1 to K."""
 
@@ -55,28 +58,24 @@ def diagnose(
     model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[np.ndarray, "n h w c"],
+    data: UInt8[np.ndarray, "n ..."],
     transform: Transform,
     batch_size: int = 1000,
 ) -> Diagnostics:
-    """Return the diagnostics over all n images, with one draw z ~ q(z|x) each."""
-    starts = range(0, len(images), batch_size)
-    keys = jax.random.split(key, len(starts))
-    parts = [
-        statistics(model, params, k, jnp.asarray(images[i : i + batch_size]), transform)
-        for k, i in zip(keys, starts, strict=True)
-    ]
-    levels = jax.tree.map(lambda *arrays: np.concatenate(arrays).astype(np.float64), *parts)
+    """Return the diagnostics over all n data, with one draw z ~ q(z|x) each; for any prior and posterior."""
+    program = partial(statistics, model, params, transform=transform)
+    found = over_batches(program, data, partial(jax.random.split, key), batch_size)
+    levels = jax.tree.map(lambda values: values.astype(np.float64), found)
     return Diagnostics([summary(level) for level in levels], count_at_floor(model, params))
 
 
 @partial(jax.jit, static_argnames=("model", "transform"))
 def statistics(
-    model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform
+    model: VAE, params: PyTree, key: Key[Array, ""], data: UInt8[Array, "b ..."], transform: Transform
 ) -> list[LevelStatistics]:
     """Return every level's statistics of a batch."""
     transform_key, z_key = jax.random.split(key)
-    x = transform(transform_key, images)
+    x = transform(transform_key, data)
     return model.apply(params, method=lambda vae: [level_statistics(level) for level in vae.infer(z_key, x)])
 
 
@@ -87,9 +86,19 @@ def level_statistics(level: Level) -> LevelStatistics:
     return LevelStatistics(
         loc=q.mean(),
         kl=q.log_prob(z) - p.log_prob(z),
-        kl_per_dimension=q.distribution.kl_divergence(p.distribution) if isinstance(p, distrax.Independent) else None,
+        kl_per_dimension=kl_by_dimension(q, p),
         responsibilities=responsibilities(p, z) if mixture else None,
     )
+
+
+def kl_by_dimension(q: distrax.DistributionLike, p: distrax.DistributionLike) -> Float[Array, "b m"] | None:
+    """Return KL(q || p) of every latent dimension, where dimensions are independent and there is a closed form."""
+    if not isinstance(q, distrax.Independent) or not isinstance(p, distrax.Independent):
+        return None
+    try:
+        return q.distribution.kl_divergence(p.distribution)
+    except NotImplementedError:
+        return None
 
 
 def summary(level: LevelStatistics) -> LevelDiagnostics:
@@ -101,6 +110,7 @@ def summary(level: LevelStatistics) -> LevelDiagnostics:
         active_units=int(np.sum(level.loc.var(axis=0, ddof=1) > ACTIVE)),
         kl=float(level.kl.mean()),
         kl_per_dimension=None if kl_per_dimension is None else kl_per_dimension.mean(axis=0).tolist(),
+        num_components=None if memberships is None else len(memberships),
         effective_components=None if memberships is None else perplexity(memberships),
     )
 

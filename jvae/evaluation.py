@@ -1,4 +1,4 @@
-"""Bounds of a whole data set: per-datum values first, their mean and its errors after."""
+"""Bounds of a whole data set: a value per datum first, then their mean and its errors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jvae.bounds import draw, elbo_terms, log_weights
-from jvae.training import LogDensitiesFn, Transform
+from jvae.transforms import Transform
+from jvae.vae import VAE
 
 DRAWS_AT_A_TIME = 10
 
@@ -63,88 +64,118 @@ def spread(values: list[float]) -> Spread:
     return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
 
 
-class PerImage(NamedTuple):
-    """The mean over the K draws, and the draws' variance (n-1), for every image."""
+class PerDatum(NamedTuple):
+    """The mean over the K draws, and the draws' variance (n-1), for every datum."""
 
     mean: Float[Array | np.ndarray, " b"]
     variance: Float[Array | np.ndarray, " b"]
 
 
+def over_batches(
+    program: Callable[[Key[Array, ""], UInt8[Array, "b ..."]], PyTree],
+    data: UInt8[np.ndarray, "n ..."],
+    keys: Callable[[int], Key[Array, " batches"]],
+    batch_size: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> PyTree[np.ndarray]:
+    """Apply a compiled program of a batch to all n data, and join what it gives for each datum, as NumPy arrays.
+
+    Batches have one size, so that the program is compiled once: the last one is padded, and its padding cut off again.
+
+    Args:
+        program: `(key, batch[b, ...]) -> arrays [b, ...]`.
+        data: of any rank, in the host's memory or mapped from a file.
+        keys: the number of batches -> their keys.
+        batch_size: b, at most.
+        progress: called with the number of data that are done, after each batch.
+    """
+    batch_size = min(batch_size, len(data))
+    starts = range(0, len(data), batch_size)
+    rows = []
+    for key, start in zip(keys(len(starts)), starts, strict=True):
+        batch = data[start : start + batch_size]
+        padded = np.pad(batch, [(0, batch_size - len(batch)), *[(0, 0)] * (batch.ndim - 1)])
+        rows.append(jax.device_get(program(key, jnp.asarray(padded))))
+        progress(start + len(batch))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(data)], *rows)
+
+
+def numbered(key: Key[Array, ""]) -> Callable[[int], Key[Array, " batches"]]:
+    """Return the keys of batches that a bound is evaluated with: `fold_in(key, i)` for batch i."""
+    return lambda count: jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+
+
 def evaluate(
-    log_densities: LogDensitiesFn,
+    model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[np.ndarray, "n h w c"],
+    data: UInt8[np.ndarray, "n ..."],
     transform: Transform,
     num_samples: int = 10,
     batch_size: int = 500,
 ) -> Evaluation:
-    """Estimate the ELBO over all n images with K = num_samples draws each; every image counts once.
+    """Estimate the ELBO over all n data with K = num_samples draws each; every datum counts once.
+
+    Compiled once for a model, a transform and a shape, whatever the parameters.
 
     Args:
-        log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
+        model: a module, compared by value.
         params: the model's parameters.
         key: decides the draws.
-        images: the data set; computed on in padded batches of constant size, so that memory stays bounded.
-        transform: `(key, images) -> x`.
+        data: of any rank.
+        transform: `(key, data) -> x`.
         num_samples: K, at least 1.
-        batch_size: images at a time.
+        batch_size: data at a time.
     """
-    batch_size = min(batch_size, len(images))
-    rows = []
-    for i, start in enumerate(range(0, len(images), batch_size)):
-        batch = images[start : start + batch_size]
-        padding = [(0, batch_size - len(batch)), *[(0, 0)] * 3]
-        padded = jnp.asarray(np.pad(batch, padding))
-        result = per_image(log_densities, params, jax.random.fold_in(key, i), padded, transform, num_samples)
-        rows.append(jax.device_get(result))
-    joined = jax.tree.map(lambda *parts: np.concatenate(parts).astype(np.float64)[: len(images)], *rows)
+    program = partial(per_datum, model, params, transform=transform, num_samples=num_samples)
+    found = over_batches(program, data, numbered(key), batch_size)
+    joined = jax.tree.map(lambda values: values.astype(np.float64), found)
     elbo, reconstruction, kl = (estimate(part, num_samples) for part in joined)
-    return Evaluation(elbo, reconstruction, kl, len(images), num_samples)
+    return Evaluation(elbo, reconstruction, kl, len(data), num_samples)
 
 
-@partial(jax.jit, static_argnames=("log_densities", "transform", "num_samples"))
-def per_image(
-    log_densities: LogDensitiesFn,
+@partial(jax.jit, static_argnames=("model", "transform", "num_samples"))
+def per_datum(
+    model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[Array, "b h w c"],
+    data: UInt8[Array, "b ..."],
     transform: Transform,
     num_samples: int,
-) -> tuple[PerImage, PerImage, PerImage]:
-    """Return the ELBO, the reconstruction and the KL of every image of a batch."""
+) -> tuple[PerDatum, PerDatum, PerDatum]:
+    """Return the ELBO, the reconstruction and the KL of every datum of a batch."""
     transform_key, draw_key = jax.random.split(key)
-    x = transform(transform_key, images)
-    d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples, DRAWS_AT_A_TIME)
-    each = [PerImage(jnp.mean(v, axis=0), jnp.var(v, axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
+    x = transform(transform_key, data)
+    d = draw(lambda k, x: model.apply(params, k, x), draw_key, x, num_samples, DRAWS_AT_A_TIME)
+    each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v, axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
     return each[0], each[1], each[2]
 
 
 def evaluate_iwae(
-    log_densities: LogDensitiesFn,
+    model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[np.ndarray, "n h w c"],
+    data: UInt8[np.ndarray, "n ..."],
     transform: Transform,
     num_samples: int,
     batch_size: int = 100,
     draws_at_a_time: int = 100,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ImportanceEvaluation:
-    """Estimate the importance-weighted bound with K = num_samples draws for each of n images, in nats per image.
+    """Estimate the importance-weighted bound with K = num_samples draws for each of n data, in nats per datum.
 
     The weights' sums are kept as running logarithms over groups of draws, so that memory does not grow with K.
 
     Args:
-        log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
+        model: a module, compared by value.
         params: the model's parameters.
         key: decides the draws.
-        images: the data set.
-        transform: `(key, images) -> x`.
+        data: of any rank.
+        transform: `(key, data) -> x`.
         num_samples: K, at least 1.
-        batch_size: images at a time.
-        draws_at_a_time: draws at a time: batch_size * draws_at_a_time latents are decoded together.
-        progress: called with the number of images that are done, after each batch.
+        batch_size: data at a time.
+        draws_at_a_time: batch_size times as many latents are decoded together.
+        progress: called with the number of data that are done, after each batch.
 
     Raises:
         ValueError: num_samples is below 1.
@@ -154,60 +185,48 @@ def evaluate_iwae(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}: must be at least 1")
-    batch_size, draws_at_a_time = min(batch_size, len(images)), min(draws_at_a_time, num_samples)
-    rows = []
-    for i, start in enumerate(range(0, len(images), batch_size)):
-        batch = images[start : start + batch_size]
-        padded = jnp.asarray(np.pad(batch, [(0, batch_size - len(batch)), *[(0, 0)] * 3]))
-        rows.append(
-            jax.device_get(
-                importance_sums(
-                    log_densities, params, jax.random.fold_in(key, i), padded, transform, num_samples, draws_at_a_time
-                )
-            )
-        )
-        progress(start + len(batch))
-    log_sum, log_sum_of_squares = np.concatenate(rows, axis=1).astype(np.float64)[:, : len(images)]
+    sizes = {"num_samples": num_samples, "draws_at_a_time": min(draws_at_a_time, num_samples)}
+    program = partial(importance_sums, model, params, transform=transform, **sizes)
+    sums = over_batches(program, data, numbered(key), batch_size, progress).astype(np.float64)
+    log_sum, log_sum_of_squares = sums.T
     effective = np.exp(2 * log_sum - log_sum_of_squares)
-    variance = 1 / effective - 1 / num_samples if num_samples > 1 else np.full(len(images), np.nan)
+    variance = 1 / effective - 1 / num_samples if num_samples > 1 else np.full(len(data), np.nan)
     return ImportanceEvaluation(
-        estimate(PerImage(log_sum - np.log(num_samples), variance), 1),
+        estimate(PerDatum(log_sum - np.log(num_samples), variance), 1),
         float(np.median(effective)),
         float(np.min(effective)),
-        len(images),
+        len(data),
         num_samples,
     )
 
 
-@partial(jax.jit, static_argnames=("log_densities", "transform", "num_samples", "draws_at_a_time"))
+@partial(jax.jit, static_argnames=("model", "transform", "num_samples", "draws_at_a_time"))
 def importance_sums(
-    log_densities: LogDensitiesFn,
+    model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[Array, "b h w c"],
+    data: UInt8[Array, "b ..."],
     transform: Transform,
     num_samples: int,
     draws_at_a_time: int,
-) -> Float[Array, "2 b"]:
-    """Return log sums of the K importance weights, and of their squares, for every image of a batch."""
+) -> Float[Array, "b 2"]:
+    """Return log sums of the K importance weights, and of their squares, for every datum of a batch."""
     transform_key, draw_key = jax.random.split(key)
-    x = transform(transform_key, images)
+    x = transform(transform_key, data)
     rounds = -(-num_samples // draws_at_a_time)
 
     def add(sums: Float[Array, "2 b"], i: Int[Array, ""]) -> tuple[Float[Array, "2 b"], None]:
-        d = draw(lambda k, x: log_densities(params, k, x), jax.random.fold_in(draw_key, i), x, draws_at_a_time)
-        counts = (
-            i * draws_at_a_time + jnp.arange(draws_at_a_time) < num_samples
-        )  # the last group may be longer than what is left
+        d = draw(lambda k, x: model.apply(params, k, x), jax.random.fold_in(draw_key, i), x, draws_at_a_time)
+        counts = i * draws_at_a_time + jnp.arange(draws_at_a_time) < num_samples  # the last round may be longer
         w = jnp.where(counts[:, None], log_weights(d), -jnp.inf)
         new = jnp.stack([jax.nn.logsumexp(w, axis=0), jax.nn.logsumexp(2 * w, axis=0)])
         return jnp.logaddexp(sums, new), None
 
-    start = jnp.full((2, len(images)), -jnp.inf)
-    return jax.lax.scan(add, start, jnp.arange(rounds))[0]
+    start = jnp.full((2, len(data)), -jnp.inf)
+    return jax.lax.scan(add, start, jnp.arange(rounds))[0].T
 
 
-def estimate(each: PerImage, num_samples: int) -> Estimate:
+def estimate(each: PerDatum, num_samples: int) -> Estimate:
     """Return the mean over images with its two errors."""
     n = len(each.mean)
     standard_error = float(np.std(each.mean, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")

@@ -1,8 +1,9 @@
 """Gradient estimators of a bound: how to differentiate an expectation over z ~ q(z|x), whose q has parameters too.
 
-Every estimator is a pure function `(model, params, key, x, num_samples) -> (bound, grads)`: the mean bound of the batch
-in nats per datum, larger is better, and an estimate of its gradient, a tree like the parameters. They differ in which
-ways from a parameter to the bound are differentiated, and which are cut by `stop_gradient`.
+Every estimator is a pure function `(model, params, key, x, num_samples, weights=None) -> (bound, grads)`: the mean
+bound of the batch in nats per datum, larger is better, and an estimate of its gradient, a tree like the parameters;
+weights [b] count the data, all alike by default. They differ in which ways from a parameter to the bound are
+differentiated, and which are cut by `stop_gradient`.
 """
 
 from collections.abc import Callable
@@ -24,82 +25,85 @@ class LatentModel(NamedTuple):
     """`(params, z[b, m], x) -> log p(x|z)`, [b]."""
     log_prior: Callable
     """`(params, z[b, m]) -> log p(z)`, [b]."""
-    kl: Callable | None
-    """`(params, x) -> KL(q(z|x) || p(z))`, [b], in closed form; None where there is none."""
+    kl: Callable
+    """`(params, x) -> KL(q(z|x) || p(z))`, [b], in closed form, or None where there is none."""
 
 
-Estimate = tuple[Float[Array, ""], PyTree]
-Estimator = Callable[[LatentModel, PyTree, Key[Array, ""], Float[Array, "b ..."], int], Estimate]
+Data = Float[Array, "b ..."]
+Draws = Float[Array, "k b m"]
+PerDraw = Float[Array, "k b"]
+Weights = Float[Array, " b"] | None
+BoundAndGradient = tuple[Float[Array, ""], PyTree]
+Estimator = Callable[..., BoundAndGradient]
+"""`(model, params, key, x, num_samples, weights=None) -> (bound, grads)`."""
 
 
-def from_vae(vae: nn.Module, closed_form_kl: bool) -> LatentModel:
+def from_vae(vae: nn.Module) -> LatentModel:
     """Return the parts of a one-level `jvae.vae.VAE`; its params are those of `vae.init`.
 
-    Args:
-        vae: the model.
-        closed_form_kl: whether KL(q(z|x) || p(z)) has a closed form: with a Gaussian prior it has.
+    Raises:
+        ValueError: the model has more than one level.
     """
+    if vae.num_levels != 1:
+        raise ValueError(f"the model has {vae.num_levels} levels: the estimators know one")
+
+    def kl(vae: nn.Module, x: Float[Array, "b ..."]) -> Float[Array, " b"] | None:
+        try:
+            return vae.posterior(x).kl_divergence(vae.marginal_priors()[0])
+        except NotImplementedError:  # no closed form for this pair
+            return None
+
     return LatentModel(
         posterior=lambda params, x: vae.apply(params, x, method="posterior"),
         log_likelihood=lambda params, z, x: vae.apply(params, z, method="decode").log_prob(x),
-        log_prior=lambda params, z: vae.apply(params, method=lambda v: v.latent_prior().log_prob(z)),
-        kl=(lambda params, x: vae.apply(params, method=lambda v: v.posterior(x).kl_divergence(v.latent_prior())))
-        if closed_form_kl
-        else None,
+        log_prior=lambda params, z: vae.apply(params, method=lambda v: v.marginal_priors()[0].log_prob(z)),
+        kl=lambda params, x: vae.apply(params, x, method=kl),
     )
 
 
-def sample(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Float[Array, "k b m"]:
+def sample(model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int) -> Draws:
     """Draw K times z ~ q(z|x), differentiable in the posterior's parameters: the reparametrisation trick."""
     keys = jax.random.split(key, num_samples)
     return jax.vmap(lambda k: model.posterior(params, x).sample(seed=k))(keys)
 
 
-def log_likelihood(
-    model: LatentModel, params: PyTree, z: Float[Array, "k b m"], x: Float[Array, "b ..."]
-) -> Float[Array, "k b"]:
-    """Log p(x|z) of every draw."""
+def log_likelihood(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
+    """Return log p(x|z) of every draw."""
     return jax.vmap(lambda z: model.log_likelihood(params, z, x))(z)
 
 
-def log_joint(
-    model: LatentModel, params: PyTree, z: Float[Array, "k b m"], x: Float[Array, "b ..."]
-) -> Float[Array, "k b"]:
-    """Log p(x, z) of every draw."""
+def log_joint(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
+    """Return log p(x, z) of every draw."""
     return log_likelihood(model, params, z, x) + jax.vmap(lambda z: model.log_prior(params, z))(z)
 
 
-def log_posterior(
-    model: LatentModel, params: PyTree, z: Float[Array, "k b m"], x: Float[Array, "b ..."]
-) -> Float[Array, "k b"]:
-    """Log q(z|x) of every draw."""
+def log_posterior(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
+    """Return log q(z|x) of every draw."""
     return model.posterior(params, x).log_prob(z)
 
 
 def pathwise(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the ELBO's gradient by the reparametrisation trick, with the KL in closed form where there is one.
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 7; Rezende et al. 2014.
     """
-    kl = model.kl
-    if kl is None:
-        return pathwise_monte_carlo(model, params, key, x, num_samples)
 
     def bound(params: PyTree) -> Float[Array, ""]:
         z = sample(model, params, key, x, num_samples)
-        return jnp.mean(log_likelihood(model, params, z, x)) - jnp.mean(kl(params, x))
+        kl = model.kl(params, x)
+        if kl is None:
+            kl = log_posterior(model, params, z, x) - jax.vmap(lambda z: model.log_prior(params, z))(z)
+        return mean(log_likelihood(model, params, z, x), weights) - mean(kl, weights)
 
     return jax.value_and_grad(bound)(params)
 
 
 def pathwise_monte_carlo(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the ELBO's gradient by the reparametrisation trick, without closed form: of log p(x, z) - log q(z|x).
 
     Source:
@@ -108,14 +112,14 @@ def pathwise_monte_carlo(
 
     def bound(params: PyTree) -> Float[Array, ""]:
         z = sample(model, params, key, x, num_samples)
-        return jnp.mean(log_joint(model, params, z, x) - log_posterior(model, params, z, x))
+        return mean(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
 
     return jax.value_and_grad(bound)(params)
 
 
 def sticking_the_landing(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the ELBO's gradient by sticking the landing (STL): `pathwise_monte_carlo` without the score of q.
 
     At the exact posterior log p(x, z) - log q(z|x) does not depend on z: the encoder's gradient is zero at every draw.
@@ -126,14 +130,14 @@ def sticking_the_landing(
 
     def bound(params: PyTree) -> Float[Array, ""]:
         z = sample(model, params, key, x, num_samples)
-        return jnp.mean(log_joint(model, params, z, x) - log_posterior(model, stop_gradient(params), z, x))
+        return mean(log_joint(model, params, z, x) - log_posterior(model, stop_gradient(params), z, x), weights)
 
     return jax.value_and_grad(bound)(params)
 
 
 def score_function(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the ELBO's gradient with no path through z (REINFORCE): E[f grad log q(z|x)] + E[grad log p(x, z)].
 
     The weight f is log p(x, z) - log q(z|x); the third term, E[grad log q(z|x)], is zero.
@@ -141,12 +145,12 @@ def score_function(
     Source:
         Williams 1992, REINFORCE; Ranganath, Gerrish & Blei 2014, Black Box Variational Inference, eq. 2.
     """
-    return weighted_score(model, params, key, x, num_samples, lambda f: f)
+    return weighted_score(model, params, key, x, num_samples, weights, lambda f: f)
 
 
 def score_function_with_control_variate(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate as `score_function`, less the mean f of the datum's other draws: leave-one-out REINFORCE (RLOO).
 
     That mean is independent of the draw, so that subtracting it leaves the expectation alone.
@@ -159,7 +163,8 @@ def score_function_with_control_variate(
     """
     if num_samples < 2:
         raise ValueError(f"num_samples is {num_samples}: the control variate needs at least 2 draws a datum")
-    return weighted_score(model, params, key, x, num_samples, lambda f: (f - f.mean(axis=0)) * len(f) / (len(f) - 1))
+    others = lambda f: (f - f.mean(axis=0)) * len(f) / (len(f) - 1)  # noqa: E731
+    return weighted_score(model, params, key, x, num_samples, weights, others)
 
 
 def weighted_score(
@@ -168,23 +173,24 @@ def weighted_score(
     key: Key[Array, ""],
     x: Float[Array, "b ..."],
     num_samples: int,
-    weight: Callable[[Float[Array, "k b"]], Float[Array, "k b"]],
-) -> Estimate:
-    """Estimate E[weight(f) grad log q(z|x)] + E[grad log p(x, z)] at draws z that do not depend on the parameters."""
+    weights: Weights,
+    scale: Callable[[Float[Array, "k b"]], Float[Array, "k b"]],
+) -> BoundAndGradient:
+    """Estimate E[scale(f) grad log q(z|x)] + E[grad log p(x, z)] at draws z that do not depend on the parameters."""
 
     def surrogate(params: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
         z = stop_gradient(sample(model, params, key, x, num_samples))
         log_p, log_q = log_joint(model, params, z, x), log_posterior(model, params, z, x)
         f = stop_gradient(log_p - log_q)
-        return jnp.mean(weight(f) * log_q + log_p), jnp.mean(f)
+        return mean(scale(f) * log_q + log_p, weights), mean(f, weights)
 
     grads, bound = jax.grad(surrogate, has_aux=True)(params)
     return bound, grads
 
 
 def iwae_pathwise(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the IWAE-K bound's gradient by the reparametrisation trick.
 
     Source:
@@ -193,14 +199,14 @@ def iwae_pathwise(
 
     def bound(params: PyTree) -> Float[Array, ""]:
         z = sample(model, params, key, x, num_samples)
-        return importance_bound(log_joint(model, params, z, x) - log_posterior(model, params, z, x))
+        return importance_bound(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
 
     return jax.value_and_grad(bound)(params)
 
 
 def doubly_reparametrised(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."], num_samples: int
-) -> Estimate:
+    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+) -> BoundAndGradient:
     """Estimate the IWAE-K bound's gradient with the score of q reparametrised too: DReG, clearer with every draw.
 
     With v_k the normalised weights, sum_k v_k grad log p(x, z_k) at fixed draws, plus
@@ -216,15 +222,20 @@ def doubly_reparametrised(
         log_w = log_joint(model, fixed, z, x) - log_posterior(model, fixed, z, x)  # depends on params through z alone
         v = stop_gradient(jax.nn.softmax(log_w, axis=0))
         direct = log_joint(model, params, stop_gradient(z), x)
-        return jnp.mean(jnp.sum(v * direct + v**2 * log_w, axis=0)), importance_bound(log_w)
+        return mean(jnp.sum(v * direct + v**2 * log_w, axis=0), weights), importance_bound(log_w, weights)
 
     grads, bound = jax.grad(surrogate, has_aux=True)(params)
     return bound, grads
 
 
-def importance_bound(log_w: Float[Array, "k b"]) -> Float[Array, ""]:
+def importance_bound(log_w: Float[Array, "k b"], weights: Weights) -> Float[Array, ""]:
     """Return the IWAE-K bound of log weights, mean over the batch."""
-    return jnp.mean(jax.nn.logsumexp(log_w, axis=0) - jnp.log(len(log_w)))
+    return mean(jax.nn.logsumexp(log_w, axis=0) - jnp.log(len(log_w)), weights)
+
+
+def mean(values: Float[Array, "*k b"], weights: Weights) -> Float[Array, ""]:
+    """Return the mean over draws, if there are any, and over the batch, whose data count by their weights."""
+    return jnp.mean(values) if weights is None else jnp.mean(values @ weights) / jnp.sum(weights)
 
 
 ELBO_ESTIMATORS: dict[str, Estimator] = {

@@ -1,7 +1,7 @@
 """What a trained model's latent space holds: the aggregate posterior and its projection onto a plane."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import distrax
 import jax
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, UInt8
 
-from jvae.training import Transform
+from jvae.evaluation import over_batches
+from jvae.transforms import Transform
 from jvae.vae import VAE
 
 
@@ -60,15 +61,20 @@ def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
 
     def parameters(vae: VAE) -> tuple[Array, Array, Array] | None:
         p = vae.marginal_priors()[level]
-        if isinstance(p, distrax.Independent):
+        if is_diagonal_gaussian(p):
             return jnp.ones(1), p.mean()[None], p.stddev()[None]
-        if isinstance(p, distrax.MixtureSameFamily):
+        if isinstance(p, distrax.MixtureSameFamily) and is_diagonal_gaussian(p.components_distribution):
             components = p.components_distribution
             return p.mixture_distribution.probs, components.mean(), components.stddev()
         return None
 
     found = model.apply(params, method=parameters)
     return None if found is None else Mixture(*map(np.asarray, found))
+
+
+def is_diagonal_gaussian(p: Any) -> TypeGuard[distrax.Independent]:
+    """Return True if a distribution is known to be Gaussian with independent dimensions."""
+    return isinstance(p, distrax.Independent) and isinstance(p.distribution, distrax.Normal)
 
 
 def projected_prior_density(
@@ -119,28 +125,23 @@ def aggregate_posterior(
     model: VAE,
     params: PyTree,
     key: Key[Array, ""],
-    images: UInt8[np.ndarray, "n h w c"],
+    data: UInt8[np.ndarray, "n ..."],
     transform: Transform,
     batch_size: int = 1000,
     level: int = 0,
 ) -> Float[np.ndarray, "n m"]:
-    """Draw one z ~ q(z|x) of a level for every image: n samples of the aggregate posterior."""
-    starts = range(0, len(images), batch_size)
-    keys = jax.random.split(key, len(starts))
-    samples = [
-        posterior_sample(model, params, k, jnp.asarray(images[i : i + batch_size]), transform, level)
-        for k, i in zip(keys, starts, strict=True)
-    ]
-    return np.concatenate(samples)
+    """Draw one z ~ q(z|x) of a level for every datum: n samples of the aggregate posterior."""
+    program = partial(posterior_sample, model, params, transform=transform, level=level)
+    return over_batches(program, data, partial(jax.random.split, key), batch_size)
 
 
 @partial(jax.jit, static_argnames=("model", "transform", "level"))
 def posterior_sample(
-    model: VAE, params: PyTree, key: Key[Array, ""], images: UInt8[Array, "b h w c"], transform: Transform, level: int
+    model: VAE, params: PyTree, key: Key[Array, ""], data: UInt8[Array, "b ..."], transform: Transform, level: int
 ) -> Float[Array, "b m"]:
-    """Draw one z ~ q(z|x) of a level for every image of a batch."""
+    """Draw one z ~ q(z|x) of a level for every datum of a batch."""
     transform_key, z_key = jax.random.split(key)
-    x = transform(transform_key, images)
+    x = transform(transform_key, data)
     return model.apply(params, method=lambda vae: vae.infer(z_key, x)[level].z)
 
 

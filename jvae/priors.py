@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from jvae.nn.networks import MLP
 
-Posterior = Callable[[Float[Array, "b ..."]], distrax.Distribution]
+Posterior = Callable[[Float[Array, "b ..."]], distrax.DistributionLike]
 LOG_SCALE_LIMIT = 5.0  # learned log-scales stay within +-5: exp(5) is already far wider than any useful latent
 
 

@@ -1,4 +1,4 @@
-"""Training as pure functions: a step, a chunk of an epoch that loops over it, and the loop over epochs.
+"""Training as pure functions: a step, a chunk of steps, an epoch, and the loop over epochs.
 
 A run is a function of its key alone: the step's noise comes from `fold_in(key, step)` and the epoch's shuffle from
 `fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run goes on exactly where it stopped.
@@ -10,14 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
-from jvae.bounds import LogDensities, draw, mean_over_draws
-
-Transform = Callable[[Key[Array, ""], UInt8[Array, "b h w c"]], Float[Array, "b h w c"]]
-LogDensitiesFn = Callable[[PyTree, Key[Array, ""], Float[Array, "b ..."]], LogDensities]
-ScheduledBound = Callable[[LogDensities, Int[Array, ""]], Float[Array, " b"]]
+from jvae.bounds import draw, mean_over_draws
+from jvae.gradients import from_vae
+from jvae.recipe import Recipe, check_recipe
 
 
 class TrainState(NamedTuple):
@@ -29,9 +26,9 @@ class TrainState(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A batch of constant size: the last one of an epoch is padded with images of weight 0."""
+    """A batch of constant size: the last one of an epoch is padded with data of weight 0."""
 
-    images: UInt8[Array, "b h w c"]
+    data: UInt8[Array, "b ..."]
     weights: Float[Array, " b"]
 
 
@@ -65,59 +62,54 @@ class EpochMetrics(NamedTuple):
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
-Chunk = Callable[
-    [TrainState, PyTree, PyTree, StepMetrics, Int[Array, ""] | int, Int[Array, ""] | int],
-    tuple[TrainState, StepMetrics],
-]
-Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n h w c"]], tuple[TrainState, EpochMetrics]]
+Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n ..."]], tuple[TrainState, EpochMetrics]]
 
 
-def init_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: Key[Array, ""], image_shape: tuple[int, ...]
-) -> TrainState:
+def init_state(recipe: Recipe, key: Key[Array, ""], data_shape: tuple[int, ...]) -> TrainState:
     """Return fresh parameters, drawn with the key, and optimizer state, at step 0."""
 
     @jax.jit
     def init(key: Key[Array, ""]) -> TrainState:
         init_key, draw_key = jax.random.split(key)
-        params = model.init(init_key, draw_key, jnp.zeros((1, *image_shape)))
-        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+        params = recipe.model.init(init_key, draw_key, jnp.zeros((1, *data_shape)))
+        return TrainState(params, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
 
     return init(key)
 
 
-def make_train_step(
-    log_densities: LogDensitiesFn,
-    bound: ScheduledBound,
-    optimizer: optax.GradientTransformation,
-    transform: Transform,
-    num_samples: int = 1,
-) -> TrainStep:
+def make_train_step(recipe: Recipe) -> TrainStep:
     """Return a pure function `(state, run_key, batch) -> (state, metrics)`: one step up the mean bound of the batch.
 
-    Args:
-        log_densities: `(params, key, x) -> LogDensities`, such as a model's `apply`.
-        bound: `(LogDensities[k, b], step)` -> the bound per datum, in nats, at the state's step; maximised.
-        optimizer: an optax optimizer, which minimises the loss, -mean(bound).
-        transform: `(key, images) -> x`.
-        num_samples: K, the draws a datum.
+    Raises:
+        ValueError: the recipe's parts do not go together.
     """
+    check_recipe(recipe)
+    model, optimizer = recipe.model, recipe.optimizer
 
     def loss(
-        params: PyTree, step: Int[Array, ""], key: Key[Array, ""], batch: Batch
+        params: PyTree, step: Int[Array, ""], key: Key[Array, ""], x: Float[Array, "b ..."], weights: Float[Array, " b"]
     ) -> tuple[Float[Array, ""], Metrics]:
-        transform_key, draw_key = jax.random.split(key)
-        with jax.named_scope("data"):
-            x = transform(transform_key, batch.images)
-        d = draw(lambda k, x: log_densities(params, k, x), draw_key, x, num_samples)
+        d = draw(lambda k, x: model.apply(params, k, x), key, x, recipe.num_samples)
         each = mean_over_draws(d)
-        metrics = Metrics(bound(d, step), each.log_px_z, each.kl)
-        mean = jax.tree.map(lambda v: jnp.vdot(batch.weights, v) / jnp.sum(batch.weights), metrics)
+        weighted = d if recipe.kl_weight is None else d._replace(kl=recipe.kl_weight(step) * d.kl)
+        metrics = Metrics(recipe.bound(weighted), each.log_px_z, each.kl)
+        mean = jax.tree.map(lambda v: jnp.vdot(weights, v) / jnp.sum(weights), metrics)
         return -mean.bound, mean
 
+    def estimate(
+        params: PyTree, step: Int[Array, ""], key: Key[Array, ""], x: Float[Array, "b ..."], weights: Float[Array, " b"]
+    ) -> tuple[PyTree, Metrics]:
+        if recipe.estimator is None:
+            return jax.grad(loss, has_aux=True)(params, step, key, x, weights)
+        bound, ascent = recipe.estimator(from_vae(model), params, key, x, recipe.num_samples, weights)
+        _, metrics = loss(params, step, key, x, weights)
+        return jax.tree.map(jnp.negative, ascent), metrics._replace(bound=bound)
+
     def train_step(state: TrainState, key: Key[Array, ""], batch: Batch) -> tuple[TrainState, Metrics]:
-        step_key = jax.random.fold_in(key, state.step)
-        grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.step, step_key, batch)
+        transform_key, draw_key = jax.random.split(jax.random.fold_in(key, state.step))
+        with jax.named_scope("data"):
+            x = recipe.transform(transform_key, batch.data)
+        grads, metrics = estimate(state.params, state.step, draw_key, x, batch.weights)
         with jax.named_scope("optimizer"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -193,54 +185,42 @@ def summarise(state: TrainState, step_metrics: StepMetrics) -> EpochMetrics:
     return EpochMetrics(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
 
 
-def make_chunk(train_step: TrainStep, num_images: int, batch_size: int) -> Chunk:
-    """Return a pure `(state, run_key, images, step_metrics, start, stop) -> (state, step_metrics)`: a chunk of steps.
+def shuffled(
+    key: Key[Array, ""], step: Int[Array, ""], data: UInt8[Array, "n ..."], batch_size: int
+) -> Callable[[Int[Array, ""]], Batch]:
+    """Return a function from a step's number in its epoch to its batch; the epoch is the one that begins at `step`.
 
-    It takes the steps start, ..., stop - 1 of the epoch over shuffled batches in which the state stands. Every image
-    counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch. However an epoch is cut into
-    chunks, its bits are the same.
+    Every datum counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
     """
+    indices, weights = epoch_rows(key, step, len(data), batch_size)
 
-    def chunk(
-        state: TrainState,
-        key: Key[Array, ""],
-        images: UInt8[Array, "n h w c"],
-        step_metrics: StepMetrics,
-        start: Int[Array, ""] | int,
-        stop: Int[Array, ""] | int,
-    ) -> tuple[TrainState, StepMetrics]:
-        indices, weights = epoch_rows(key, state.step, num_images, batch_size)
+    def batch_of(i: Int[Array, ""]) -> Batch:
+        with jax.named_scope("data"):
+            return Batch(data[indices[i]], weights[i])
 
-        def batch_of(i: Int[Array, ""]) -> Batch:
-            with jax.named_scope("data"):
-                return Batch(images[indices[i]], weights[i])
-
-        return take_steps(train_step, state, key, step_metrics, start, stop, batch_of)
-
-    return chunk
+    return batch_of
 
 
-def make_epoch(train_step: TrainStep, num_images: int, batch_size: int) -> Epoch:
-    """Return a pure function `(state, run_key, images) -> (state, epoch_metrics)`: an epoch in one chunk."""
-    steps, chunk = steps_per_epoch(num_images, batch_size), make_chunk(train_step, num_images, batch_size)
+def make_epoch(train_step: TrainStep, batch_size: int) -> Epoch:
+    """Return a pure function `(state, run_key, data) -> (state, epoch_metrics)`: an epoch in one chunk."""
 
-    def epoch(
-        state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"]
-    ) -> tuple[TrainState, EpochMetrics]:
-        state, step_metrics = chunk(state, key, images, init_step_metrics(state, steps), 0, steps)
+    def epoch(state: TrainState, key: Key[Array, ""], data: UInt8[Array, "n ..."]) -> tuple[TrainState, EpochMetrics]:
+        steps = steps_per_epoch(len(data), batch_size)
+        batch_of = shuffled(key, state.step, data, batch_size)
+        state, step_metrics = take_steps(train_step, state, key, init_step_metrics(state, steps), 0, steps, batch_of)
         return state, summarise(state, step_metrics)
 
     return epoch
 
 
 def fit(
-    epoch: Epoch, state: TrainState, key: Key[Array, ""], images: UInt8[Array, "n h w c"], epochs: int
+    epoch: Epoch, state: TrainState, key: Key[Array, ""], data: UInt8[Array, "n ..."], epochs: int
 ) -> Iterator[tuple[TrainState, EpochMetrics]]:
-    """Run the epochs, compiled once, and yield `(state, result)` after each.
+    """Run the epochs, compiled once, and yield `(state, epoch_metrics)` after each.
 
     The state that was yielded is donated to the next epoch: read or save it before asking for the next.
     """
     compiled = jax.jit(epoch, donate_argnums=0)
     for _ in range(epochs):
-        state, result = compiled(state, key, images)
-        yield state, result
+        state, epoch_metrics = compiled(state, key, data)
+        yield state, epoch_metrics

@@ -1,21 +1,25 @@
-"""Transforms, key, uint8 images -> what the output distribution models. They run inside the compiled step."""
+"""Transforms, key, uint8 data -> what the output distribution models. They run inside the compiled step."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
+Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
 
-def binarise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+
+def binarise(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Return 1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
     return (images >= 128).astype(jnp.float32)
 
 
-def rescale(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def rescale(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Return pixel / 255, in [0, 1]. The key is not used."""
     return images.astype(jnp.float32) / 255
 
 
-def dequantise(key: Key[Array, ""], images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def dequantise(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Return (pixel + u) / 256 with u ~ U[0, 1): its density bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.

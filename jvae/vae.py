@@ -5,7 +5,7 @@ from typing import NamedTuple
 import distrax
 import jax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from jvae.bounds import LogDensities
 
@@ -13,9 +13,9 @@ from jvae.bounds import LogDensities
 class Level(NamedTuple):
     """One level of latents: a draw z from the posterior of each of b data, and the prior it meets."""
 
-    posterior: distrax.Distribution
+    posterior: distrax.DistributionLike
     """Batch shape [b]: q of this level, given the level below."""
-    prior: distrax.Distribution
+    prior: distrax.DistributionLike
     """Batch shape [b] given the level above, or [] at the top."""
     z: Float[Array, "b m"]
 
@@ -59,27 +59,26 @@ class VAE(nn.Module):
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
         """Return the one level, with a reparametrised draw."""
         q = self.encoder(x)
-        return (Level(q, self.latent_prior(), q.sample(seed=key)),)
+        return (Level(q, self.prior(self.encoder), q.sample(seed=key)),)
 
-    def posterior(self, x: Float[Array, "b ..."]) -> distrax.Distribution:
+    def posterior(self, x: Float[Array, "b ..."]) -> distrax.DistributionLike:
         """Return q(z|x): batch shape [b], event shape [m]."""
         return self.encoder(x)
 
-    def latent_prior(self) -> distrax.Distribution:
-        """Return p(z): batch shape [], event shape [m]; inside `apply`, where a flow's networks have weights."""
-        return self.prior(self.encoder)
+    def marginal_priors(self) -> tuple[distrax.DistributionLike | None, ...]:
+        """Return the marginal p(z) of every level - batch shape [], event shape [m] - or None where it has no density.
 
-    def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
-        """Return the marginal p(z) of every level, or None where it has no density in closed form."""
-        return (self.latent_prior(),)
+        To be used inside `apply`, where a flow's networks have weights.
+        """
+        return (self.prior(self.encoder),)
 
-    def decode(self, z: Float[Array, "b m"]) -> distrax.Distribution:
+    def decode(self, z: Float[Array, "b m"]) -> distrax.DistributionLike:
         """Return p(x|z): batch shape [b], event shape [h, w, c]."""
         return self.decoder(z)
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """Draw n draws from the prior, the latents of every level."""
-        return (self.latent_prior().sample(seed=key, sample_shape=(n,)),)
+        """Draw n times from the prior: the latents of every level."""
+        return (self.prior(self.encoder).sample(seed=key, sample_shape=(n,)),)
 
     def sample(self, key: Key[Array, ""], n: int, mean: bool = False) -> Float[Array, "n ..."]:
         """Draw n data from the model: z ~ p(z), then x ~ p(x|z), or x's mean E[x|z] if `mean`."""
@@ -118,20 +117,22 @@ class HierarchicalVAE(VAE):
         above = self.prior.infer(z2_key, z1)
         return (Level(q, self.prior.decode(above[0].z), z1), *above)
 
-    def latent_prior(self) -> distrax.Distribution:
-        """Refuse.
-
-        Raises:
-            NotImplementedError: always, for p(z1) is an integral over z2.
-        """
-        raise NotImplementedError("p(z1) of a two-level VAE has no closed form: see marginal_priors")
-
-    def marginal_priors(self) -> tuple[distrax.Distribution | None, ...]:
+    def marginal_priors(self) -> tuple[distrax.DistributionLike | None, ...]:
         """Return None for p(z1), an integral over z2 without closed form, and p(z2)."""
         return (None, *self.prior.marginal_priors())
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """Draw n draws z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
+        """Draw n times z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
         z2_key, z1_key = jax.random.split(key)
         above = self.prior.sample_latents(z2_key, n)
         return (self.prior.decode(above[0]).sample(seed=z1_key), *above)
+
+
+def latent_dims(model: VAE, params: PyTree, data_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the latent dimension m of every level of a model of data of a shape, the lowest level first."""
+    x = jax.ShapeDtypeStruct((1, *data_shape), jax.numpy.float32)
+
+    def draws(params: PyTree, x: Float[Array, "1 ..."]) -> list[Float[Array, "1 _"]]:
+        return model.apply(params, x, method=lambda vae, x: [level.z for level in vae.infer(jax.random.key(0), x)])
+
+    return tuple(z.shape[-1] for z in jax.eval_shape(draws, params, x))

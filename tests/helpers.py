@@ -1,24 +1,46 @@
 """What the tests of several files use."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
+from jvae.bounds import LogDensities
 from jvae.data.datasets import Dataset
-from jvae.runs.checkpoint import ModelFile, current_versions
-from jvae.runs.config import Config, build_model, build_optimizer
+from jvae.runs.checkpoint import TrainedModel, current_versions
+from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.state import init_loop_state
 from jvae.training import init_state
+from jvae.vae import VAE
 
 
-def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> ModelFile:
+def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> TrainedModel:
     """A model that nobody has trained, whose decoder has weights - biases too - that no initialiser made."""
     shape = dataset.test_images.shape[1:]
-    state = init_state(build_model(config, shape), build_optimizer(config, 1), jax.random.key(0), shape)
+    recipe = build_recipe(config, shape)
+    state = init_state(recipe, jax.random.key(0), shape)
     decoder = state.params["params"]["decoder"]
     leaves, tree = jax.tree.flatten(decoder)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [leaf + spread * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
     params = {"params": {**state.params["params"], "decoder": jax.tree.unflatten(tree, moved)}}
-    return ModelFile(config, state._replace(params=params), [], shape, dataset.fingerprint, current_versions())
+    runs = jax.tree.map(lambda leaf: leaf[None], state._replace(params=params))
+    about = (dataset.name, shape, dataset.fingerprint, current_versions())
+    return TrainedModel(recipe, plan_of(config), runs.params, init_loop_state(runs, 1, False), [], *about, config)
+
+
+class FakeModel(VAE):
+    """A model that is nothing but its log-densities."""
+
+    function: Callable = None
+
+    def __call__(self, key: jax.Array, x: jax.Array) -> LogDensities:
+        return self.function(self.variables.get("params", {}), key, x)
+
+
+def fake_model(function: Callable) -> FakeModel:
+    """The model whose log-densities a function `(params, key, x)` gives; its variables are `{"params": params}`."""
+    return FakeModel(None, None, None, function)
 
 
 def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0) -> None:

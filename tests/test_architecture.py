@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "jvae").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
-HEART = ("bounds", "encoders", "decoders", "priors", "vae", "training")
+HEART = ("bounds", "encoders", "decoders", "priors", "vae", "recipe", "training")
 # a folder of jvae ("" is its root) -> the folders that its files may import; cli is imported by nobody but experiments
 MAY_IMPORT = {
     "nn": {"nn"},
@@ -129,7 +129,7 @@ def test_files_stay_small(path):
 
 
 def test_the_root_and_the_heart_stay_small():
-    assert len([path for path in (ROOT / "jvae").iterdir() if path.is_file()]) <= 20
+    assert len([path for path in (ROOT / "jvae").iterdir() if path.is_file()]) <= 21
     assert sum(len((ROOT / "jvae" / f"{name}.py").read_text().splitlines()) for name in HEART) < 1000
 
 

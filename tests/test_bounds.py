@@ -48,7 +48,7 @@ def test_iwae_survives_extreme_weights():
 
 
 def test_elbo_terms_average_to_the_elbo(d):
-    np.testing.assert_allclose(jnp.mean(elbo_terms(d, 2.0), axis=0), elbo(d, 2.0), rtol=1e-6)
+    np.testing.assert_allclose(jnp.mean(elbo_terms(d, beta=2.0), axis=0), elbo(d, beta=2.0), rtol=1e-6)
     assert mean_over_draws(d).kl.shape == (7,)
 
 
@@ -86,3 +86,9 @@ def test_draw_runs_what_does_not_depend_on_the_key_once():
 def test_no_draws_are_refused(key):
     with pytest.raises(ValueError, match="num_samples is 0"):
         draw(noisy_model, key, jnp.zeros((4, 2)), 0)
+
+
+def test_a_bound_takes_nothing_but_log_densities_by_position(d):
+    """So that nobody passes a step number as beta without a word."""
+    with pytest.raises(TypeError):
+        elbo(d, 2.0)

@@ -43,10 +43,10 @@ def all_finite(tree) -> bool:
 @pytest.mark.parametrize(("prior", "output", "network"), ALL)
 def test_every_combination_trains_evaluates_samples_and_plots(prior, output, network, tiny, tmp_path):
     config = config_of(prior, output, network)
-    *_, model = api.train(config, tiny)
+    *_, model = api.train_config(config, tiny)
     save_model(tmp_path / "model.npz", model)
     model = load_model(tmp_path / "model.npz")
-    assert all_finite(model.state)
+    assert all_finite([model.params, model.state.runs])
     result = api.evaluate_model(model, tiny, num_samples=3)
     assert all_finite([result.elbo, result.reconstruction, result.kl])
     np.testing.assert_allclose(result.elbo.value, result.reconstruction.value - result.kl.value, rtol=1e-4, atol=1e-3)
@@ -57,7 +57,7 @@ def test_every_combination_trains_evaluates_samples_and_plots(prior, output, net
     vae = build_model(config, (8, 8, 1))
     for mean in (False, True):
         x = jax.jit(lambda params, mean=mean: vae.apply(params, jax.random.key(0), 5, mean, method="sample"))(
-            model.state.params
+            model.run_params()
         )
         assert x.shape == (5, 8, 8, 1)
         assert all_finite(x)
@@ -103,7 +103,7 @@ def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(
         dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden_dim=16, **PRIORS[prior]
     )
-    model = next(api.train(config, tiny))
+    model = next(api.train_config(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):
         assert draw_picture(model, tiny, 0).axes
     assert pictures.interpolation(model, tiny, 0).axes

@@ -2,14 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import fake_model
 
+from jvae import evaluation
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
 from jvae.evaluation import evaluate, evaluate_iwae
 from jvae.runs import api
+from jvae.runs.config import Config, build_recipe
 from jvae.transforms import binarise
 
 
+@fake_model
 def densities(params, key, x):
     """Known moments: the reconstruction is the number of pixels plus noise of standard deviation 2; the KL is 3."""
     size = jnp.sum(x, axis=(1, 2, 3))
@@ -24,8 +28,8 @@ def images():
 
 @pytest.mark.parametrize("batch_size", [10, 107, 500])
 def test_every_image_counts_once_whatever_the_batch_size(images, batch_size, key):
-    result = evaluate(lambda p, k, x: densities(p, k, x)._replace(log_px_z=jnp.sum(x, axis=(1, 2, 3))), {}, key, images,
-                      binarise, 2, batch_size)  # fmt: skip
+    noiseless = fake_model(lambda p, k, x: densities.function(p, k, x)._replace(log_px_z=jnp.sum(x, axis=(1, 2, 3))))
+    result = evaluate(noiseless, {}, key, images, binarise, 2, batch_size)
     size = (images >= 128).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(result.reconstruction.value, size.mean(), rtol=1e-6)
     np.testing.assert_allclose(result.elbo.value, size.mean() - 3, rtol=1e-6)
@@ -53,12 +57,13 @@ def test_one_draw_has_no_monte_carlo_error(images, key):
 
 
 def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
-    model = next(api.train(small, tiny))
+    model = next(api.train_config(small, tiny))
     assert np.isfinite(api.evaluate_model(model, tiny).elbo.value)
     with pytest.raises(DataError, match="fingerprint"):
         api.evaluate_model(model, tiny._replace(fingerprint="0" * 64))
 
 
+@fake_model
 def weighted(params, key, x):
     """A log-weight of N(0, 1) whatever the image: E[w] = exp(1/2)."""
     w = jax.random.normal(key, (len(x),))
@@ -78,7 +83,7 @@ def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, ba
         draw_key = jax.random.split(jax.random.fold_in(key, i))[1]
         x = jnp.zeros((batch_size, 4, 4, 1))
         parts = [
-            draw(lambda k, x: weighted({}, k, x), jax.random.fold_in(draw_key, j), x, chunk).log_px_z
+            draw(lambda k, x: weighted.function({}, k, x), jax.random.fold_in(draw_key, j), x, chunk).log_px_z
             for j in range(-(-num_samples // chunk))
         ]
         logs.append(np.concatenate(parts)[:num_samples])
@@ -96,7 +101,7 @@ def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
 
 
 def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
-    model = next(api.train(small, tiny))
+    model = next(api.train_config(small, tiny))
     elbo = api.evaluate_model(model, tiny, 200).elbo.value
     values = [api.evaluate_model_iwae(model, tiny, k).iwae.value for k in (1, 10, 200)]
     assert abs(values[0] - elbo) < 3
@@ -106,3 +111,18 @@ def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
 def test_iwae_needs_a_draw(images, key):
     with pytest.raises(ValueError, match="num_samples is 0: must be at least 1"):
         evaluate_iwae(weighted, {}, key, images, binarise, 0)
+
+
+def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
+    """Five epochs that are validated, and six runs' evaluation: one program each for a model and a shape."""
+    compiled = evaluation.per_datum._cache_size
+    config = Config(dataset="digits", latent_dim=7, epochs=5, batch_size=50, hidden_dim=8, validation="test", runs=6)
+    before = compiled()
+    *_, model = api.train_config(config, tiny)
+    assert compiled() == before + 1  # one draw a datum
+    for run in range(6):
+        api.evaluate_model(model, tiny, run=run)
+        api.diagnose_model(model, tiny, run=run)
+    again = build_recipe(config, (8, 8, 1))  # another object, equal by value
+    api.evaluate_model(model._replace(recipe=again), tiny)
+    assert compiled() == before + 2  # and ten

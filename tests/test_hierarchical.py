@@ -126,7 +126,7 @@ def test_samples_come_from_both_levels():
 
 
 def test_both_levels_are_trained_measured_and_drawn(tiny):
-    model = next(api.train(TWO, tiny))
+    model = next(api.train_config(TWO, tiny))
     result = api.evaluate_model(model, tiny)
     lower, upper = api.diagnose_model(model, tiny).levels
     assert (lower.num_units, upper.num_units) == (3, 2)
@@ -139,13 +139,13 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
 
 
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
-    model = next(api.train(replace(TWO, prior="vamp", num_components=6), tiny))
+    model = next(api.train_config(replace(TWO, prior="vamp", num_components=6), tiny))
     axes = pictures.pseudo_inputs(model).axes[0]
     assert "decoded pseudo-inputs" in axes.get_title()
     assert axes.images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
-    model = next(api.train(small, tiny))
+    model = next(api.train_config(small, tiny))
     with pytest.raises(JvaeError, match=r"level is 2: the model has 1 level$"):
         pictures.posterior(model, tiny, 0, level=2)

@@ -34,11 +34,13 @@ def make(kind: str, latent_dim: int):
 
 
 def log_prob(vae, params, z):
-    return jax.jit(lambda params, z: vae.apply(params, z, method=lambda v, z: v.latent_prior().log_prob(z)))(params, z)
+    return jax.jit(lambda params, z: vae.apply(params, z, method=lambda v, z: v.marginal_priors()[0].log_prob(z)))(
+        params, z
+    )
 
 
 def sample(vae, params, n):
-    draw = lambda v: v.latent_prior().sample(seed=jax.random.key(5), sample_shape=(n,))  # noqa: E731
+    draw = lambda v: v.marginal_priors()[0].sample(seed=jax.random.key(5), sample_shape=(n,))  # noqa: E731
     return jax.jit(lambda params: vae.apply(params, method=draw))(params)
 
 

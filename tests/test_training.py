@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import fake_model
 
 from jvae.bounds import LogDensities, elbo
 from jvae.errors import NonFiniteError
+from jvae.recipe import Recipe
 from jvae.runs import api
-from jvae.runs.config import Config, build_bound, build_model, build_optimizer, build_transform
+from jvae.runs.config import Config, build_model, build_recipe
 from jvae.training import (
     Batch,
     TrainState,
@@ -20,17 +22,13 @@ from jvae.training import (
     shuffled_batches,
     steps_per_epoch,
 )
+from jvae.transforms import binarise
 
 
 def parts(config: Config):
     """The model's state and train step."""
-    model, optimizer = build_model(config, (8, 8, 1)), build_optimizer(config, 4)
-    step = make_train_step(model.apply, build_bound(config, 4), optimizer, build_transform(config))
-    return init_state(model, optimizer, jax.random.key(config.seed), (8, 8, 1)), step
-
-
-def plain_elbo(d, step):
-    return elbo(d)
+    recipe = build_recipe(config, (8, 8, 1), 4)
+    return init_state(recipe, jax.random.key(config.seed), (8, 8, 1)), make_train_step(recipe)
 
 
 def assert_trees_close(a, b, rtol=1e-5, atol=1e-6):
@@ -47,26 +45,27 @@ def test_every_image_counts_once_an_epoch(num_images, batch_size, key):
 
 def test_padding_does_not_touch_the_step(small, tiny, key):
     """A batch of 20 images padded with other images of weight 0 steps as the 20 alone, drawn with the same noise."""
-    state, _ = parts(small)
 
+    @fake_model
     def densities(params, key, x):  # a model whose noise does not depend on the batch's size
-        value = jnp.sum(x, axis=(1, 2, 3)) * params + jax.random.normal(key, ())
-        return LogDensities(value, value, value, jnp.square(params) * value)
+        value = jnp.sum(x, axis=(1, 2, 3)) * params["w"] + jax.random.normal(key, ())
+        return LogDensities(value, value, value, jnp.square(params["w"]) * value)
 
-    step = make_train_step(densities, plain_elbo, optax.sgd(0.1), build_transform(small))
-    state = TrainState(jnp.float32(0.3), optax.sgd(0.1).init(0.3), jnp.int32(0))
+    step = make_train_step(Recipe(densities, binarise, elbo, optax.sgd(0.1)))
+    params = {"params": {"w": jnp.float32(0.3)}}
+    state = TrainState(params, optax.sgd(0.1).init(params), jnp.int32(0))
     images = jnp.asarray(tiny.train_images)
     alone = step(state, key, Batch(images[:20], jnp.ones(20)))
     padded = step(state, key, Batch(images[:32], (jnp.arange(32) < 20).astype(jnp.float32)))
     assert_trees_close(alone, padded)
     unmasked = step(state, key, Batch(images[:32], jnp.ones(32)))
-    assert not np.isclose(alone[0].params, unmasked[0].params)
+    assert not np.isclose(alone[0].params["params"]["w"], unmasked[0].params["params"]["w"])
 
 
 def test_scan_equals_a_loop_over_steps(small, tiny, key):
     state, step = parts(small)
     images = jnp.asarray(tiny.train_images)
-    scanned, result = jax.jit(make_epoch(step, len(images), small.batch_size))(state, key, images)
+    scanned, result = jax.jit(make_epoch(step, small.batch_size))(state, key, images)
 
     shuffle_key, step_key = jax.random.split(key)
     indices, weights = shuffled_batches(jax.random.fold_in(shuffle_key, 0), len(images), small.batch_size)
@@ -88,7 +87,7 @@ def test_jit_equals_eager(small, tiny, key):
 def test_a_run_is_a_function_of_its_key(small, tiny):
     def bounds(seed):
         config = Config(**{**small.to_dict(), "seed": seed})
-        return [record["bound"] for model in api.train(config, tiny) for record in model.history[-1:]]
+        return [record["bound"] for model in api.train_config(config, tiny) for record in model.history[-1:]]
 
     assert bounds(1) == bounds(1)
     assert bounds(1) != bounds(2)
@@ -97,7 +96,7 @@ def test_a_run_is_a_function_of_its_key(small, tiny):
 def test_epochs_shuffle_anew_and_continue_from_the_step(small, tiny, key):
     """Two epochs in one go, and one epoch resumed from a copy of the first one's state, give the same bits."""
     state, step = parts(small)
-    epoch = make_epoch(step, len(tiny.train_images), small.batch_size)
+    epoch = make_epoch(step, small.batch_size)
     images = jnp.asarray(tiny.train_images)
     saved = [jax.device_get(s) for s, _ in fit(epoch, state, key, images, 2)]
     resumed, _ = next(fit(epoch, jax.tree.map(jnp.asarray, saved[0]), key, images, 1))
@@ -114,7 +113,7 @@ def test_one_compilation_serves_all_epochs(small, tiny, key):
         next(traces)
         return step(*args)
 
-    epoch = make_epoch(counted, len(tiny.train_images), small.batch_size)
+    epoch = make_epoch(counted, small.batch_size)
     for _ in fit(epoch, state, key, jnp.asarray(tiny.train_images), 4):
         pass
     assert next(traces) == 1
@@ -123,12 +122,12 @@ def test_one_compilation_serves_all_epochs(small, tiny, key):
 def test_the_state_is_donated(small, tiny, key):
     state, step = parts(small)
     first = jax.tree.leaves(state.params)[0]
-    next(fit(make_epoch(step, len(tiny.train_images), 32), state, key, jnp.asarray(tiny.train_images), 1))
+    next(fit(make_epoch(step, 32), state, key, jnp.asarray(tiny.train_images), 1))
     assert first.is_deleted()
 
 
 def test_training_raises_the_bound(small, tiny):
-    *_, last = api.train(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
+    *_, last = api.train_config(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
     assert last.history[-1]["bound"] > last.history[0]["bound"] + 5
     assert [record["epoch"] for record in last.history] == list(range(1, 21))
 
@@ -140,7 +139,7 @@ def test_one_gradient_step_is_adams(small, tiny, key):
     after, _ = step(state, key, batch)
     model = build_model(small, (8, 8, 1))
     _, draw_key = jax.random.split(jax.random.fold_in(key, 0))
-    x = (batch.images >= 128).astype(jnp.float32)
+    x = (batch.data >= 128).astype(jnp.float32)
 
     def loss(params):
         d = model.apply(params, jax.random.split(draw_key, 1)[0], x)
@@ -154,24 +153,26 @@ def test_one_gradient_step_is_adams(small, tiny, key):
 
 def test_a_batch_larger_than_the_data_is_refused_at_once(small, tiny):
     with pytest.raises(ValueError, match=r"batch_size is 101: must be at most .* 100"):
-        api.train(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
+        api.train_config(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
 
 
 def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
     with pytest.raises(NonFiniteError, match=r"epoch 1, step \d of 4"):
-        list(api.train(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
+        list(api.train_config(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
 
 
 def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):
     """The very last update breaks the parameters: no bound of the epoch shows it."""
 
+    @fake_model
     def densities(params, key, x):
         value = jnp.sum(x, axis=(1, 2, 3))
-        return LogDensities(value, value, value, value * jnp.sqrt(params - 1) * 0)  # an infinite slope at 1
+        return LogDensities(value, value, value, value * jnp.sqrt(params["w"] - 1) * 0)  # an infinite slope at 1
 
-    step = make_train_step(densities, plain_elbo, optax.sgd(1.0), lambda key, images: images.astype(jnp.float32))
-    state = TrainState(jnp.float32(1.0), optax.sgd(1.0).init(1.0), jnp.int32(0))
+    step = make_train_step(Recipe(densities, lambda key, x: x.astype(jnp.float32), elbo, optax.sgd(1.0)))
+    params = {"params": {"w": jnp.float32(1.0)}}
+    state = TrainState(params, optax.sgd(1.0).init(params), jnp.int32(0))
     images = jnp.ones((4, 2, 2, 1), jnp.uint8)
-    _, result = make_epoch(step, 4, 4)(state, key, images)
+    _, result = make_epoch(step, 4)(state, key, images)
     assert np.isfinite(result.mean.bound)
     assert not result.params_finite

@@ -27,7 +27,7 @@ def small_model(folder: Path) -> Path:
     data = load_dataset("digits")
     config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=512)
     path = folder / "original.npz"
-    save_model(path, next(api.train(config, data)))
+    save_model(path, next(api.train_config(config, data)))
     return path
 
 
@@ -84,17 +84,17 @@ def damaged_files(folder: Path, share: float) -> Iterator[str]:
 
 def mismatched_files(folder: Path, share: float) -> Iterator[str]:
     """Write files with a good digest and the content of another model, a later version, or an attack."""
-    from jvae.runs.checkpoint import pack
+    from jvae.runs.archive import pack
 
     path = small_model(folder)
     arrays, about = content_of(path)
-    bias, trap = "params/encoder/net/linear_0/bias", Trap(folder)
+    bias, trap = "runs/params/encoder/net/linear_0/bias", Trap(folder)
     for name, say, content in (
         ("an array is missing", f"{bias} is missing", pack(without(arrays, bias), about)),
         ("an array too many", "params/extra is not expected", pack({**arrays, "params/extra": arrays[bias]}, about)),
-        ("a shape", "float32[3], not float32[4]", pack({**arrays, bias: arrays[bias][:3]}, about)),
-        ("a dtype", "float64[4], not float32[4]", pack({**arrays, bias: arrays[bias].astype(np.float64)}, about)),
-        ("another configuration", "does not fit its configuration", pack(arrays, changed(about, latent_dim=3))),
+        ("a shape", "float32[1, 3], not float32[1, 4]", pack({**arrays, bias: arrays[bias][:, :3]}, about)),
+        ("a dtype", "float64[1, 4], not float32[1, 4]", pack({**arrays, bias: arrays[bias].astype(np.float64)}, about)),
+        ("another configuration", "does not fit its recipe", pack(arrays, changed(about, latent_dim=3))),
         ("an unknown field", "unknown configuration field colour", pack(arrays, changed(about, colour="red"))),
         ("a bad field", "latent_dim is 0", pack(arrays, changed(about, latent_dim=0))),
         ("a field of another type", "latent_dim is '2'", pack(arrays, changed(about, latent_dim="2"))),
@@ -104,16 +104,16 @@ def mismatched_files(folder: Path, share: float) -> Iterator[str]:
         ("another format", "is not a jvae model file", pack(arrays, {**about, "format": "other"})),
         ("no fingerprint", "no field 'fingerprint'", pack(arrays, without(about, "fingerprint"))),
         ("a bad history", "history must be records", pack(arrays, {**about, "history": ["x"]})),
-        ("a bad shape", "image_shape is", pack(arrays, {**about, "image_shape": [10**9, 8, 1]})),
-        ("a bad rest of training", "unfinished must say", pack(arrays, {**about, "unfinished": {"done": -1}})),
+        ("a bad shape", "data_shape is", pack(arrays, {**about, "data_shape": [10**9, 8, 1]})),
+        ("a bad counter", "its counters make no sense", pack({**arrays, "done": np.array(-1)}, about)),
         ("deep JSON", "is not JSON", zipped({"model.json": b"[" * 100_000})),
         ("no description", "holds no model.json", zipped({"a.npy": b""})),
         ("a compressed bomb", "a member is compressed", zipped({"model.json": bytes(10**8)}, zipfile.ZIP_DEFLATED)),
         ("a name that climbs", "is not expected", with_member(path, "../../climbed.npy", npy(arrays[bias]))),
         ("an absolute name", "is not expected", with_member(path, "/tmp/climbed.npy", npy(arrays[bias]))),
         ("a name twice", "two members have one name", with_member(path, f"{bias}.npy", npy(arrays[bias]))),
-        ("pickled objects", "float32[4]", replaced(path, bias, npy(np.array([trap] * 4), pickled=True))),
-        ("an absurd shape", "float32[4]", replaced(path, bias, npy_header("(9999999999999,)"))),
+        ("pickled objects", "float32[1, 4]", replaced(path, bias, npy(np.array([trap] * 4), pickled=True))),
+        ("an absurd shape", "float32[1, 4]", replaced(path, bias, npy_header("(9999999999999,)"))),
         ("a header that is code", "is not an array", replaced(path, bias, npy_header("__import__('os').getcwd()"))),
         ("an array cut short", "is not an array", replaced(path, bias, npy(arrays[bias])[:-4])),
         ("bytes after an array", "more bytes", replaced(path, bias, npy(arrays[bias]) + b"0000")),

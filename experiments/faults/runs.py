@@ -39,16 +39,16 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:
         config = Config(**{**QUICK, **variation})
         saved = []
-        for model in api.train(config, data):
+        for model in api.train_config(config, data):
             saved.append(folder / f"{len(model.history)}.npz")
             save_model(saved[-1], model)
         *boundaries, whole = saved
-        *_, stopped = api.train(config, data, interrupted=lambda: True, chunking=Chunking(first_steps=7))
+        *_, stopped = api.train_config(config, data, how=api.Conditions(interrupted=lambda: True, chunking=Chunking(7)))
         save_model(folder / "within.npz", stopped)
-        assert stopped.resume_point is not None
-        assert stopped.resume_point.done == 7
+        assert stopped.state is not None
+        assert stopped.state.done == 7
         for path in [*boundaries, folder / "within.npz"]:
-            for model in api.train(config, data, resume=load_model(path)):
+            for model in api.train_config(config, data, resume=load_model(path)):
                 save_model(folder / "resumed.npz", model)
             where = f"{variation or 'the exercise'} from {path.stem}"
             yield "" if same_training(folder / "resumed.npz", whole) else f"{where}: other bits"
@@ -56,10 +56,11 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
 
 def same_training(one: Path, other: Path) -> bool:
     """Return True if two model files hold the same bits: states, history but for the seconds, unfinished epoch."""
-    from jvae.runs.checkpoint import load_model, named_arrays
+    from jvae.runs.archive import named_arrays
+    from jvae.runs.checkpoint import load_model
 
     models = [load_model(path) for path in (one, other)]
-    arrays = [named_arrays({"state": m.state, "resume": m.resume_point and m.resume_point[:2]}) for m in models]
+    arrays = [named_arrays(model.state) for model in models]
     histories = [[{k: v for k, v in record.items() if k != "seconds"} for record in m.history] for m in models]
     names = arrays[0].keys() | arrays[1].keys()
     return histories[0] == histories[1] and all(

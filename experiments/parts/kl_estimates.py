@@ -186,11 +186,11 @@ def network_row(key: "jax.Array", draws: int, epochs: int) -> Comparison:
 
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
-    from jvae.runs.config import Config, build_model
+    from jvae.runs.config import Config
 
     data = load_dataset("digits")
-    *_, trained = api.train(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
-    vae, params = build_model(trained.config, data.test_images.shape[1:]), trained.state.params
+    *_, trained = api.train_config(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
+    vae, params = trained.recipe.model, trained.run_params()
     x = (jnp.asarray(data.test_images[:NUM_IMAGES]) >= 128).astype(jnp.float32)
 
     @jax.jit

@@ -36,9 +36,10 @@ def measure(lab: Lab) -> Measured:
 
 def steps_in_turn(lab: Lab, variations: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
     """Measure the seconds of a training step of each variation, round by round."""
-    from jvae.tools.benchmark import compile_chunk
+    from jvae.tools.benchmark import compile_chunk, training_of
 
-    chunks = {name: compile_chunk(lab.settings.config(**v), lab.data.train_images) for name, v in variations.items()}
+    data = lab.data.train_images
+    chunks = {name: compile_chunk(training_of(lab.settings.config(**v), data)) for name, v in variations.items()}
     steps = min(STEPS, min(chunk.most for chunk in chunks.values()) - 1)
     lab.say(f"{ROUNDS} rounds of {steps} steps each, in turn")
     for chunk in chunks.values():

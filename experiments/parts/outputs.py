@@ -52,7 +52,7 @@ def measure(lab: Lab) -> Measured:
         images[f"samples-{i + 1}"] = pictures.samples_beside_means(models[0], seed=0, num_images=36)
         if variation.get("variance") == "pixel":
             images["scale"] = pictures.scale(models[0])
-            scale = np.asarray(bounded_scale(models[0].state.params["params"]["decoder"]["log_scale"]))
+            scale = np.asarray(bounded_scale(models[0].run_params()["params"]["decoder"]["log_scale"]))
             row["scale_range"] = [float(scale.min()), float(scale.max())]
         rows.append(row)
     known = {"accuracy": features.accuracy, "training_images": floor}

@@ -39,7 +39,7 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     import jax.numpy as jnp
 
     from jvae.gradients import ELBO_ESTIMATORS, from_vae
-    from jvae.runs.config import build_model, build_transform
+    from jvae.runs.config import build_recipe
 
     most, repeats = most or lab.settings.choose(64, 8), repeats or lab.settings.choose(100, 50)
     config = lab.settings.config(
@@ -47,13 +47,13 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     )
     most_images, data = lab.settings.choose(60_000, 15_000), lab.data
     data = data._replace(train_images=data.train_images[:most_images])
-    vae, transform = build_model(config, data.train_images.shape[1:]), build_transform(config)
-    x = transform(jax.random.key(0), jnp.asarray(data.test_images[:BATCH]))
+    recipe = build_recipe(config, data.train_images.shape[1:])
+    x = recipe.transform(jax.random.key(0), jnp.asarray(data.test_images[:BATCH]))
     curves, snapshots = {}, {}
     for name in ELBO_ESTIMATORS:
         lab.say(f"training with {name}")
         curves[name], snapshots[name] = training_curve(name, config, data)
-    model, path = from_vae(vae, closed_form_kl=True), snapshots["pathwise"]
+    model, path = from_vae(recipe.model), snapshots["pathwise"]
     draws = [2**i for i in range(1, 20, 2) if 2**i <= most]
     lab.say("the noise of the gradients")
     meters = {k: noise_meter(model, x, k, repeats) for k in draws}
@@ -68,34 +68,23 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
     """Return test ELBO and parameters at the start and after every epoch of training with an estimator."""
     import jax
     import jax.numpy as jnp
-    import optax
 
     from jvae.evaluation import evaluate
-    from jvae.gradients import ELBO_ESTIMATORS, from_vae
-    from jvae.runs.config import build_model, build_optimizer, build_transform
-    from jvae.training import Batch, Metrics, TrainState, fit, init_state, make_epoch
+    from jvae.gradients import ELBO_ESTIMATORS
+    from jvae.runs.config import build_recipe
+    from jvae.training import fit, init_state, make_epoch, make_train_step
 
     images = data.train_images[: len(data.train_images) // config.batch_size * config.batch_size]
-    optimizer = build_optimizer(config, len(images) // config.batch_size)
-    vae = build_model(config, images.shape[1:])
-    transform, model = build_transform(config), from_vae(vae, closed_form_kl=True)
-
-    def step(state: TrainState, key: Any, batch: Batch) -> tuple[TrainState, Metrics]:
-        transform_key, draw_key = jax.random.split(jax.random.fold_in(key, state.step))
-        x = transform(transform_key, batch.images)
-        bound, grads = ELBO_ESTIMATORS[name](model, state.params, draw_key, x, 2)
-        loss_grads = jax.tree.map(jnp.negative, grads)
-        updates, opt_state = optimizer.update(loss_grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.step + 1), Metrics(bound, bound, jnp.zeros(()))
+    recipe = build_recipe(config, images.shape[1:], len(images) // config.batch_size)
+    recipe = recipe._replace(estimator=ELBO_ESTIMATORS[name], num_samples=2, kl_weight=None)
 
     def test_elbo(params: Any) -> float:
-        return evaluate(vae.apply, params, jax.random.key(0), data.test_images, transform, 2).elbo.value
+        return evaluate(recipe.model, params, jax.random.key(0), data.test_images, recipe.transform, 2).elbo.value
 
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    start = init_state(vae, optimizer, init_key, images.shape[1:])
+    start = init_state(recipe, init_key, images.shape[1:])
     bounds, snapshots = [test_elbo(start.params)], [jax.device_get(start.params)]
-    epoch = make_epoch(step, len(images), config.batch_size)
+    epoch = make_epoch(make_train_step(recipe), config.batch_size)
     for state, _ in fit(epoch, start, run_key, jnp.asarray(images), config.epochs):
         bounds.append(test_elbo(state.params))
         snapshots.append(jax.device_get(state.params))

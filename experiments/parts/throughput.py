@@ -108,7 +108,7 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
 
     if name == "step-by-step":
         return step_by_step(config, data.train_images)
-    epochs = api.train(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
+    epochs = api.train_config(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
     return lambda: next(epochs)
 
 
@@ -117,14 +117,13 @@ def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
     import jax
     import jax.numpy as jnp
 
-    from jvae.runs.config import build_bound, build_model, build_optimizer, build_transform
+    from jvae.runs.config import build_recipe
     from jvae.training import Batch, init_state, make_train_step
 
     steps = len(images) // config.batch_size
-    model, optimizer = build_model(config, images.shape[1:]), build_optimizer(config, steps)
-    step = make_train_step(model.apply, build_bound(config, steps), optimizer, build_transform(config))
-    compiled = jax.jit(step, donate_argnums=0)
-    state, key = init_state(model, optimizer, jax.random.key(0), images.shape[1:]), jax.random.key(1)
+    recipe = build_recipe(config, images.shape[1:], steps)
+    compiled = jax.jit(make_train_step(recipe), donate_argnums=0)
+    state, key = init_state(recipe, jax.random.key(0), images.shape[1:]), jax.random.key(1)
     order, weights = np.random.default_rng(0), jnp.ones(config.batch_size)
 
     def epoch() -> None:

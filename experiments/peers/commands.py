@@ -18,7 +18,7 @@ import sys
 import jvae.cli.main
 from jvae.cli.compile_cache import use_compile_cache
 from jvae.data.datasets import load_dataset
-from jvae.runs.api import train
+from jvae.runs.api import Conditions, train_config
 from jvae.runs.config import Config
 from jvae.runs.loop import Chunking
 
@@ -26,7 +26,8 @@ latent_dim, batch_size, compile_cache = map(int, sys.argv[1:])
 if compile_cache:
     use_compile_cache()
 config = Config(latent_dim=latent_dim, epochs=5, batch_size=batch_size)
-next(train(config, load_dataset("mnist"), interrupted=lambda: True, chunking=Chunking(first_steps=1)))
+how = Conditions(interrupted=lambda: True, chunking=Chunking(first_steps=1))
+next(train_config(config, load_dataset("mnist"), how=how))
 os._exit(0)
 """
 """What jvae's command imports and does, up to the first step of training."""

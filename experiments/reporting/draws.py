@@ -10,31 +10,29 @@ if TYPE_CHECKING:
 
     from experiments.reporting.lab import Lab
     from experiments.reporting.two_samples import Features
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
 
 
-def sample_images(models: Sequence["ModelFile"], n: int, mean: bool = False) -> list[np.ndarray]:
+def sample_images(models: Sequence["TrainedModel"], n: int, mean: bool = False) -> list[np.ndarray]:
     """Draw n images [n, h, w, c] of every model; the models differ in their seeds only."""
     return sample(models, lambda vae, params, key: vae.apply(params, key, n, mean, method="sample"))
 
 
-def sample_priors(models: Sequence["ModelFile"], n: int) -> list[np.ndarray]:
+def sample_priors(models: Sequence["TrainedModel"], n: int) -> list[np.ndarray]:
     """Draw n latents z ~ p(z), [n, m], of every model; the models differ in their seeds only."""
     return sample(models, lambda vae, params, key: vae.apply(params, key, n, method="sample_latents")[0])
 
 
-def sample(models: Sequence["ModelFile"], draw: Callable[[Any, Any, Any], Any]) -> list[np.ndarray]:
+def sample(models: Sequence["TrainedModel"], draw: Callable[[Any, Any, Any], Any]) -> list[np.ndarray]:
     """Draw from every model, with the key of its place, by a function of VAE, parameters and key."""
     import jax
 
-    from jvae.runs.config import build_model
-
-    vae = build_model(models[0].config, models[0].image_shape)
+    vae = models[0].recipe.model
     compiled = jax.jit(lambda params, key: draw(vae, params, key))
-    return [np.asarray(compiled(model.state.params, jax.random.key(i))) for i, model in enumerate(models)]
+    return [np.asarray(compiled(model.run_params(), jax.random.key(i))) for i, model in enumerate(models)]
 
 
-def rows_of_means(models: dict[str, "ModelFile"], title: str, columns: int = 14) -> "Figure":
+def rows_of_means(models: dict[str, "TrainedModel"], title: str, columns: int = 14) -> "Figure":
     """Plot a row of means of p(x|z), z ~ p(z), for every model, by name."""
     from jvae.view.image_grids import plot_rows
 

@@ -11,7 +11,7 @@ from experiments.reporting.settings import Settings
 if TYPE_CHECKING:
     from jvae.data.datasets import Dataset
     from jvae.evaluation import Evaluation, ImportanceEvaluation
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.config import Config
 
 
@@ -33,7 +33,7 @@ class Lab:
 
         return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir)
 
-    def models(self, runs: int | None = None, **variation: Any) -> list["ModelFile"]:
+    def models(self, runs: int | None = None, **variation: Any) -> list["TrainedModel"]:
         """Return the trained models of the seeds 0, 1, ... of one variation; train together those that are missing.
 
         Args:
@@ -41,7 +41,7 @@ class Lab:
             variation: fields of `Config` that differ from the settings.
         """
         configs = [self.settings.config(**variation, seed=seed) for seed in range(runs or self.settings.runs)]
-        models: list[ModelFile] = []
+        models: list[TrainedModel] = []
         for i, config in enumerate(configs):
             model = self.load(config)
             if model is None:
@@ -49,14 +49,14 @@ class Lab:
             models.append(model)
         return models
 
-    def train(self, config: "Config") -> list["ModelFile"]:
+    def train(self, config: "Config") -> list["TrainedModel"]:
         """Train the runs of a configuration, and keep each as the single run that it is."""
         from jvae.errors import JvaeError
         from jvae.runs import api
         from jvae.runs.checkpoint import save_model
 
         try:
-            epochs = api.train(config, self.data)
+            epochs = api.train_config(config, self.data)
         except ValueError as error:  # the settings do not fit the data
             raise JvaeError(str(error)) from error
         what = self.spoken(replace(config, seed=0, runs=1))
@@ -64,11 +64,12 @@ class Lab:
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
         models = [api.select_run(model, i) for i in range(config.runs)]
         for one in models:
-            self.path(one.config).parent.mkdir(parents=True, exist_ok=True)
-            save_model(self.path(one.config), one)
+            path = self.path(config_of(one))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_model(path, one)
         return models
 
-    def load(self, config: "Config") -> "ModelFile | None":
+    def load(self, config: "Config") -> "TrainedModel | None":
         """Return the model of a configuration, if the folder holds it: of these data, versions and kind of device."""
         from jvae.errors import ModelFileError
         from jvae.runs.checkpoint import current_versions, load_model
@@ -92,36 +93,40 @@ class Lab:
 
         return self.folder / "models" / jax.default_backend() / f"{name_of(config).replace('/', '-') or 'default'}.npz"
 
-    def evaluations(self, models: Sequence["ModelFile"]) -> list["Evaluation"]:
+    def evaluations(self, models: Sequence["TrainedModel"]) -> list["Evaluation"]:
         """Evaluate test-set ELBO and terms of every model, 10 draws an image; the models differ in their seeds only."""
         import jax
 
         from jvae.evaluation import evaluate
-        from jvae.runs.config import build_model, build_transform
 
-        config = models[0].config
-        apply, transform = build_model(config, models[0].image_shape).apply, build_transform(config)
         key, images = jax.random.key(0), self.data.test_images
         for i, model in enumerate(models):
-            if model.config not in self.known:
-                self.say(f"{self.spoken(model.config)}: test-set ELBO of run {i + 1}/{len(models)}")
-                self.known[model.config] = evaluate(apply, model.state.params, key, images, transform)
-        return [self.known[model.config] for model in models]
+            config, recipe = config_of(model), model.recipe
+            if config not in self.known:
+                self.say(f"{self.spoken(config)}: test-set ELBO of run {i + 1}/{len(models)}")
+                self.known[config] = evaluate(recipe.model, model.run_params(), key, images, recipe.transform)
+        return [self.known[config_of(model)] for model in models]
 
-    def importance(self, models: Sequence["ModelFile"], num_samples: int, images: int) -> list["ImportanceEvaluation"]:
+    def importance(
+        self, models: Sequence["TrainedModel"], num_samples: int, images: int
+    ) -> list["ImportanceEvaluation"]:
         """Evaluate the importance-weighted bound of the first test images; the models differ in their seeds only."""
         import jax
 
         from jvae.evaluation import evaluate_iwae
-        from jvae.runs.config import build_model, build_transform
 
-        config = models[0].config
-        apply, transform = build_model(config, models[0].image_shape).apply, build_transform(config)
-        few, found = self.data.test_images[:images], []
+        key, few, found = jax.random.key(0), self.data.test_images[:images], []
+        vae, transform = models[0].recipe.model, models[0].recipe.transform
         for i, model in enumerate(models):
-            self.say(f"{self.spoken(config)}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
-            found.append(evaluate_iwae(apply, model.state.params, jax.random.key(0), few, transform, num_samples))
+            self.say(f"{self.spoken(config_of(models[0]))}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
+            found.append(evaluate_iwae(vae, model.run_params(), key, few, transform, num_samples))
         return found
+
+
+def config_of(model: "TrainedModel") -> "Config":
+    """Return the configuration of a model that was made from one."""
+    assert model.config is not None
+    return model.config
 
 
 def name_of(config: "Config", settings: Settings | None = None) -> str:

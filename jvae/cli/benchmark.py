@@ -72,13 +72,13 @@ def benchmark(
             check_output(path, formats)
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
     dataset = open_dataset(configs[0].dataset, data_dir)
-    from jvae.tools.benchmark import measure
+    from jvae.tools.benchmark import measure, training_of
 
     measurements = []
     for config in configs:
         log(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
         try:
-            measurements.append(measure(config, dataset.train_images, repeats))
+            measurements.append(measure(training_of(config, dataset.train_images), repeats))
         except ValueError as error:
             raise usage_error(error) from error
     click.echo(describe(measurements))
@@ -86,30 +86,29 @@ def benchmark(
     if profile:
         from jvae.tools.profile import profile_step
 
-        shares = profile_step(configs[0], dataset.train_images)
+        shares = profile_step(training_of(configs[0], dataset.train_images))
         click.echo(describe_shares(shares))
     if json_path is not None:
         from jvae.files import write_json
         from jvae.runs.checkpoint import current_versions
 
         machine = {"platform": backend.platform, "device": backend.device_kind, **environment()}
-        rows = [values_of(measurement) for measurement in measurements]
+        rows = [values_of(*each) for each in zip(configs, measurements, strict=True)]
         parts = {share.part: share.seconds for share in shares}
         values = {"versions": current_versions(), "measurements": rows, "profile": parts}
         write_json(json_path, {"machine": machine, **values})
     if plot_path is not None:
-        write_figure(roofline(measurements), plot_path)
+        write_figure(roofline(configs[0], measurements), plot_path)
 
 
-def roofline(measurements: "list[Measurement]") -> "Figure":
+def roofline(config: Config, measurements: "list[Measurement]") -> "Figure":
     """Plot how near the steps of a benchmark come to the machine's peak."""
     import numpy as np
 
     from jvae.view.plots import plot_roofline
 
-    names = [f"{m.config.precision}, batch {m.config.batch_size}, runs {m.config.runs}" for m in measurements]
+    names = [f"{m.precision}, batch {m.batch_size}, runs {m.runs}" for m in measurements]
     shares = np.array([[m.achieved, m.product_flops / m.products] for m in measurements])
-    config = measurements[0].config
     heading = f"training step: {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
     return plot_roofline(names, shares, np.array([m.peak for m in measurements]), heading)
 
@@ -121,9 +120,9 @@ def describe(measurements: "list[Measurement]") -> str:
     for m in measurements:
         rows.append(
             (
-                m.config.precision,
-                str(m.config.batch_size),
-                str(m.config.runs),
+                m.precision,
+                str(m.batch_size),
+                str(m.runs),
                 f"{m.compile_seconds:.2f}",
                 f"{1e3 * m.step.median:.2f}",
                 f"{1e3 * m.step.low:.2f} to {1e3 * m.step.high:.2f}",
@@ -137,13 +136,13 @@ def describe(measurements: "list[Measurement]") -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     first = measurements[0]
-    per_image = first.product_flops / (first.config.batch_size * first.config.runs)
+    per_image = first.product_flops / (first.batch_size * first.runs)
     lines.append(f"matrix products: {per_image / 1e6:.2f} MFLOP an image, counted from their shapes")
     if first.xla_flops is not None:
-        all_flops = first.xla_flops / (first.config.batch_size * first.config.runs)
+        all_flops = first.xla_flops / (first.batch_size * first.runs)
         lines.append(f"all operations:  {all_flops / 1e6:.2f} MFLOP an image, by XLA's analysis")
-    for precision in dict.fromkeys(m.config.precision for m in measurements):
-        peak = max(m.peak for m in measurements if m.config.precision == precision)
+    for precision in dict.fromkeys(m.precision for m in measurements):
+        peak = max(m.peak for m in measurements if m.precision == precision)
         lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
     return "\n".join(lines)
 
@@ -158,10 +157,10 @@ def describe_shares(shares: "list[Share]") -> str:
     return "\n".join(["the first combination's step, by part, over all threads:", *lines])
 
 
-def values_of(m: "Measurement") -> dict[str, Any]:
-    """Return a measurement as JSON values."""
+def values_of(config: Config, m: "Measurement") -> dict[str, Any]:
+    """Return a configuration's measurement as JSON values."""
     return {
-        "config": m.config.to_dict(),
+        "config": config.to_dict(),
         "compile_seconds": m.compile_seconds,
         "seconds_per_step": m.step._asdict(),
         "images_per_second": m.images_per_second,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from jvae.data.datasets import Dataset
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
@@ -73,11 +73,11 @@ def log(line: str) -> None:
     click.echo(line, err=True)
 
 
-def open_model(path: Path, repeated: dict[str, Any]) -> "ModelFile":
-    """Load a model file, and refuse options that contradict it."""
+def open_model(path: Path, repeated: dict[str, Any], params_only: bool = True) -> "TrainedModel":
+    """Load a model file, or only its parameters, and refuse options that contradict it."""
     from jvae.runs.checkpoint import load_model
 
-    model = load_model(path)
+    model = load_model(path, params_only=params_only)
     for name, value in repeated.items():
         known = getattr(model.config, name)
         if value is not None and value != known:

@@ -36,7 +36,7 @@ def explore(
     from jvae.view.explorer import explorer_page
 
     model = select_run(model, run)
-    dataset = open_dataset(model.config.dataset, data_dir)
+    dataset = open_dataset(model.data_name, data_dir)
     check_fingerprint(model, dataset)
     page = explorer_page(model, dataset, seed, num_points).encode()
     write_file(output, page)

@@ -36,7 +36,7 @@ from jvae.runs.config import Config
 if TYPE_CHECKING:
     from jvae.data.datasets import Dataset
     from jvae.evaluation import ImportanceEvaluation
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
 
 
 @click.group(
@@ -69,33 +69,35 @@ def evaluate(
     use_device(device)
     model = open_model(model_path, repeated)
     from jvae.files import write_json
-    from jvae.runs.api import diagnose_model, evaluate_model, select_run
+    from jvae.runs.api import diagnose_model, evaluate_model
     from jvae.view import report
 
-    dataset = open_dataset(model.config.dataset, data_dir)
-    models = [select_run(model, i) for i in range(model.config.runs)]
-    evaluations = [evaluate_model(one, dataset, num_samples, seed) for one in models]
-    diagnostics = [diagnose_model(one, dataset, seed) for one in models]
-    importance = [] if iwae is None else [importance_weighted(one, dataset, iwae, seed) for one in models]
+    dataset = open_dataset(model.data_name, data_dir)
+    runs = range(model.num_runs)
+    evaluations = [evaluate_model(model, dataset, num_samples, seed, run) for run in runs]
+    diagnostics = [diagnose_model(model, dataset, seed, run) for run in runs]
+    importance = [] if iwae is None else [importance_weighted(model, dataset, iwae, seed, run) for run in runs]
     click.echo(report.describe_all(evaluations, importance, model))
-    for i, found in enumerate(diagnostics):
-        if len(models) > 1:
-            click.echo(f"  seed {model.config.seed + i}")
-        click.echo(report.describe_diagnostics(found, model.config))
+    for run_seed, found in zip(model.plan.seeds, diagnostics, strict=True):
+        if model.num_runs > 1:
+            click.echo(f"  seed {run_seed}")
+        click.echo(report.describe_diagnostics(found))
     if json_path is not None:
         each = [report.diagnostics_values(found) for found in diagnostics]
         values = report.all_values(evaluations, importance, model)
-        write_json(json_path, {**values, "diagnostics": each[0] if len(models) == 1 else each})
+        write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
 
 
-def importance_weighted(model: "ModelFile", dataset: "Dataset", num_samples: int, seed: int) -> "ImportanceEvaluation":
-    """Estimate the importance-weighted bound, with a progress bar where there is a terminal."""
+def importance_weighted(
+    model: "TrainedModel", dataset: "Dataset", num_samples: int, seed: int, run: int
+) -> "ImportanceEvaluation":
+    """Estimate a run's importance-weighted bound, with a progress bar where there is a terminal."""
     from jvae.runs.api import evaluate_model_iwae
 
     with click.progressbar(
         length=len(dataset.test_images), label=f"iwae-{num_samples}", file=sys.stderr, hidden=not sys.stderr.isatty()
     ) as bar:
-        return evaluate_model_iwae(model, dataset, num_samples, seed, lambda done: bar.update(done - bar.pos))
+        return evaluate_model_iwae(model, dataset, num_samples, seed, lambda done: bar.update(done - bar.pos), run)
 
 
 @main.command()
@@ -165,7 +167,7 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         draw = getattr(pictures, function)
         model = model if function == "history" else select_run(model, run)
         if needs_data:
-            dataset = open_dataset(model.config.dataset, data_dir)
+            dataset = open_dataset(model.data_name, data_dir)
             check_fingerprint(model, dataset)
             figure = draw(model, dataset, seed, **which)
         else:

@@ -29,7 +29,7 @@ from jvae.errors import NonFiniteError
 from jvae.runs.config import Config
 
 if TYPE_CHECKING:
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
 
 
 @click.command()
@@ -82,7 +82,7 @@ def train(
         known = continued(model_path, given)
         if known is None:
             return
-        config = known.config
+        config = known.config or config
     dataset = open_dataset(config.dataset, data_dir, log)
     from jvae.cli.interruption import interruptible, name_of
     from jvae.files import sweep_temporaries, write_json
@@ -95,7 +95,8 @@ def train(
         sweep_temporaries(model_path)
     with interruptible() as interruption:
         try:
-            epochs = api.train(config, dataset, devices, stream, known, lambda: bool(interruption))
+            how = api.Conditions(devices, stream, lambda: bool(interruption))
+            epochs = api.train_config(config, dataset, known, how)
         except ValueError as error:
             raise usage_error(error) from error
         log(f"training on {describe_placement(config.runs, devices, backend)}")
@@ -132,7 +133,7 @@ def train(
     if config.keep == "best" or config.patience > 0:
         log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")
-    evaluations = [api.evaluate_model(api.select_run(model, i), dataset) for i in range(config.runs)]
+    evaluations = [api.evaluate_model(model, dataset, run=i) for i in range(config.runs)]
     click.echo(report.describe_all(evaluations, [], model))
     if json_path is not None:
         write_json(json_path, {**report.all_values(evaluations, [], model), "history": model.history})
@@ -144,15 +145,19 @@ def is_given(context: click.Context, name: str) -> bool:
     return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
 
 
-def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
+def continued(path: Path, given: dict[str, Any]) -> "TrainedModel | None":
     """Return a model file to go on from, perhaps for more epochs; None, and say so, where its training is finished."""
     from dataclasses import replace
 
-    from jvae.runs.loop import early_stopping_of
-
     epochs = given.pop("epochs", None)
-    model = open_model(path, given)
+    from jvae.errors import ModelFileError
+    from jvae.runs.config import plan_of
+
+    model = open_model(path, given, params_only=False)
     trained, config = len(model.history), model.config
+    state = model.state
+    if config is None or state is None:
+        raise ModelFileError(f"{path}: holds parameters only, as files of jvae 0.1.0 do: it cannot be gone on with")
     if epochs is not None and epochs != config.epochs:
         if epochs < trained:
             raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained} epochs")
@@ -160,9 +165,10 @@ def continued(path: Path, given: dict[str, Any]) -> "ModelFile | None":
             raise click.UsageError(
                 f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"
             )
-        model = model._replace(config=replace(config, epochs=epochs))
-    if trained == model.config.epochs or not early_stopping_of(model).running.any():
-        log(f"{path}: its training is finished, after epoch {trained} of {model.config.epochs}")
+        config = replace(config, epochs=epochs)
+        model = model._replace(config=config, plan=plan_of(config))
+    if trained == config.epochs or not state.running.any():
+        log(f"{path}: its training is finished, after epoch {trained} of {config.epochs}")
         return None
     return model
 

@@ -6,17 +6,21 @@ imports what it builds.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jvae.data.known import DATASETS
-from jvae.runs.fields import ConfigField, OnlyWith, Range
+from jvae.runs.fields import ConfigField, OnlyWith, Range, fields_of
 
 if TYPE_CHECKING:
     import jax
     import optax
     from flax import linen as nn
+    from jaxtyping import PyTree
 
-    from jvae.training import ScheduledBound, Transform
+    from jvae.recipe import KlWeight, Recipe
+    from jvae.runs.plan import Plan, RunNumbers
+    from jvae.transforms import Transform
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
@@ -150,16 +154,46 @@ class Config:
 
 def config_fields() -> list[ConfigField]:
     """Return the fields of `Config`, in order."""
-    hints = get_type_hints(Config, include_extras=True)
-    fields = []
-    for field in dataclasses.fields(Config):
-        kind, text, *rules = get_args(hints[field.name])
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
-        ranges = [rule for rule in rules if isinstance(rule, Range)]
-        needs = tuple(rule for rule in rules if isinstance(rule, OnlyWith))
-        kind = str if choices else kind
-        fields.append(ConfigField(field.name, kind, field.default, text, choices, next(iter(ranges), None), needs))
-    return fields
+    return fields_of(Config)
+
+
+def build_recipe(
+    config: Config, data_shape: tuple[int, ...], steps_per_epoch: int = 1, numbers: "RunNumbers | None" = None
+) -> "Recipe":
+    """Build what a configuration trains, on images of shape (h, w, c).
+
+    Args:
+        config: the names.
+        data_shape: (h, w, c).
+        steps_per_epoch: what schedules count in.
+        numbers: a run's learning rate and beta, which may be traced; the configuration's by default.
+
+    Raises:
+        ValueError: the network cannot take images of this shape.
+    """
+    from jvae.bounds import elbo, iwae
+    from jvae.recipe import Recipe
+
+    rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
+    return Recipe(
+        model=build_model(config, data_shape),
+        transform=build_transform(config),
+        bound=iwae if config.bound == "iwae" else elbo,
+        optimizer=build_optimizer(config, steps_per_epoch, rate),
+        num_samples=config.num_samples,
+        kl_weight=None if config.bound == "iwae" else build_kl_weight(config, steps_per_epoch, beta),
+        start=partial(start_at_images, config.num_components) if config.pseudo_inputs == "data" else None,
+        unit=unit(config),
+    )
+
+
+def plan_of(config: Config) -> "Plan":
+    """Return how long, on which batches and from which seeds a configuration is trained."""
+    from jvae.runs.plan import Plan
+
+    seeds = tuple(range(config.seed, config.seed + config.runs))
+    judged = (config.validation, config.held_out, config.keep, config.patience)
+    return Plan(config.epochs, config.batch_size, seeds, *judged)
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
@@ -249,31 +283,32 @@ def unit(config: Config) -> str:
     return f"nats per image, log-density of {pixels} in [0, 1]"
 
 
-def build_bound(config: Config, steps_per_epoch: int, beta: "float | jax.Array | None" = None) -> "ScheduledBound":
-    """Build what training maximises at each step; with another beta than the configuration's, which may be traced."""
+def build_kl_weight(config: Config, steps_per_epoch: int, beta: "float | jax.Array") -> "KlWeight":
+    """Build the KL's weight at each step: beta, or a line that rises to it."""
+    import jax.numpy as jnp
     import optax
 
-    from jvae.bounds import elbo, iwae
-
-    if config.bound == "iwae":
-        return lambda d, step: iwae(d)
-    beta = config.beta if beta is None else beta
     if config.kl_warmup == 0:
-        return lambda d, step: elbo(d, beta)
-    rising = optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
-    return lambda d, step: elbo(d, rising(step))
+        return lambda step: jnp.asarray(beta)
+    return optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
 
 
-def build_optimizer(
-    config: Config, steps_per_epoch: int, learning_rate: "float | jax.Array | None" = None
-) -> "optax.GradientTransformation":
-    """Build Adam, as in the exercise, with a step size that may rise at first and fall later.
+def start_at_images(count: int, params: "PyTree", key: "jax.Array", x: "jax.Array") -> "PyTree":
+    """Return the parameters with a VampPrior's pseudo-inputs at `count` training images.
 
-    The learning rate may be another than the configuration's, and traced.
+    Raises:
+        ValueError: there are fewer images than pseudo-inputs.
     """
+    if count > len(x):
+        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(x)}")
+    prior = {**params["params"]["prior"], "pseudo_inputs": x[:count]}
+    return {"params": {**params["params"], "prior": prior}}
+
+
+def build_optimizer(config: Config, steps_per_epoch: int, rate: "float | jax.Array") -> "optax.GradientTransformation":
+    """Build Adam, as in the exercise, with a step size that may rise to the learning rate at first and fall later."""
     import optax
 
-    rate = config.learning_rate if learning_rate is None else learning_rate
     if config.schedule == "constant" and config.warmup == 0:
         return optax.adam(rate)
     rising = rounded_steps(config.warmup, steps_per_epoch)

@@ -1,7 +1,8 @@
 """The fields of a Config as values: their types, choices and rules, from which options and checks are made."""
 
+import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 
 class Range(NamedTuple):
@@ -67,3 +68,17 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
         if self.range is not None and not self.range.admits(value):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
+
+
+def fields_of(config: type) -> list[ConfigField]:
+    """Return the fields of a dataclass whose annotations are `Annotated[type, help, *rules]`, in order."""
+    hints = get_type_hints(config, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(config):
+        kind, text, *rules = get_args(hints[field.name])
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        ranges = [rule for rule in rules if isinstance(rule, Range)]
+        needs = tuple(rule for rule in rules if isinstance(rule, OnlyWith))
+        kind = str if choices else kind
+        fields.append(ConfigField(field.name, kind, field.default, text, choices, next(iter(ranges), None), needs))
+    return fields

@@ -1,7 +1,7 @@
-"""The epoch loop: take the steps in chunks, then summarise, check, validate, stop early and checkpoint; and resume."""
+"""The epoch loop: take the steps in chunks, then summarise, check, validate, stop early and checkpoint."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,33 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree, UInt8
 
+from jvae.bounds import iwae
 from jvae.data.datasets import Dataset
-from jvae.errors import ModelFileError, NonFiniteError
+from jvae.errors import NonFiniteError
 from jvae.evaluation import evaluate, evaluate_iwae
-from jvae.runs.checkpoint import ModelFile, ResumePoint, current_versions
-from jvae.runs.config import Config, build_model, build_transform
-from jvae.runs.early_stopping import EarlyStopping, init_early_stopping, stop_runs, update_early_stopping
+from jvae.recipe import Recipe
+from jvae.runs.checkpoint import TrainedModel, current_versions
+from jvae.runs.config import Config
+from jvae.runs.early_stopping import judge_epoch, stop_runs
 from jvae.runs.mesh import agree, fetch
-from jvae.training import EpochMetrics, StepMetrics, TrainState, init_step_metrics, summarise
+from jvae.runs.plan import Plan
+from jvae.runs.state import LoopState, runs_of
+from jvae.training import EpochMetrics, StepMetrics, TrainState, summarise
 
 TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bound": "the bound"}
-
-
-class LoopState(NamedTuple):
-    """Where the runs of a training stand; every array has a leading axis of runs."""
-
-    states: TrainState
-    epoch: int
-    """Which epoch, from 1."""
-    done: int
-    """How many of its steps are taken."""
-    step_metrics: StepMetrics
-    """Of those steps."""
-
-    @property
-    def num_steps(self) -> int:
-        """The steps of an epoch."""
-        return self.step_metrics.sizes.shape[-1]
 
 
 class Chunking(NamedTuple):
@@ -47,106 +34,77 @@ class Chunking(NamedTuple):
     """How long a later chunk takes, about."""
 
 
-CHUNKING = Chunking()
+class Member(NamedTuple):
+    """One training among those that share a program: its runs, and what is recorded of them."""
 
-TakeChunk = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
-
-
-def take_chunks(take: TakeChunk, loop: LoopState, epochs: int, chunking: Chunking) -> Iterator[LoopState]:
-    """Go on to the end of the last epoch, and yield the state of the loop after every chunk of steps.
-
-    What was yielded is donated to the next chunk: read or save it before asking for the next.
-
-    Args:
-        take: `(states, step_metrics, start, stop) -> (states, step_metrics)`: an epoch's steps start, ..., stop - 1.
-        loop: where to begin.
-        epochs: the number of the last one.
-        chunking: how long the chunks are.
-    """
-    states, epoch, done, metrics = loop
-    num_steps, length = loop.num_steps, chunking.first_steps
-    while epoch < epochs or done < num_steps:
-        if done == num_steps:
-            epoch, done, metrics = epoch + 1, 0, jax.tree.map(jnp.zeros_like, metrics)
-        stop = min(num_steps, done + length)
-        began = time.perf_counter()
-        states, metrics = jax.block_until_ready(take(states, metrics, done, stop))
-        length = agree(max(1, round((stop - done) * chunking.seconds / (time.perf_counter() - began))))
-        done = stop
-        yield LoopState(states, epoch, done, metrics)
-
-
-class ConfigRuns(NamedTuple):
-    """The runs of one configuration among those that are trained together."""
-
-    config: Config
+    recipe: Recipe
+    plan: Plan
+    config: Config | None
     rows: slice
-    """Their place along the axis of runs."""
+    """The place of its runs along the axis of runs."""
     history: list[dict[str, Any]]
 
 
-def config_runs_of(configs: Sequence[Config], history: Sequence[dict[str, Any]] = ()) -> list[ConfigRuns]:
-    """Return the configurations with the rows of their runs, one after the other."""
-    return [
-        ConfigRuns(config, slice(i * config.runs, (i + 1) * config.runs), [*history])
-        for i, config in enumerate(configs)
-    ]
+TakeSteps = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
+"""`(states, step_metrics, start, stop) -> (states, step_metrics)`: all runs' steps start, ..., stop - 1 of an epoch."""
 
 
 def run_epochs(
-    groups: Sequence[ConfigRuns],
+    take: TakeSteps,
+    loop: LoopState,
+    members: Sequence[Member],
     dataset: Dataset,
-    validation_images: UInt8[np.ndarray, "v h w c"] | None,
-    chunks: Iterable[LoopState],
-    stopping: EarlyStopping,
+    validation_data: UInt8[np.ndarray, "v ..."] | None,
     interrupted: Callable[[], bool],
-) -> Iterator[list[ModelFile | NonFiniteError]]:
-    """Run the epoch loop: yield every configuration's checkpoint, or its error, after every epoch.
+    chunking: Chunking,
+) -> Iterator[list[TrainedModel | NonFiniteError]]:
+    """Run the epoch loop: yield every member's model, or its error, after every epoch.
 
-    There is one host sync a chunk, and another where an epoch is validated.
+    There is one host sync a chunk, and another where an epoch is validated. What was yielded is donated to the next
+    chunk: read or save it before asking for the next.
     """
-    config = groups[0].config
+    plan, length = members[0].plan, chunking.first_steps
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
-    for loop in chunks:
-        metrics, epoch_metrics = jax.device_get(fetch(loop.step_metrics)), None
-        finished = loop.done == loop.num_steps
-        if finished:
-            states = fetch(loop.states)
-            epoch_metrics = jax.device_get(summarise_runs(states, metrics))
-        running = stopping.running
-        for i, group in enumerate(groups):
-            mine = jax.tree.map(lambda leaf: leaf[group.rows], metrics)  # noqa: B023
-            finite = np.ones(group.config.runs, bool)
-            if epoch_metrics is not None:
-                finite = epoch_metrics.params_finite[group.rows]
-            try:
-                check_finite(group.config, mine, finite, loop.epoch, running[group.rows])
-            except NonFiniteError as error:
-                failed[i] = error
-                stopping = stop_runs(stopping, group.rows)
-        if epoch_metrics is not None:
-            values = {name: value.astype(np.float64) for name, value in epoch_metrics.mean._asdict().items()}
-            if validation_images is None:
-                stopping = stopping._replace(state=states)
-            else:
-                bounds = validate(config, states, dataset.train_images.shape[1:], validation_images)
-                keep_best = config.keep == "best"
-                stopping = update_early_stopping(stopping, states, bounds, loop.epoch, keep_best, config.patience)
-                values |= {"validation": bounds, "kept": stopping.epoch}
-            seconds = (time.perf_counter() - started) / len(groups)
-            started = time.perf_counter()
-            for i, group in enumerate(groups):
-                rows = group.rows
-                if i not in failed and running[rows].any():
-                    record = {name: of_running(value[rows], running[rows]) for name, value in values.items()}
-                    group.history.append({"epoch": loop.epoch, **record, "seconds": seconds})
-        ending = bool(agree(int(interrupted()))) or not stopping.running.any()
-        if finished or ending:
-            here = loop._replace(states=states if finished else fetch(loop.states), step_metrics=metrics)
-            yield [failed.get(i) or checkpoint(group, stopping, here, dataset) for i, group in enumerate(groups)]
+    while (loop.epoch < plan.epochs or not loop.epoch_is_over) and loop.running.any():
+        loop, length = take_chunk(take, loop, length, chunking.seconds)
+        whole, summary = loop._replace(step_metrics=jax.device_get(fetch(loop.step_metrics))), None
+        if loop.epoch_is_over:
+            whole = whole._replace(runs=fetch(whole.runs))
+            summary = jax.device_get(summarise_runs(whole.runs, whole.step_metrics))
+        ran = loop.running
+        whole, errors = check(members, whole, summary)
+        failed |= errors
+        if summary is not None:
+            values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
+            if validation_data is not None:
+                bound = validate(members[0].recipe, whole.runs.params, validation_data)
+                whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience)
+                values |= {"validation": bound, "kept": whole.kept_epoch}
+            seconds, started = (time.perf_counter() - started) / len(members), time.perf_counter()
+            going = [member for i, member in enumerate(members) if i not in failed]
+            record(going, int(loop.epoch), values, ran, seconds)
+        ending = bool(agree(int(interrupted()))) or not whole.running.any()
+        if summary is not None or ending:
+            whole = whole._replace(runs=fetch(whole.runs))
+            yield [failed.get(i) or checkpoint(member, whole, dataset) for i, member in enumerate(members)]
         if ending:
             return
+        loop = whole._replace(runs=loop.runs, step_metrics=loop.step_metrics)
+
+
+def take_chunk(take: TakeSteps, loop: LoopState, length: int, seconds: float) -> tuple[LoopState, int]:
+    """Take the next steps, `length` at most, of this epoch or the next; and return how many fill so many seconds."""
+    metrics = loop.step_metrics
+    if loop.epoch_is_over:
+        loop = loop._replace(epoch=np.asarray(loop.epoch + 1), done=np.zeros_like(loop.done))
+        metrics = jax.tree.map(jnp.zeros_like, metrics)
+    start = int(loop.done)
+    stop = min(loop.num_steps, start + length)
+    began = time.perf_counter()
+    runs, metrics = jax.block_until_ready(take(loop.runs, metrics, start, stop))
+    length = agree(max(1, round((stop - start) * seconds / (time.perf_counter() - began))))
+    return loop._replace(runs=runs, step_metrics=metrics, done=np.full_like(loop.done, stop)), length
 
 
 @jax.jit
@@ -155,103 +113,86 @@ def summarise_runs(states: TrainState, step_metrics: StepMetrics) -> EpochMetric
     return jax.vmap(summarise)(states, step_metrics)
 
 
-def checkpoint(group: ConfigRuns, stopping: EarlyStopping, loop: LoopState, dataset: Dataset) -> ModelFile:
-    """Return the model file of one configuration; a single run's state has no axis of runs."""
-
-    def of_group(tree: PyTree) -> PyTree:
-        whole = group.rows == slice(0, len(stopping.running))
-        return tree if whole else jax.tree.map(lambda leaf: leaf[group.rows], tree)
-
-    validated = group.config.validation != "none"
-    begun = loop.done < loop.num_steps
-    kept = of_group(stopping.state if validated else loop.states)
-    resume_point = None
-    if validated or begun:
-        metrics = of_group(loop.step_metrics) if begun else None
-        states = of_group(loop.states) if validated else None
-        resume_point = ResumePoint(states, metrics, loop.done if begun else 0)
-    state = jax.tree.map(lambda leaf: leaf[0], kept) if group.config.runs == 1 else kept
-    shape = dataset.train_images.shape[1:]
-    history, versions = group.history.copy(), current_versions()
-    return ModelFile(group.config, state, history, shape, dataset.fingerprint, versions, resume_point)
-
-
-def states_of(model: ModelFile) -> TrainState:
-    """Return the state that a model file keeps, with an axis of runs."""
-    return jax.tree.map(lambda leaf: leaf[None], model.state) if model.config.runs == 1 else model.state
-
-
-def loop_state_of(model: ModelFile, num_steps: int) -> LoopState:
-    """Return where the training of a model stood when it was saved.
-
-    Raises:
-        ModelFileError: its epochs have another number of steps.
-    """
-    states, point = states_of(model), model.resume_point
-    if point is not None and point.states is not None:
-        states = point.states
-    if point is None or point.step_metrics is None:
-        return LoopState(states, len(model.history), num_steps, init_step_metrics(states, num_steps))
-    if point.step_metrics.sizes.shape[1] != num_steps:
-        steps = point.step_metrics.sizes.shape[1]
-        raise ModelFileError(f"the model was stopped within an epoch of {steps} steps, not {num_steps}")
-    return LoopState(states, len(model.history) + 1, point.done, point.step_metrics)
-
-
-def early_stopping_of(model: ModelFile) -> EarlyStopping:
-    """Return what the runs of a model had kept when it was saved, judged anew by the bounds of its history."""
-    config, states = model.config, states_of(model)
-    stopping = init_early_stopping(jax.tree.map(jnp.copy, states), config.runs)
-    for record in model.history:
-        if "validation" in record:
-            bounds = np.array(np.atleast_1d(record["validation"]), np.float64)  # null, of a run that has stopped: nan
-            stopping = update_early_stopping(
-                stopping, states, bounds, record["epoch"], config.keep == "best", config.patience
-            )
-    return stopping._replace(state=states)
-
-
-def of_running(values: np.ndarray, running: np.ndarray) -> Any:
-    """Return a record's JSON value: the number of a single run, or a list with null for every run that has stopped."""
-    each = [value if runs else None for value, runs in zip(values.tolist(), running, strict=True)]
-    return each[0] if len(each) == 1 else each
-
-
-def validate(
-    config: Config, states: TrainState, image_shape: tuple[int, ...], images: UInt8[np.ndarray, "v h w c"]
-) -> Float[np.ndarray, " r"]:
-    """Return every run's bound of the validation images, in nats per image: the one-draw ELBO, or the trained IWAE.
-
-    The noise is the same at every epoch and for every run.
-    """
-    log_densities, transform = build_model(config, image_shape).apply, build_transform(config)
-
-    def bound(params: PyTree) -> float:
-        key = jax.random.key(0)
-        if config.bound == "iwae":
-            return evaluate_iwae(log_densities, params, key, images, transform, config.num_samples).iwae.value
-        return evaluate(log_densities, params, key, images, transform, num_samples=1).elbo.value
-
-    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], states.params)) for i in range(len(states.step))])  # noqa: B023
+def check(
+    members: Sequence[Member], loop: LoopState, summary: EpochMetrics | None
+) -> tuple[LoopState, dict[int, NonFiniteError]]:
+    """Stop the members that met a value that is not finite, and return which of them did, with the error."""
+    failed = {}
+    for i, member in enumerate(members):
+        metrics = jax.tree.map(lambda leaf: leaf[member.rows], loop.step_metrics)  # noqa: B023
+        finite = np.ones(len(member.plan.seeds), bool) if summary is None else summary.params_finite[member.rows]
+        try:
+            check_finite(member, metrics, np.asarray(finite), int(loop.epoch), loop.running[member.rows])
+        except NonFiniteError as error:
+            failed[i] = error
+            loop = stop_runs(loop, member.rows)
+    return loop, failed
 
 
 def check_finite(
-    config: Config, step_metrics: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
+    member: Member, step_metrics: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
 ) -> None:
     """Raise a NonFiniteError that names term, run, epoch and step, unless all of every run that goes on was finite."""
+    seeds, num_steps = member.plan.seeds, step_metrics.sizes.shape[1]
     for run in np.flatnonzero(running):
-        steps = {name: ~np.isfinite(getattr(step_metrics.metrics, name)[run]) for name in TERMS}
-        broken = [
-            (int(np.argmax(bad)), term)
-            for (name, bad), term in zip(steps.items(), TERMS.values(), strict=True)
-            if bad.any()
-        ]
+        steps = {term: ~np.isfinite(getattr(step_metrics.metrics, name)[run]) for name, term in TERMS.items()}
+        broken = [(int(np.argmax(bad)), term) for term, bad in steps.items() if bad.any()]
         if not broken and not params_finite[run]:
-            broken = [(step_metrics.sizes.shape[1] - 1, "a parameter")]
+            broken = [(num_steps - 1, "a parameter")]
         if broken:
             step, what = min(broken, key=lambda found: found[0])
-            which = f" of the run with seed {config.seed + run}" if config.runs > 1 else ""
+            which = f" of the run with seed {seeds[run]}" if len(seeds) > 1 else ""
+            than = "" if member.config is None else f" than {member.config.learning_rate:g}"
             raise NonFiniteError(
-                f"{what}{which} is not finite at epoch {epoch}, step {step + 1} of {step_metrics.sizes.shape[1]}; "
-                f"a lower learning rate than {config.learning_rate:g} may help"
+                f"{what}{which} is not finite at epoch {epoch}, step {step + 1} of {num_steps}; "
+                f"a lower learning rate{than} may help"
             )
+
+
+def validate(recipe: Recipe, params: PyTree, data: UInt8[np.ndarray, "v ..."]) -> Float[np.ndarray, " r"]:
+    """Return every run's bound of the validation data, in nats per datum: the one-draw ELBO, or IWAE if it is trained.
+
+    The noise is the same at every epoch and for every run.
+    """
+
+    def bound(params: PyTree) -> float:
+        key = jax.random.key(0)
+        if recipe.bound is iwae:
+            return evaluate_iwae(recipe.model, params, key, data, recipe.transform, recipe.num_samples).iwae.value
+        return evaluate(recipe.model, params, key, data, recipe.transform, num_samples=1).elbo.value
+
+    runs = len(jax.tree.leaves(params)[0])
+    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], params)) for i in range(runs)])  # noqa: B023
+
+
+def record(
+    members: Sequence[Member], epoch: int, values: dict[str, np.ndarray], ran: np.ndarray, seconds: float
+) -> None:
+    """Add the epoch to the history of every member with a run that went on: numbers, or lists with null for others."""
+    for member in members:
+        rows = member.rows
+        if not ran[rows].any():
+            continue
+        line: dict[str, Any] = {"epoch": epoch}
+        for name, value in values.items():
+            each = [v if runs else None for v, runs in zip(value[rows].tolist(), ran[rows], strict=True)]
+            line[name] = each[0] if len(each) == 1 else each
+        member.history.append({**line, "seconds": seconds})
+
+
+def checkpoint(member: Member, loop: LoopState, dataset: Dataset) -> TrainedModel:
+    """Return the trained model of one member, with all that its training needs to go on."""
+    whole = member.rows == slice(0, len(loop.running))
+    state = loop if whole else runs_of(loop, member.rows)
+    return TrainedModel(
+        recipe=member.recipe,
+        plan=member.plan,
+        params=state.params,
+        state=state,
+        history=member.history.copy(),
+        data_name=dataset.name,
+        data_shape=dataset.train_images.shape[1:],
+        fingerprint=dataset.fingerprint,
+        versions=current_versions(),
+        config=member.config,
+    )

@@ -6,7 +6,7 @@ only the images of its own runs and its own part of each batch.
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -17,12 +17,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
 from jvae.errors import JvaeError
-from jvae.runs.ensemble import RunNumbers
-from jvae.runs.loop import TakeChunk
+from jvae.runs.ensemble import Chunk
+from jvae.runs.loop import TakeSteps
 from jvae.runs.mesh import DATA, RUNS, fetch, place
+from jvae.runs.plan import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
-CHUNK_BYTES = 2**26
 SHARE_OF_MEMORY = 0.5
 Block = tuple[slice, ...]
 
@@ -42,29 +42,31 @@ def fits_in_memory(num_bytes: int) -> bool:
 
 
 def streamed(
-    chunk: Callable[..., tuple[TrainState, StepMetrics]],
+    chunk: Chunk,
     numbers: RunNumbers,
-    images: np.ndarray,
+    data: np.ndarray,
     kept: Int[np.ndarray, " n"],
     batch_size: int,
     mesh: Mesh | None,
-) -> TakeChunk:
-    """Return what `take_chunks` takes steps with, reading the images of each from where they are.
+    at_a_time: int,
+) -> TakeSteps:
+    """Return what takes steps while it reads the data of each from where they are.
 
     Args:
-        chunk: of `make_chunk_of_batches`.
+        chunk: of `make_chunk` with `streamed_batches`.
         numbers: what the runs have of their own.
-        images: uint8[n, h, w, c], such as a memory-mapped file.
+        data: uint8[n, ...], such as a memory-mapped file.
         kept: which of them are trained on.
         batch_size: b.
         mesh: where the runs and the batches are spread, if they are.
+        at_a_time: how many bytes of data are read at a time.
     """
     shuffle = jax.jit(jax.vmap(partial(epoch_rows, num_images=len(kept), batch_size=batch_size), in_axes=(0, None)))
     compiled = jax.jit(chunk, donate_argnums=0)
     placed = place(numbers, mesh, RUNS)
     num_steps = steps_per_epoch(len(kept), batch_size)
-    step_bytes = len(numbers.learning_rate) * batch_size * math.prod(images.shape[1:])
-    length = max(1, min(num_steps, CHUNK_BYTES // step_bytes))
+    step_bytes = len(numbers.learning_rate) * batch_size * math.prod(data.shape[1:])
+    length = max(1, min(num_steps, at_a_time // step_bytes))
 
     @lru_cache(maxsize=1)
     def rows_of(epoch: int) -> Rows:
@@ -74,10 +76,9 @@ def streamed(
     def take(states: TrainState, step_metrics: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
         whole = rows_of(int(fetch(states.step)[0]) // num_steps)
         rows = Rows(*(part[:, start:stop] for part in whole))
-        for (first, last), batches in read_ahead(Chunks(images, rows, length, mesh)):
-            states, step_metrics = compiled(
-                states, placed, batches, step_metrics, start + first, start + first, start + last
-            )
+        for (first, last), batches in read_ahead(Chunks(data, rows, length, mesh)):
+            begin, end = start + first, start + last
+            states, step_metrics = compiled(states, placed, begin, batches, step_metrics, begin, end)
         return states, step_metrics
 
     return take

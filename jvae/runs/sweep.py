@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from jvae.data.datasets import Dataset
-    from jvae.runs.checkpoint import ModelFile
+    from jvae.runs.checkpoint import TrainedModel
 
 MEASURES = ("elbo", "reconstruction", "kl")
 ONE_FOR_ALL = ("dataset", "runs")
@@ -128,7 +128,7 @@ def run_sweep(
         cells: of `cells_of`.
         dataset: of all cells.
         folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
-        mesh_of: the number of lanes and the batch size -> the mesh to spread them over.
+        mesh_of: the number of runs and the batch size -> the mesh to spread them over.
         log: called with a line of progress now and then.
 
     Raises:
@@ -152,16 +152,16 @@ def train_group(
     """Train cells that share a program, and write and yield their results."""
     import jax
 
-    from jvae.runs.api import train_together
+    from jvae.runs.api import Conditions, train_configs
     from jvae.runs.config import unit
 
     config = cells[0].config
     names = cells[0].name + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
     epoch = 0
-    models: Sequence[ModelFile | Exception] = []
+    models: Sequence[TrainedModel | Exception] = []
     try:
         mesh = mesh_of(config.runs * len(cells), config.batch_size)
-        for models in train_together([cell.config for cell in cells], dataset, mesh):  # noqa: B007  the last ones are finished below
+        for models in train_configs([cell.config for cell in cells], dataset, how=Conditions(mesh)):  # noqa: B007  the last ones are finished below
             epoch += 1
             log(f"{names}: epoch {epoch}/{config.epochs}")
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -173,7 +173,7 @@ def train_group(
             yield finish_cell(cell, model, dataset, folder)
 
 
-def finish_cell(cell: Cell, model: "ModelFile", dataset: "Dataset", folder: Path) -> Result:
+def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
     """Evaluate a trained cell, and write its model and, last, its result."""
     from jvae.files import write_json
     from jvae.runs.api import evaluate_model, select_run
@@ -181,12 +181,11 @@ def finish_cell(cell: Cell, model: "ModelFile", dataset: "Dataset", folder: Path
     from jvae.runs.config import unit
 
     runs = []
-    for i in range(cell.config.runs):
-        one = select_run(model, i)
-        evaluation = evaluate_model(one, dataset)
-        later = [record["seconds"] for record in one.history[1:]] or [one.history[0]["seconds"]]
+    for i, seed in enumerate(model.plan.seeds):
+        history, evaluation = select_run(model, i).history, evaluate_model(model, dataset, run=i)
+        later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
-        runs.append({"seed": one.config.seed, **values, "seconds_per_epoch": sum(later) / len(later)})
+        runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
     save_model(folder / f"{cell.name}.npz", model)
     result = Result(cell, unit(cell.config), runs)
     written = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "versions": model.versions}

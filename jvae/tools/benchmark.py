@@ -9,7 +9,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,8 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from jvae.runs.config import Config
-from jvae.runs.ensemble import init_states, make_chunk_of_runs, make_step_of, numbers_of, runs_at_a_time
+from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.ensemble import (
+    RecipeOf,
+    init_states,
+    make_chunk,
+    make_numbers,
+    make_step_of,
+    resident_batches,
+    runs_at_a_time,
+)
+from jvae.runs.plan import RunNumbers
 from jvae.training import Batch, init_step_metrics, steps_per_epoch
 
 LARGE = 2048
@@ -51,9 +59,12 @@ class Timing(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """A training step of a configuration; of all of its runs together."""
+    """A training step of all runs together."""
 
-    config: Config
+    batch_size: int
+    runs: int
+    precision: str
+    """Of the operands of its matrix products."""
     compile_seconds: float
     step: Timing
     images_per_second: float
@@ -75,6 +86,22 @@ class Measurement(NamedTuple):
         return self.product_flops / self.step.median
 
 
+class Training(NamedTuple):
+    """What is timed: runs of a recipe on data."""
+
+    recipe_of: RecipeOf
+    numbers: RunNumbers
+    """Of the runs, with an axis of runs."""
+    batch_size: int
+    data: np.ndarray
+    """uint8[n, ...]."""
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return len(self.numbers.learning_rate)
+
+
 class CompiledChunk(NamedTuple):
     """A chunk of an epoch, ready to be taken again and again."""
 
@@ -91,56 +118,70 @@ class CompiledChunk(NamedTuple):
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
-def compile_chunk(config: Config, images: np.ndarray) -> CompiledChunk:
-    """Compile the training of all of a configuration's runs on images uint8[n, h, w, c].
+def training_of(config: Config, data: np.ndarray) -> Training:
+    """Return what a configuration trains on data uint8[n, h, w, c].
 
     Raises:
-        ValueError: the configuration does not fit the images.
+        ValueError: the configuration does not fit the data.
     """
-    config = replace(config, epochs=1)
-    num_steps = steps_per_epoch(len(images), config.batch_size)
-    numbers = numbers_of([config])
-    states, resident = init_states(config, numbers, images, np.arange(len(images))), jnp.asarray(images)
-    at_a_time = runs_at_a_time(config.runs, jax.default_backend())
-    chunk = make_chunk_of_runs(config, images.shape[1:], len(images), at_a_time, None)
+    seeds, runs = plan_of(config).seeds, config.runs
+    steps = steps_per_epoch(len(data), config.batch_size)
+    numbers = make_numbers(seeds, [config.learning_rate] * runs, [config.beta] * runs)
+    return Training(partial(build_recipe, config, data.shape[1:], steps), numbers, config.batch_size, data)
+
+
+def compile_chunk(training: Training) -> CompiledChunk:
+    """Compile the training of all runs.
+
+    Raises:
+        ValueError: the recipe does not fit the data.
+    """
+    recipe_of, numbers, batch_size, data = training
+    num_steps = steps_per_epoch(len(data), batch_size)
+    states, resident = init_states(recipe_of(None), numbers, data, np.arange(len(data))), jnp.asarray(data)
+    at_a_time = runs_at_a_time(training.runs, jax.default_backend())
+    chunk = make_chunk(recipe_of, resident_batches(batch_size), at_a_time, None)
     record = init_step_metrics(states, num_steps)
     started = time.perf_counter()
-    compiled = jax.jit(chunk, donate_argnums=0).lower(states, numbers, resident, record, 0, num_steps).compile()
+    compiled = jax.jit(chunk, donate_argnums=0).lower(states, numbers, resident, (), record, 0, num_steps).compile()
     compile_seconds = time.perf_counter() - started
 
     def take(steps: int) -> float:
         nonlocal states
         started = time.perf_counter()
-        states, metrics = compiled(states, numbers, resident, record, jnp.int32(0), jnp.int32(steps))
+        states, metrics = compiled(states, numbers, resident, (), record, jnp.int32(0), jnp.int32(steps))
         jax.block_until_ready((states, metrics))
         return time.perf_counter() - started
 
     return CompiledChunk(compiled.as_text() or "", compile_seconds, take, num_steps)
 
 
-def measure(config: Config, images: np.ndarray, repeats: int) -> Measurement:
-    """Time the training step of a configuration on images uint8[n, h, w, c].
+def measure(training: Training, repeats: int) -> Measurement:
+    """Time the training step of all runs.
 
     Raises:
-        ValueError: the configuration does not fit the images.
+        ValueError: the recipe does not fit the data.
     """
-    chunk = compile_chunk(config, images)
+    chunk = compile_chunk(training)
     chunk.take(1)
     few = min(chunk.most - 1, 4)
     steps = max(1, min((chunk.most - 1) // 2, round(CHUNK_SECONDS * few / chunk.take(few))))
     step = timing([chunk.step_seconds(steps) for _ in range(repeats)])
-    counted = step_products(config, images)
+    counted = step_products(training)
     times = {shape: time_product(shape, repeats).median for shape in counted}
-    dtype = config.precision
+    flops = {shape: count * shape.flops for shape, count in counted.items()}
+    precision = max(counted, key=lambda shape: flops[shape]).dtype
     return Measurement(
-        config,
+        training.batch_size,
+        training.runs,
+        precision,
         chunk.compile_seconds,
         step,
-        config.runs * config.batch_size / step.median,
-        config.runs * sum(count * times[shape] for shape, count in counted.items()),
-        config.runs * sum(count * shape.flops for shape, count in counted.items()),
-        *analysis_of(config, images),
-        peak=(large := Shape(LARGE, LARGE, LARGE, dtype)).flops / time_product(large, repeats).median,
+        training.runs * training.batch_size / step.median,
+        training.runs * sum(count * times[shape] for shape, count in counted.items()),
+        training.runs * sum(flops.values()),
+        *analysis_of(training),
+        peak=(large := Shape(LARGE, LARGE, LARGE, precision)).flops / time_product(large, repeats).median,
     )
 
 
@@ -150,19 +191,20 @@ def timing(seconds: list[float]) -> Timing:
     return Timing(statistics.median(seconds), float(low), float(high))
 
 
-def one_step(config: Config, images: np.ndarray) -> tuple[Callable, tuple]:
+def one_step(training: Training) -> tuple[Callable, tuple]:
     """Return a single run's step, and arguments for it."""
-    numbers = numbers_of([replace(config, runs=1)])
-    states = init_states(replace(config, runs=1), numbers, images, np.arange(len(images)))
-    number, state = jax.tree.map(lambda leaf: leaf[0], (numbers, states))
-    step_of = make_step_of(config, images.shape[1:], steps_per_epoch(len(images), config.batch_size), None)
-    batch = Batch(jnp.asarray(images[: config.batch_size]), jnp.ones(config.batch_size))
+    recipe_of, numbers, batch_size, data = training
+    first = jax.tree.map(lambda leaf: leaf[:1], numbers)
+    states = init_states(recipe_of(None), first, data, np.arange(len(data)))
+    number, state = jax.tree.map(lambda leaf: leaf[0], (first, states))
+    step_of = make_step_of(recipe_of, None)
+    batch = Batch(jnp.asarray(data[:batch_size]), jnp.ones(batch_size))
     return lambda state, key, batch: step_of(number)(state, key, batch), (state, number.key, batch)
 
 
-def step_products(config: Config, images: np.ndarray) -> Counter[Shape]:
+def step_products(training: Training) -> Counter[Shape]:
     """Return the matrix products of one run's step, and how often each is computed."""
-    step, arguments = one_step(config, images)
+    step, arguments = one_step(training)
     program = jax.make_jaxpr(step)(*arguments).jaxpr
     needed, _ = dce_jaxpr(program, [True] * len(program.outvars))  # without what the compiler will leave out
     return Counter(products_in(needed, 1))
@@ -210,12 +252,12 @@ def time_product(shape: Shape, repeats: int) -> Timing:
     return timing(seconds)
 
 
-def analysis_of(config: Config, images: np.ndarray) -> tuple[float | None, int | None]:
+def analysis_of(training: Training) -> tuple[float | None, int | None]:
     """Return XLA's own count of a step's FLOPs, for all runs, and the bytes that the step needs."""
-    step, arguments = one_step(config, images)
+    step, arguments = one_step(training)
     compiled = jax.jit(step).lower(*arguments).compile()
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    flops = None if not cost or "flops" not in cost else config.runs * float(cost["flops"])
+    flops = None if not cost or "flops" not in cost else training.runs * float(cost["flops"])
     if memory is None:
         return flops, None
     sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)

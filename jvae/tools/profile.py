@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.profiler import ProfileData
 
-from jvae.runs.config import Config
-from jvae.tools.benchmark import compile_chunk
+from jvae.tools.benchmark import Training, compile_chunk
 
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name=\"([^\"]*)\"", re.MULTILINE)
 CONTAINERS = ("while", "call", "conditional")
@@ -32,13 +30,13 @@ class Share(NamedTuple):
     """A step, summed over the threads or streams that worked on it."""
 
 
-def profile_step(config: Config, images: np.ndarray, steps: int = 50) -> list[Share]:
-    """Measure where the time of a training step goes, on images uint8[n, h, w, c]; the largest part first.
+def profile_step(training: Training, steps: int = 50) -> list[Share]:
+    """Measure where the time of a training step goes; the largest part first.
 
     Raises:
-        ValueError: the configuration does not fit the images.
+        ValueError: the recipe does not fit the data.
     """
-    chunk = compile_chunk(config, images)
+    chunk = compile_chunk(training)
     sources, steps = dict(INSTRUCTION.findall(chunk.program)), min(steps, chunk.most)
     chunk.take(1)
     with tempfile.TemporaryDirectory() as folder:

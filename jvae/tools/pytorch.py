@@ -21,8 +21,9 @@ from jaxtyping import PyTree
 from jvae.errors import ModelFileError
 from jvae.files import write_file
 from jvae.priors import LOG_SCALE_LIMIT, bounded
-from jvae.runs.checkpoint import ModelFile, current_versions, state_shapes
-from jvae.runs.config import Config, build_optimizer
+from jvae.runs.checkpoint import TrainedModel, current_versions, run_shapes
+from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.state import init_loop_state
 from jvae.training import TrainState
 
 Weights = dict[str, np.ndarray]
@@ -68,15 +69,19 @@ def layers_of(network: str) -> list[Layer]:
     ]
 
 
-def export_weights(model: ModelFile) -> Weights:
+def export_weights(model: TrainedModel) -> Weights:
     """Return the state dict of a single run's model.
 
     Raises:
         ModelFileError: the exercise's modules have no counterpart of it.
     """
     config = model.config
+    if config is None:
+        raise ModelFileError(
+            "the model is a recipe of one's own: only those of a configuration have a counterpart in PyTorch"
+        )
     check_bridge(config)
-    params = jax.device_get(model.state.params)["params"]
+    params = jax.device_get(model.run_params())["params"]
     weights: Weights = {}
     if config.prior == "gaussian":
         weights |= {"prior.mean": np.zeros(config.latent_dim, np.float32)}
@@ -85,7 +90,7 @@ def export_weights(model: ModelFile) -> Weights:
         prior = {**params["prior"], "log_scale": np.asarray(bounded(jnp.asarray(params["prior"]["log_scale"])))}
         weights |= {theirs: np.asarray(prior[ours]) for theirs, ours in MIXTURE.items()}
     if config.decoder == "bernoulli":
-        weights[IGNORED] = np.full(model.image_shape[:2], 0.5, np.float32)
+        weights[IGNORED] = np.full(model.data_shape[:2], 0.5, np.float32)
     for layer in layers_of(config.network):
         found = at(params, layer.ours)
         weights[f"{layer.theirs}.weight"] = np.ascontiguousarray(found["kernel"].transpose(layer.to_theirs))
@@ -101,7 +106,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     """
     check_bridge(config)
     found = canonical(weights, config.network)
-    wanted = wanted_shapes(config, state_shapes(config, image_shape).params["params"])
+    wanted = wanted_shapes(config, shapes_of(config, image_shape))
     optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is not expected" for name in found.keys() - wanted.keys() - optional]
@@ -140,6 +145,12 @@ def check_bridge(config: Config) -> None:
         raise ModelFileError(f"variance is {config.variance}: only a fixed one has a counterpart in PyTorch")
     if config.runs > 1:
         raise ModelFileError(f"runs is {config.runs}: choose one with --run")
+
+
+def shapes_of(config: Config, image_shape: tuple[int, ...]) -> PyTree:
+    """Return the shapes of a single run's parameters."""
+    shapes = run_shapes(build_recipe(config, image_shape), image_shape, 1).params["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
 
 
 def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
@@ -195,16 +206,19 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
         raise ModelFileError(f"the state dict is not a model's: {error}") from error
 
 
-def model_from_weights(weights: Weights, config: Config, image_shape: tuple[int, ...], fingerprint: str) -> ModelFile:
+def model_from_weights(
+    weights: Weights, config: Config, image_shape: tuple[int, ...], fingerprint: str
+) -> TrainedModel:
     """Return a model file of imported weights: no epoch is trained yet, and the optimizer starts anew.
 
     Raises:
         ModelFileError: the weights do not fit the configuration.
     """
-    params = import_weights(weights, config, image_shape)
-    optimizer = build_optimizer(config, 1)
-    state = TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-    return ModelFile(config, state, [], image_shape, fingerprint, current_versions())
+    recipe, params = build_recipe(config, image_shape), import_weights(weights, config, image_shape)
+    one = TrainState(params, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
+    state = init_loop_state(jax.tree.map(lambda leaf: leaf[None], one), 1, validated=False)
+    about = (config.dataset, image_shape, fingerprint, current_versions())
+    return TrainedModel(recipe, plan_of(config), state.params, state, [], *about, config)
 
 
 def load_state_dict(path: Path) -> Weights:

@@ -17,9 +17,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jvae.data.datasets import Dataset
+from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
+from jvae.errors import JvaeError
 from jvae.latents import Projection, principal_projection, projected_prior_density
-from jvae.runs.checkpoint import ModelFile
-from jvae.runs.config import build_model
+from jvae.nn.matmul import float32
+from jvae.nn.networks import MLP, ConvDecoderNet
+from jvae.runs.checkpoint import TrainedModel
 from jvae.view.pictures import latents_of_test_set, title
 from jvae.view.plots import class_colours, mass_levels
 
@@ -28,10 +31,16 @@ SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
 GRID = {1: 401, 2: 97}
 """How many points the prior's density is computed at, along each axis of a line and of a plane."""
 MARGIN = 0.06
+OUTPUTS = {
+    BernoulliDecoder: "bernoulli",
+    GaussianDecoder: "gaussian",
+    ContinuousBernoulliDecoder: "continuous-bernoulli",
+}
+"""The outputs that the page computes, by their names in it."""
 PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 
 
-def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int = 2000) -> str:
+def explorer_page(model: TrainedModel, dataset: Dataset, seed: int, num_points: int = 2000) -> str:
     """Return the page of one run's model: HTML.
 
     Args:
@@ -46,8 +55,8 @@ def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int
     coordinates = projection.project(z[shown])
     window = square_window(projection.plane().project(z))
     data = {
-        "title": title(model.config),
-        "level": model.config.levels > 1,
+        "title": title(model),
+        "level": model.recipe.model.num_levels > 1,
         "decoder": decoder_data(model),
         "check": reference(model, z[shown[:1]]),
         "projection": {
@@ -65,25 +74,30 @@ def explorer_page(model: ModelFile, dataset: Dataset, seed: int, num_points: int
     return assembled_page(data)
 
 
-def decoder_data(model: ModelFile) -> dict[str, Any]:
+def decoder_data(model: TrainedModel) -> dict[str, Any]:
     """Return the decoder's layers in the order in which they are applied, and what is made of the last one's output.
 
     A layer whose kernel has four axes is a transposed convolution; the first of these takes what comes before it as
     channels x rows x columns, with the rows and columns of `start`. The kernels of a model in bfloat16 are rounded.
     """
-    net = model.state.params["params"]["decoder"]["net"]
-    rounded = model.config.precision == "bfloat16"
+    decoder = model.recipe.model.decoder
+    if type(decoder) not in OUTPUTS or type(decoder.net) not in (MLP, ConvDecoderNet):
+        raise JvaeError(
+            f"the page cannot decode with {type(decoder).__name__}: it knows jvae's own with MLP or ConvDecoderNet"
+        )
+    net = model.run_params()["params"]["decoder"]["net"]
+    rounded = decoder.net.matmul is not float32
     layers = [
         {"kernel": packed(bfloat16(kernel) if rounded else kernel), "bias": packed(bias)}
         for kernel, bias in ((layer["kernel"], layer["bias"]) for layer in in_order(net))
     ]
-    height, width, _ = model.image_shape
+    height, width, _ = model.data_shape
     start = [-(-height // 4), -(-width // 4)]
     return {
         "layers": layers,
         "start": start,
-        "shape": model.image_shape,
-        "output": model.config.decoder,
+        "shape": model.data_shape,
+        "output": OUTPUTS[type(decoder)],
         "bf16": rounded,
     }
 
@@ -98,11 +112,11 @@ def bfloat16(kernel: jax.Array) -> jax.Array:
     return kernel.astype(jnp.bfloat16).astype(jnp.float32)
 
 
-def reference(model: ModelFile, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
+def reference(model: TrainedModel, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
     """Return a latent and the decoder's mean there, for the page to compare its own with."""
-    vae = build_model(model.config, model.image_shape)
+    vae = model.recipe.model
     decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
-    return {"z": packed(z), "mean": packed(decode(model.state.params, jnp.asarray(z)))}
+    return {"z": packed(z), "mean": packed(decode(model.run_params(), jnp.asarray(z)))}
 
 
 def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
@@ -113,12 +127,12 @@ def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d
     return np.stack([middle - half, middle + half], axis=1)
 
 
-def prior_data(model: ModelFile, plane: Projection, window: Float[np.ndarray, "d 2"], seed: int) -> dict[str, Any]:
+def prior_data(model: TrainedModel, plane: Projection, window: Float[np.ndarray, "d 2"], seed: int) -> dict[str, Any]:
     """Return the prior's projected density over the window - rows follow the second axis, rising - and its levels."""
-    vae = build_model(model.config, model.image_shape)
     ticks = [np.linspace(low, high, GRID[len(window)]) for low, high in window]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1).astype(plane.axes.dtype)
-    density, exact = projected_prior_density(vae, model.state.params, jax.random.key(seed), plane, grid)
+    key = jax.random.key(seed)
+    density, exact = projected_prior_density(model.recipe.model, model.run_params(), key, plane, grid)
     density = density.reshape([len(t) for t in ticks])
     levels = mass_levels(density, SHARES) if density.any() else []  # no mass where the points are: nothing to draw
     return {"density": packed(density.astype(np.float32)), "levels": levels, "exact": exact}

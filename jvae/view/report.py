@@ -5,23 +5,23 @@ from typing import Any
 
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
-from jvae.runs.checkpoint import ModelFile
-from jvae.runs.config import Config, unit
+from jvae.runs.checkpoint import TrainedModel
+from jvae.transforms import dequantise
 
 
-def describe(evaluation: Evaluation, model: ModelFile) -> str:
+def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     """Return an evaluation as lines for a person."""
     k, n = evaluation.num_samples, evaluation.num_images
     lines = [
         f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)",
-        unit(model.config),
+        model.recipe.unit,
     ]
     for name in ("elbo", "reconstruction", "kl"):
         e = getattr(evaluation, name)
         drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
         lines.append(f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}")
-    if model.config.decoder != "bernoulli" and model.config.dequantise:
-        d = math.prod(model.image_shape)
+    if model.recipe.transform is dequantise:
+        d = math.prod(model.data_shape)
         discrete = evaluation.elbo.value - d * math.log(256)
         lines.append(
             f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
@@ -29,15 +29,15 @@ def describe(evaluation: Evaluation, model: ModelFile) -> str:
     return "\n".join(lines)
 
 
-def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel) -> str:
     """Return the evaluations of all runs of a model file as a table for a person."""
     first = evaluations[0]
-    k, n, config = first.num_samples, first.num_images, model.config
+    k, n = first.num_samples, first.num_images
     columns = run_columns(evaluations, importance)
-    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {config.runs} runs", unit(config)]
+    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {model.num_runs} runs", model.recipe.unit]
     lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
-    for i in range(config.runs):
-        lines.append(f"  {config.seed + i:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
+    for i, seed in enumerate(model.plan.seeds):
+        lines.append(f"  {seed:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
     spreads = [spread(values) for values in columns.values()]
     for part in ("mean", "standard_deviation", "standard_error"):
         lines.append(f"  {part.replace('_', ' '):<20}" + "".join(f"{getattr(s, part):16.3f}" for s in spreads))
@@ -53,29 +53,29 @@ def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvalua
 
 
 def runs_values(
-    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel
 ) -> dict[str, Any]:
     """Return the evaluations of all runs as JSON values: each, and their spread."""
     columns = run_columns(evaluations, importance)
     over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
     first = evaluations[0]
     counts = {"num_images": first.num_images, "num_samples": first.num_samples}
-    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
-    return {"unit": unit(model.config), "runs": over_runs, **counts, **about}
+    about = about_model(model)
+    return {"unit": model.recipe.unit, "runs": over_runs, **counts, **about}
 
 
-def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile) -> str:
+def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel) -> str:
     """Return the evaluations of a model file, and its importance-weighted bounds if there are any, as lines of text."""
-    if model.config.runs > 1:
+    if model.num_runs > 1:
         return describe_runs(evaluations, importance, model)
     return "\n".join([describe(evaluations[0], model), *map(describe_importance, importance)])
 
 
 def all_values(
-    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: ModelFile
+    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel
 ) -> dict[str, Any]:
     """Return what `describe_all` says, as JSON values."""
-    if model.config.runs > 1:
+    if model.num_runs > 1:
         return runs_values(evaluations, importance, model)
     values = evaluation_values(evaluations[0], model)
     return values if not importance else {**values, "iwae": importance_values(importance[0])}
@@ -102,7 +102,7 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
+def describe_diagnostics(diagnostics: Diagnostics) -> str:
     """Return diagnostics as lines for a person."""
     lines = []
     for number, level in enumerate(diagnostics.levels, start=1):
@@ -112,7 +112,7 @@ def describe_diagnostics(diagnostics: Diagnostics, config: Config) -> str:
             falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
             lines.append(f"  {name}KL by dimension, sorted: {falling}")
         if level.effective_components is not None:
-            lines.append(f"  {name}effective components {level.effective_components:.1f} of {config.num_components}")
+            lines.append(f"  {name}effective components {level.effective_components:.1f} of {level.num_components}")
     if diagnostics.pixels_at_floor is not None:
         lines.append(f"  learned scales at their floor of exp(-6): {diagnostics.pixels_at_floor}")
     return "\n".join(lines)
@@ -123,9 +123,15 @@ def diagnostics_values(diagnostics: Diagnostics) -> dict[str, Any]:
     return {"levels": [level._asdict() for level in diagnostics.levels], "pixels_at_floor": diagnostics.pixels_at_floor}
 
 
-def evaluation_values(evaluation: Evaluation, model: ModelFile) -> dict[str, Any]:
+def evaluation_values(evaluation: Evaluation, model: TrainedModel) -> dict[str, Any]:
     """Return an evaluation as JSON values, with what it is an evaluation of."""
     parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
     counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
-    about = {"config": model.config.to_dict(), "fingerprint": model.fingerprint, "versions": model.versions}
-    return {"unit": unit(model.config), **parts, **counts, **about}
+    about = about_model(model)
+    return {"unit": model.recipe.unit, **parts, **counts, **about}
+
+
+def about_model(model: TrainedModel) -> dict[str, Any]:
+    """Return what an evaluation is an evaluation of, as JSON values."""
+    config = None if model.config is None else model.config.to_dict()
+    return {"config": config, "fingerprint": model.fingerprint, "versions": model.versions}

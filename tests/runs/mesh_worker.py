@@ -11,7 +11,7 @@ import numpy as np
 
 from jvae.data.datasets import load_dataset
 from jvae.runs import api
-from jvae.runs.checkpoint import named_arrays
+from jvae.runs.archive import named_arrays
 from jvae.runs.config import Config
 from jvae.runs.mesh import MeshShape, choose_mesh
 
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     )
     for shape, stream in [*((shape, False) for shape in MESHES), (MeshShape(2, 4), True)]:
         mesh = None if shape is None else choose_mesh(shape, config.runs, config.batch_size, jax.devices())
-        *_, model = api.train(config, data, mesh, stream)
-        used = {device.id for leaf in jax.tree.leaves(model.state.params) for device in leaf.devices()}
+        *_, model = api.train_config(config, data, how=api.Conditions(mesh, stream))
+        used = {device.id for leaf in jax.tree.leaves(model.run_params()) for device in leaf.devices()}
         assert len(used) == (1 if shape is None else shape.runs * shape.data), (shape, used)
-        np.savez(Path(sys.argv[1], f"{shape}{',stream' * stream}.npz"), **named_arrays(model.state))
+        np.savez(Path(sys.argv[1], f"{shape}{',stream' * stream}.npz"), **named_arrays(model.params))

@@ -15,7 +15,8 @@ from experiments.faults.model_files import content_of
 from jvae import files
 from jvae.errors import ModelFileError
 from jvae.runs import api
-from jvae.runs.checkpoint import DIGEST_LENGTH, load_model, named_arrays, pack, read_model, save_model
+from jvae.runs.archive import DIGEST_LENGTH, named_arrays, pack
+from jvae.runs.checkpoint import load_model, read_model, save_model
 from jvae.runs.config import Config
 from jvae.view import pictures
 
@@ -24,7 +25,7 @@ STORED = Path(__file__).parents[1] / "stored" / "model_0_1_0.npz"
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    return next(api.train(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
+    return next(api.train_config(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_a_model_survives_any_file_name(model, tmp_path, name):
     loaded = load_model(tmp_path / name)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), loaded.state)
     assert jax.tree.structure(loaded.state) == jax.tree.structure(model.state)
-    assert loaded._replace(state=None) == model._replace(state=None)
+    rest = {"state": None, "params": None, "recipe": None}
+    assert loaded._replace(**rest) == model._replace(**rest)
+    assert loaded.recipe.model == model.recipe.model
     assert os.listdir(tmp_path) == [name]
 
 
@@ -51,9 +54,10 @@ def test_one_content_is_one_file(model, path, tmp_path, monkeypatch):
 
 def test_the_file_is_a_zip_that_numpy_reads_without_pickle(path):
     with np.load(path, allow_pickle=False) as arrays:
-        assert arrays["params/encoder/net/linear_0/kernel"].shape == (64, 16)
-        assert arrays["step"] == 4
-        assert arrays["opt_state/0/mu/params/encoder/net/linear_0/kernel"].shape == (64, 16)
+        assert arrays["runs/params/encoder/net/linear_0/kernel"].shape == (1, 64, 16)
+        assert arrays["runs/step"] == [4]
+        assert arrays["runs/opt_state/0/mu/params/encoder/net/linear_0/kernel"].shape == (1, 64, 16)
+        assert arrays["epoch"] == 1
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         description = json.loads(archive.read("model.json"))
@@ -90,19 +94,21 @@ def reject(path, arrays, description, match):
 
 def test_what_does_not_fit_the_configuration_is_named(path):
     arrays, description = content_of(path)
-    name = "params/encoder/net/linear_0/bias"
+    name = "runs/params/encoder/net/linear_0/bias"
     reject(path, {k: v for k, v in arrays.items() if k != name}, description, f"{name} is missing")
     reject(path, arrays | {"params/more": arrays[name]}, description, "params/more is not expected")
-    reject(path, arrays | {name: arrays[name][:-1]}, description, r"bias is float32\[15\], not float32\[16\]")
-    reject(path, arrays | {name: arrays[name].astype(np.float64)}, description, r"bias is float64\[16\], not float32")
+    reject(path, arrays | {name: arrays[name][:, :-1]}, description, r"bias is float32\[1, 15\], not float32\[1, 16\]")
+    reject(
+        path, arrays | {name: arrays[name].astype(np.float64)}, description, r"bias is float64\[1, 16\], not float32"
+    )
     wider = {**description, "config": {**description["config"], "latent_dim": 4}}
-    reject(path, arrays, wider, r"float32\[16,6\]|\[16, 6\], not float32\[16, 8\]")
+    reject(path, arrays, wider, r"\[1, 16, 6\], not float32\[1, 16, 8\]")
 
 
 def test_a_bad_description_is_named(path):
     arrays, description = content_of(path)
     reject(path, arrays, {**description, "format": "other"}, "is not a jvae model file")
-    reject(path, arrays, {**description, "format_version": 99}, "format version 99, this jvae reads up to 1")
+    reject(path, arrays, {**description, "format_version": 99}, "format version 99, this jvae reads 1 to 2")
     config = description["config"]
     reject(path, arrays, {**description, "config": {**config, "colour": 1}}, "unknown configuration field colour")
     reject(path, arrays, {**description, "config": {**config, "latent_dim": 0}}, "latent_dim is 0")
@@ -151,15 +157,35 @@ def test_a_missing_file_or_directory_is_named(tmp_path, model):
 
 def test_names_are_paths(model):
     names = named_arrays(model.state).keys()
-    assert "params/decoder/net/linear_2/bias" in names
-    assert "opt_state/0/count" in names
+    assert "runs/params/decoder/net/linear_2/bias" in names
+    assert "runs/opt_state/0/count" in names
 
 
-def test_a_model_file_of_version_0_1_0_is_evaluated_drawn_and_gone_on_with(digits):
+def test_readers_check_the_parameters_and_nothing_else(path):
+    """So that another optimizer locks no model away; going on reads and checks everything."""
+    arrays, description = content_of(path)
+    name = "runs/opt_state/0/mu/params/encoder/net/linear_0/bias"
+    path.write_bytes(pack({k: v for k, v in arrays.items() if k != name}, description))
+    with pytest.raises(ModelFileError, match=f"{name} is missing"):
+        load_model(path)
+    read = load_model(path, params_only=True)
+    assert read.state is None
+    np.testing.assert_array_equal(
+        read.params["params"]["encoder"]["net"]["linear_0"]["bias"], arrays["runs/params/encoder/net/linear_0/bias"]
+    )
+
+
+def test_counters_that_make_no_sense_are_refused(path):
+    arrays, description = content_of(path)
+    for name, value in (("epoch", 0), ("done", 5), ("done", -1)):
+        reject(path, {**arrays, name: np.array(value)}, description, "counters make no sense")
+
+
+def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_and_not_gone_on_with(digits):
     """It was trained for two epochs in two runs, whose best epochs were kept."""
     model = load_model(STORED)
-    elbos = [api.evaluate_model(api.select_run(model, i), digits).elbo.value for i in (0, 1)]
+    elbos = [api.evaluate_model(model, digits, run=i).elbo.value for i in (0, 1)]
     np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)
     assert pictures.samples(api.select_run(model, 1), 0, 9, mean=True).axes
-    *_, resumed = api.train(replace(model.config, epochs=3), digits, resume=model)
-    assert [record["epoch"] for record in resumed.history] == [1, 2, 3]
+    with pytest.raises(ModelFileError, match="cannot be gone on with"):
+        api.train_config(replace(model.config, epochs=3), digits, resume=model)

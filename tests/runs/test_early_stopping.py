@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from jvae.cli.main import main
 from jvae.runs import api
 from jvae.runs.checkpoint import load_model
-from jvae.runs.config import Config
-from jvae.runs.early_stopping import init_early_stopping, update_early_stopping
+from jvae.runs.config import Config, plan_of
+from jvae.runs.early_stopping import judge_epoch
+from jvae.runs.plan import split_rows
+from jvae.runs.state import init_loop_state
 from jvae.training import TrainState
 from jvae.view import pictures
 
@@ -36,11 +38,10 @@ def state_at(epoch: int, runs: int) -> TrainState:
 )
 def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
     """Ties are no improvement, and a run that has stopped keeps what it had."""
-    stopping = init_early_stopping(state_at(0, 3), 3)
+    loop = init_loop_state(state_at(0, 3), 1, validated=True)
     for epoch, bound in enumerate(bounds, 1):
-        stopping = update_early_stopping(
-            stopping, state_at(epoch, 3), np.array(bound, float), epoch, keep_best, patience
-        )
+        loop = loop._replace(runs=state_at(epoch, 3), epoch=np.array(epoch))
+        loop = judge_epoch(loop, np.array(bound, float), keep_best, patience)
     for i in range(3):
         best, kept, waited = -np.inf, 0, 0
         for epoch, bound in enumerate(bounds, 1):
@@ -49,9 +50,9 @@ def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
             kept = epoch if better or not keep_best else kept
             if patience and waited >= patience:
                 break
-        assert stopping.epoch[i] == kept == stopping.state.step[i]
-        assert stopping.best[i] == best
-        assert stopping.running[i] == (patience == 0 or waited < patience)
+        assert loop.kept_epoch[i] == kept == loop.params["w"][i]
+        assert loop.best[i] == best
+        assert loop.running[i] == (patience == 0 or waited < patience)
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
@@ -64,27 +65,27 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     config = Config(
         **{**QUICK, "learning_rate": 0.01}, epochs=3, validation="test", keep="best", bound=bound, num_samples=2
     )
-    *_, model = api.train(config, negatives)
+    *_, model = api.train_config(config, negatives)
     bounds = [record["validation"] for record in model.history]
     best = int(np.argmax(bounds)) + 1
     assert api.kept_epochs(model) == [best]
     assert best < 3, "the last epoch is the best: this setting tests nothing"
-    for epoch, reference in enumerate(api.train(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
+    for epoch, reference in enumerate(api.train_config(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
         if epoch == best:
-            kept = jax.device_get(reference.state)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), kept)
+            kept = jax.device_get(reference.params)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.params), kept)
     if bound == "elbo":
         assert api.evaluate_model(model, negatives, 1).elbo.value == pytest.approx(max(bounds), rel=1e-6)
 
 
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)
-    *_, many = api.train(config, tiny)
+    *_, many = api.train_config(config, tiny)
     lengths = []
     for i in range(3):
-        *_, alone = api.train(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
+        *_, alone = api.train_config(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
         mine = api.select_run(many, i)
-        jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
+        jax.tree.map(np.testing.assert_array_equal, mine.params, alone.params)
         lengths.append(len(alone.history))
         assert len(mine.history) == lengths[-1]
         bounds = [record["validation"] for record in alone.history]
@@ -99,9 +100,10 @@ def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
 
 def test_held_out_images_are_never_trained_on(tiny):
     config = Config(validation="held-out", held_out=0.25)
-    rows, held_out_rows = api.split_rows(config, 100)
+    plan = plan_of(config)
+    rows, held_out_rows = split_rows(plan, 100)
     assert (len(rows), len(held_out_rows)) == (75, 25)
-    kept, held_out = tiny.train_images[rows], api.images_for_validation(config, tiny)
+    kept, held_out = tiny.train_images[rows], api.validation_data(plan, tiny)
     together = np.concatenate([kept, held_out]).reshape(100, -1)
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(tiny.train_images.reshape(100, -1), axis=0))
     assert np.unique(together, axis=0).shape == np.unique(tiny.train_images.reshape(100, -1), axis=0).shape
@@ -109,9 +111,11 @@ def test_held_out_images_are_never_trained_on(tiny):
     where = [i for i, image in enumerate(changed) if any((image == other).all() for other in held_out)]
     changed[where] = 0
     fields = {**QUICK, "epochs": 1, "validation": "held-out", "held_out": 0.25}
-    states = [next(api.train(Config(**fields), data)).state for data in (tiny, tiny._replace(train_images=changed))]
+    states = [
+        next(api.train_config(Config(**fields), data)).params for data in (tiny, tiny._replace(train_images=changed))
+    ]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert api.images_for_validation(Config(validation="test"), tiny) is tiny.test_images
+    assert api.validation_data(plan_of(Config(validation="test")), tiny) is tiny.test_images
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_a_selection_that_makes_no_sense_is_refused(fields, message):
 
 def test_a_share_that_is_no_image_is_refused(tiny):
     with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
-        api.train(Config(validation="held-out", held_out=0.001), tiny)
+        api.train_config(Config(validation="held-out", held_out=0.001), tiny)
 
 
 def test_train_says_which_epoch_it_kept(tmp_path):

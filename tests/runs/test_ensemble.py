@@ -16,7 +16,8 @@ from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
 from jvae.runs.config import Config
 from jvae.runs.ensemble import runs_at_a_time
-from jvae.runs.loop import check_finite
+from jvae.runs.loop import Member, check_finite
+from jvae.runs.plan import Plan
 from jvae.training import Metrics, StepMetrics
 from jvae.view import pictures
 
@@ -36,34 +37,33 @@ def config_of(variation: dict, **more) -> Config:
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
-    *_, many = api.train(config_of(variation, runs=3, seed=5), tiny)
+    *_, many = api.train_config(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):
-        *_, one = api.train(config_of(variation, seed=5 + i), tiny)
+        *_, one = api.train_config(config_of(variation, seed=5 + i), tiny)
         chosen = api.select_run(many, i)
         assert chosen.config == one.config
-        jax.tree.map(np.testing.assert_array_equal, chosen.state, one.state)
+        jax.tree.map(np.testing.assert_array_equal, chosen.state.runs, one.state.runs)
         for mine, theirs in zip(chosen.history, one.history, strict=True):
             assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
 
 
-def test_runs_computed_together_are_the_same_within_rounding(tiny, monkeypatch):
+def test_runs_computed_together_are_the_same_within_rounding(tiny):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
-    *_, apart = api.train(config_of({}, runs=3), tiny)
-    apart = jax.device_get(apart.state.params)
-    monkeypatch.setattr(api, "runs_at_a_time", lambda lanes, backend: 2)
-    *_, together = api.train(config_of({}, runs=3), tiny)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.state.params))
+    *_, apart = api.train_config(config_of({}, runs=3), tiny)
+    apart = jax.device_get(apart.params)
+    *_, together = api.train_config(config_of({}, runs=3), tiny, how=api.Conditions(runs_together=2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.params))
 
 
 def test_runs_differ(tiny):
-    *_, many = api.train(config_of({}, runs=3), tiny)
-    kernel = np.asarray(many.state.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
+    *_, many = api.train_config(config_of({}, runs=3), tiny)
+    kernel = np.asarray(many.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
     assert len(np.unique(kernel[:, 0, 0])) == 3
     assert len(set(many.history[-1]["bound"])) == 3
 
 
 def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
-    *_, many = api.train(config_of({}, runs=2), tiny)
+    *_, many = api.train_config(config_of({}, runs=2), tiny)
     save_model(tmp_path / "m.npz", many)
     loaded = load_model(tmp_path / "m.npz")
     jax.tree.map(np.testing.assert_array_equal, loaded.state, many.state)
@@ -72,22 +72,23 @@ def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
 
 
 def test_a_run_that_is_not_there_is_named(tiny):
-    *_, many = api.train(config_of({}, runs=2), tiny)
+    *_, many = api.train_config(config_of({}, runs=2), tiny)
     with pytest.raises(JvaeError, match=r"run is 2: the model file holds the runs 0 to 1"):
         api.select_run(many, 2)
 
 
 def test_the_run_that_diverged_is_named():
     fine, broken = np.zeros((2, 3)), np.array([[0, 0, 0], [0, np.nan, np.nan]])
-    config, running, everything = Config(seed=7, runs=2), np.array([True, True]), np.array([True, True])
+    running, everything = np.array([True, True]), np.array([True, True])
+    member = Member(None, Plan(1, 1, seeds=(7, 8)), Config(seed=7, runs=2), slice(0, 2), [])
     metrics = Metrics(bound=broken, reconstruction=fine, kl=broken)
     with pytest.raises(NonFiniteError, match=r"^the KL of the run with seed 8 is not finite at epoch 3, step 2 of 3"):
-        check_finite(config, StepMetrics(metrics, fine), everything, 3, running)
-    check_finite(config, StepMetrics(metrics, fine), everything, 3, np.array([True, False]))
+        check_finite(member, StepMetrics(metrics, fine), everything, 3, running)
+    check_finite(member, StepMetrics(metrics, fine), everything, 3, np.array([True, False]))
     sound = StepMetrics(Metrics(fine, fine, fine), fine)
-    check_finite(config, sound, everything, 3, running)
+    check_finite(member, sound, everything, 3, running)
     with pytest.raises(NonFiniteError, match=r"^a parameter of the run with seed 7 is not finite at epoch 3, step 3"):
-        check_finite(config, sound, np.array([False, True]), 3, running)
+        check_finite(member, sound, np.array([False, True]), 3, running)
 
 
 def test_seeds_stay_in_their_range():

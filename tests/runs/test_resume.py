@@ -35,7 +35,8 @@ def train(path, *more, code: int = 0, **changes) -> Result:
 
 
 def assert_same(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one.state, other.state)
+    jax.tree.map(np.testing.assert_array_equal, one.state.runs, other.state.runs)
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
     assert [record["bound"] for record in one.history] == [record["bound"] for record in other.history]
 
 
@@ -73,32 +74,36 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
-    *_, whole = api.train(config, tiny)
+    *_, whole = api.train_config(config, tiny)
     chunking = Chunking(first_steps=3, seconds=0)  # every later chunk is one step
     asked = iter([False] * chunks)
-    *_, stopped = api.train(config, tiny, interrupted=lambda: next(asked, True), chunking=chunking)
-    assert stopped.resume_point.done == done
+    *_, stopped = api.train_config(
+        config, tiny, how=api.Conditions(interrupted=lambda: next(asked, True), chunking=chunking)
+    )
+    assert stopped.state.done == done
     save_model(tmp_path / "m.npz", stopped)
-    *_, resumed = api.train(config, tiny, resume=load_model(tmp_path / "m.npz"))
+    *_, resumed = api.train_config(config, tiny, resume=load_model(tmp_path / "m.npz"))
     assert_same(resumed, whole)
-    assert resumed.resume_point is None
+    assert resumed.state.epoch_is_over
 
 
 def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
     config = Config(**{**QUICK, "batch_size": 50})
-    model = next(api.train(config, tiny))
+    model = next(api.train_config(config, tiny))
     with pytest.raises(DataError, match="is not the data set that the model was trained on"):
-        api.train(config, tiny._replace(fingerprint="0" * 64), resume=model)
-    *_, stopped = api.train(Config(**{**QUICK, "batch_size": 2}), tiny, interrupted=lambda: True)
+        api.train_config(config, tiny._replace(fingerprint="0" * 64), resume=model)
+    *_, stopped = api.train_config(
+        Config(**{**QUICK, "batch_size": 2}), tiny, how=api.Conditions(interrupted=lambda: True)
+    )
     with pytest.raises(ModelFileError, match="was stopped within an epoch of 50 steps, not 2"):
-        api.train(config, tiny, resume=stopped)
+        api.train_config(config, tiny, resume=stopped)
 
 
 def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     train(tmp_path / "m.npz", epochs=1)
     model = load_model(tmp_path / "m.npz")
-    broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, model.state)
-    save_model(tmp_path / "m.npz", model._replace(state=broken))
+    broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, model.state.runs)
+    save_model(tmp_path / "m.npz", model._replace(state=model.state._replace(runs=broken)))
     line = jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=1).stderr.splitlines()[-1]
     assert "the reconstruction log p(x|z) is not finite at epoch 2, step 1 of 4" in line
     assert line.endswith("m.npz holds epoch 1, the last good one")

@@ -8,14 +8,14 @@ import pytest
 from jvae.bounds import LogDensities, elbo
 from jvae.runs import api
 from jvae.runs.checkpoint import load_model, save_model
-from jvae.runs.config import Config, build_bound, build_optimizer
+from jvae.runs.config import Config, build_recipe
 
 STEPS = 10
 
 
 def step_sizes(config: Config) -> np.ndarray:
     """How far Adam goes at each step under a constant gradient: just its step size."""
-    optimizer = build_optimizer(config, STEPS)
+    optimizer = build_recipe(config, (8, 8, 1), STEPS).optimizer
     params = jnp.zeros(())
     state, sizes = optimizer.init(params), []
     for _ in range(config.epochs * STEPS):
@@ -41,20 +41,22 @@ def test_step_sizes_follow_the_schedule():
 
 def test_the_weight_of_the_kl_rises_to_beta():
     d = LogDensities(*(jnp.full((1, 1), v) for v in (-90.0, -10.0, 5.0, 20.0)))
-    bound = build_bound(Config(kl_warmup=2.0, beta=3.0), STEPS)
+    rising = build_recipe(Config(kl_warmup=2.0, beta=3.0), (8, 8, 1), STEPS)
     for step, weight in ((0, 0.0), (5, 0.75), (10, 1.5), (20, 3.0), (500, 3.0)):
-        np.testing.assert_allclose(bound(d, jnp.int32(step)), elbo(d, weight), rtol=1e-6)
-    np.testing.assert_allclose(build_bound(Config(beta=3.0), STEPS)(d, jnp.int32(0)), elbo(d, 3.0), rtol=1e-6)
+        weighted = d._replace(kl=rising.kl_weight(jnp.int32(step)) * d.kl)
+        np.testing.assert_allclose(rising.bound(weighted), elbo(d, beta=weight), rtol=1e-6)
+    assert build_recipe(Config(beta=3.0), (8, 8, 1), STEPS).kl_weight(jnp.int32(0)) == 3.0
+    assert build_recipe(Config(bound="iwae"), (8, 8, 1)).kl_weight is None
 
 
 def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     fields = {**small.to_dict(), "schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}
-    *_, both = api.train(Config(**{**fields, "runs": 2}), tiny)
+    *_, both = api.train_config(Config(**{**fields, "runs": 2}), tiny)
     save_model(tmp_path / "model.npz", both)
-    *_, alone = api.train(Config(**{**fields, "seed": 1}), tiny)
+    *_, alone = api.train_config(Config(**{**fields, "seed": 1}), tiny)
     second = api.select_run(load_model(tmp_path / "model.npz"), 1)
-    jax.tree.map(np.testing.assert_array_equal, second.state, alone.state)
-    *_, plain = api.train(small, tiny)
+    jax.tree.map(np.testing.assert_array_equal, second.state.runs, alone.state.runs)
+    *_, plain = api.train_config(small, tiny)
     assert plain.history[0]["kl"] < alone.history[0]["kl"]  # a KL that weighs less grows
 
 

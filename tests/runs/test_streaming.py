@@ -27,23 +27,24 @@ def on_disk(tiny, tmp_path):
 
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
 @pytest.mark.parametrize("steps", [1, 3, 100])
-def test_streamed_equals_resident(more, steps, tiny, on_disk, monkeypatch):
+def test_streamed_equals_resident(more, steps, tiny, on_disk):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", steps * config.runs * 32 * 64)
-    *_, resident = api.train(config, tiny, stream=False)
-    *_, streamed = api.train(config, on_disk, stream=True)
-    jax.tree.map(np.testing.assert_array_equal, streamed.state, resident.state)
+    how = api.Conditions(stream=True, streamed_bytes=steps * config.runs * 32 * 64)
+    *_, resident = api.train_config(config, tiny, how=api.Conditions(stream=False))
+    *_, streamed = api.train_config(config, on_disk, how=how)
+    jax.tree.map(np.testing.assert_array_equal, streamed.state.runs, resident.state.runs)
+    jax.tree.map(np.testing.assert_array_equal, streamed.params, resident.params)
     for mine, theirs in zip(streamed.history, resident.history, strict=True):
         assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
 
 
 def test_a_mesh_is_fed_too(tiny, on_disk):
     config = Config(**QUICK)
-    *_, resident = api.train(config, tiny)
+    *_, resident = api.train_config(config, tiny)
     mesh = choose_mesh(MeshShape(1, 1), 1, 32, jax.devices())
-    *_, streamed = api.train(config, on_disk, mesh, stream=True)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.state, resident.state)
+    *_, streamed = api.train_config(config, on_disk, how=api.Conditions(mesh, stream=True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.params, resident.params)
 
 
 def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
@@ -51,28 +52,27 @@ def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     original = streaming.read_ahead
     monkeypatch.setattr(streaming, "read_ahead", lambda *arguments: (read.append(1), original(*arguments))[1])
     config = Config(**{**QUICK, "epochs": 1})
-    list(api.train(config, tiny))
+    list(api.train_config(config, tiny))
     assert not read
     monkeypatch.setattr(streaming, "SHARE_OF_MEMORY", 1e-12)
-    list(api.train(config, tiny))
+    list(api.train_config(config, tiny))
     assert read
-    list(api.train(config, tiny, stream=False))
+    list(api.train_config(config, tiny, how=api.Conditions(stream=False)))
     assert len(read) == 1
 
 
 def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(JvaeError, match=r"pip install 'jvae\[stream\]'"):
-        list(api.train(Config(**QUICK), tiny, stream=True))
+        list(api.train_config(Config(**QUICK), tiny, how=api.Conditions(stream=True)))
 
 
-def test_a_step_that_is_not_finite_is_named_across_pieces(tiny, monkeypatch):
-    monkeypatch.setattr(streaming, "CHUNK_BYTES", 32 * 64)
+def test_a_step_that_is_not_finite_is_named_across_chunks(tiny):
     config = Config(**{**QUICK, "learning_rate": 1e30})
     with pytest.raises(JvaeError) as streamed:
-        list(api.train(config, tiny, stream=True))
+        list(api.train_config(config, tiny, how=api.Conditions(stream=True, streamed_bytes=32 * 64)))
     with pytest.raises(JvaeError) as resident:
-        list(api.train(config, tiny))
+        list(api.train_config(config, tiny))
     assert str(streamed.value) == str(resident.value)
 
 

@@ -74,31 +74,31 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
     """Bit by bit, though step size and beta are the program's arguments."""
     found = cells("beta=1,0.25", "learning-rate=0.01,0.001", **schedule)
-    *_, together = api.train_together([cell.config for cell in found], tiny)
+    *_, together = api.train_configs([cell.config for cell in found], tiny)
     for cell, mine in zip(found, together, strict=True):
-        *_, alone = api.train(cell.config, tiny)
+        *_, alone = api.train_config(cell.config, tiny)
         assert mine.config == cell.config
-        jax.tree.map(np.testing.assert_array_equal, mine.state, alone.state)
+        jax.tree.map(np.testing.assert_array_equal, mine.state.runs, alone.state.runs)
         assert [record["bound"] for record in mine.history] == [record["bound"] for record in alone.history]
     first, *others = (
-        np.asarray(model.state.params["params"]["encoder"]["net"]["linear_0"]["bias"]) for model in together
+        np.asarray(model.run_params()["params"]["encoder"]["net"]["linear_0"]["bias"]) for model in together
     )
     assert all(not np.array_equal(first, other) for other in others)
 
 
 def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
-    *_, together = api.train_together([cell.config for cell in found], tiny)
+    *_, together = api.train_configs([cell.config for cell in found], tiny)
     assert isinstance(together[1], NonFiniteError)
     assert "seed 0 is not finite at epoch 1" in str(together[1])
     for i in (0, 2):
-        *_, alone = api.train(found[i].config, tiny)
-        jax.tree.map(np.testing.assert_array_equal, together[i].state, alone.state)
+        *_, alone = api.train_config(found[i].config, tiny)
+        jax.tree.map(np.testing.assert_array_equal, together[i].state.runs, alone.state.runs)
 
 
 def test_configurations_that_differ_in_more_are_refused(tiny):
     with pytest.raises(ValueError, match="the configurations differ in more than seed, learning_rate, beta"):
-        api.train_together([cell.config for cell in cells("latent-dim=2,3")], tiny)
+        api.train_configs([cell.config for cell in cells("latent-dim=2,3")], tiny)
 
 
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
@@ -111,8 +111,10 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     ]
     (tmp_path / f"{found[2].name}.json").unlink()
     trained = []
-    original = api.train_together
-    monkeypatch.setattr(api, "train_together", lambda c, *rest: (trained.extend(c), original(c, *rest))[1])
+    original = api.train_configs
+    monkeypatch.setattr(
+        api, "train_configs", lambda c, *rest, **more: (trained.extend(c), original(c, *rest, **more))[1]
+    )
     again = list(sweep.run_sweep([found[0], found[2]], tiny, tmp_path))
     assert trained == [found[2].config]
     for first, second in zip((results[0], results[2]), again, strict=True):

@@ -9,34 +9,36 @@ from click.testing import CliRunner
 from jvae.cli.main import main
 from jvae.runs.config import Config
 from jvae.tools import benchmark
-from jvae.tools.benchmark import Shape
+from jvae.tools.benchmark import Shape, training_of
 from jvae.tools.profile import part_of
 
 
 def test_the_products_of_the_exercise_are_counted(tiny):
     """Forward, and for every layer the gradients of weights and inputs, but for the first layer's inputs."""
     config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32)
-    counted = benchmark.step_products(config, tiny.train_images)
+    counted = benchmark.step_products(training_of(config, tiny.train_images))
     layers = [(64, 16), (16, 16), (16, 6), (3, 16), (16, 16), (16, 64)]
     macs = sum(3 * 32 * a * b for a, b in layers) - 32 * 64 * 16
     assert sum(count * shape.flops for shape, count in counted.items()) == 2 * macs
     assert sum(counted.values()) == 3 * 6 - 1
     assert {shape.dtype for shape in counted} == {"float32"}
-    again = benchmark.step_products(Config(**{**config.to_dict(), "precision": "bfloat16"}), tiny.train_images)
+    again = benchmark.step_products(
+        training_of(Config(**{**config.to_dict(), "precision": "bfloat16"}), tiny.train_images)
+    )
     assert {shape.dtype for shape in again} == {"bfloat16"}
     assert sum(count * shape.flops for shape, count in again.items()) == 2 * macs
-    draws = benchmark.step_products(Config(**{**config.to_dict(), "num_samples": 2}), tiny.train_images)
+    draws = benchmark.step_products(training_of(Config(**{**config.to_dict(), "num_samples": 2}), tiny.train_images))
     decoder = sum(3 * 32 * a * b for a, b in layers[3:])
     assert sum(count * shape.flops for shape, count in draws.items()) == 2 * (macs + decoder)
 
 
 def test_a_measurement_adds_up(tiny):
     config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32, runs=2)
-    measured = benchmark.measure(config, tiny.train_images, 3)
+    measured = benchmark.measure(training_of(config, tiny.train_images), 3)
     assert measured.images_per_second == pytest.approx(64 / measured.step.median)
     assert measured.step.low <= measured.step.median <= measured.step.high
     assert measured.product_flops == 2 * sum(
-        count * shape.flops for shape, count in benchmark.step_products(config, tiny.train_images).items()
+        count * shape.flops for shape, count in benchmark.step_products(training_of(config, tiny.train_images)).items()
     )
     assert measured.xla_flops > measured.product_flops
     assert measured.compile_seconds > 0

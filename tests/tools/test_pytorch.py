@@ -75,7 +75,7 @@ def test_the_elbo_is_pytorchs(prior, decoder, network):
     def ours(vae, x, noise):
         q = vae.posterior(x)
         z = q.distribution.loc + q.distribution.scale * noise
-        p = vae.latent_prior()
+        p = vae.marginal_priors()[0]
         kl = q.log_prob(z) - p.log_prob(z) if prior else q.kl_divergence(p)
         return vae.decode(z).log_prob(x) - kl
 
@@ -99,7 +99,7 @@ def test_there_and_back_is_the_same_bits(network):
     for name, array in weights.items():
         np.testing.assert_array_equal(back[name], array)
     again = import_weights(back, config, SHAPE)
-    jax.tree.map(np.testing.assert_array_equal, again, model.state.params)
+    jax.tree.map(np.testing.assert_array_equal, again, model.run_params())
     theirs.load_state_dict({name: torch.from_numpy(back[name].copy()) for name in weights})
 
 
@@ -157,7 +157,7 @@ def test_what_has_no_counterpart_is_refused(tiny):
     ):
         config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=100, **fields)
         with pytest.raises(ModelFileError, match=text):
-            export_weights(next(api.train(config, tiny)))
+            export_weights(next(api.train_config(config, tiny)))
 
 
 def jvae(*arguments, code: int = 0) -> Result:
@@ -173,7 +173,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
     jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
     chosen = api.select_run(load_model(ours), 1)
-    jax.tree.map(np.testing.assert_array_equal, load_model(back).state.params, chosen.state.params)
+    jax.tree.map(np.testing.assert_array_equal, load_model(back).run_params(), chosen.run_params())
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
     jvae("train", "--resume", "--epochs", 2, "--model", back)

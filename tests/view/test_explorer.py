@@ -121,7 +121,7 @@ def test_the_weights_are_the_models(small, tiny):
     names = ["linear_0", "linear_1", "conv_transpose_0", "conv_transpose_1"]
     for name, layer in zip(names, decoder["layers"], strict=True):
         for part in ("kernel", "bias"):
-            np.testing.assert_array_equal(layer[part], at(model.state.params, ("params", "decoder", "net", name, part)))
+            np.testing.assert_array_equal(layer[part], at(model.run_params(), ("params", "decoder", "net", name, part)))
 
 
 def test_of_two_levels_the_lower_one_is_explored(small, tiny):

@@ -71,8 +71,8 @@ def visit(chromium, tmp_path):
 
 def means(model, z: np.ndarray) -> np.ndarray:
     """What JAX decodes."""
-    vae = build_model(model.config, model.image_shape)
-    return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(model.state.params, z))
+    vae = build_model(model.config, model.data_shape)
+    return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(model.run_params(), z))
 
 
 def images_of(shape: tuple[int, ...], n: int = 40) -> Dataset:

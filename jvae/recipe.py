@@ -1,0 +1,53 @@
+"""Recipe: what is trained, as a value. Nothing downstream asks where it came from."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import optax
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jvae.bounds import Bound, elbo, iwae
+from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS, Estimator
+from jvae.transforms import Transform
+from jvae.vae import VAE
+
+KlWeight = Callable[[Int[Array, ""]], Float[Array, ""]]
+Start = Callable[[PyTree, Key[Array, ""], Float[Array, "n ..."]], PyTree]
+
+
+class Recipe(NamedTuple):
+    """A model, the data it sees, the bound it climbs and the optimizer that climbs."""
+
+    model: VAE
+    transform: Transform
+    """`(key, uint8[b, ...]) -> x[b, ...]`, data of any rank."""
+    bound: Bound
+    """`LogDensities[k, b] -> [b]`, in nats per datum; maximised."""
+    optimizer: optax.GradientTransformation
+    """Minimises the loss, -mean(bound)."""
+    num_samples: int = 1
+    """K, the draws z ~ q(z|x) per datum in a step."""
+    kl_weight: KlWeight | None = None
+    """Step -> w; the step calls bound(d._replace(kl=w * d.kl)), while the metrics read d itself. None: no weight."""
+    start: Start | None = None
+    """`(params, key, x[n, ...]) -> params`: a start that depends on data, such as pseudo-inputs or an output bias.
+    Called once after init with training data in random order, 10,000 at most; never on load."""
+    estimator: Estimator | None = None
+    """Another gradient of the same bound, such as STL, RLOO or DReG of `jvae.gradients`; None: the bound's own."""
+    unit: str = "nats per datum"
+    """What the numbers of the bound are, in words."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise a ValueError unless the recipe's parts go together."""
+    if recipe.num_samples < 1:
+        raise ValueError(f"num_samples is {recipe.num_samples}: must be at least 1")
+    if recipe.estimator is None:
+        return
+    if recipe.model.num_levels > 1:
+        raise ValueError(f"estimator needs a model of one level, not {recipe.model.num_levels}")
+    if recipe.kl_weight is not None:
+        raise ValueError("estimator knows no weight of the KL: kl_weight must be None")
+    for bound, estimators in ((elbo, ELBO_ESTIMATORS), (iwae, IWAE_ESTIMATORS)):
+        if recipe.estimator in estimators.values() and recipe.bound is not bound:
+            raise ValueError(f"estimator is of the bound {bound.__name__}: bound must be jvae.bounds.{bound.__name__}")

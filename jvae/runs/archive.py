@@ -1,0 +1,155 @@
+"""Archives: named arrays and a JSON description in one checksummed `.npz`, read without trust.
+
+A valid `.npz`: a zip of `.npy` arrays and a member `model.json`. Every array has the zip's CRC, and the archive's
+comment is the sha256 of all bytes before it, so that no flipped bit goes unseen. No pickle is written or read.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+ZIP_START = b"PK\x03\x04"
+READ_BYTES = 2**20
+DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
+MEMBER = "model.json"
+
+
+def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """Return the leaves of a tree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    return {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+    """Return a leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return name.replace("params/params/", "params/").lstrip("/")
+
+
+def restore(shapes: PyTree, archive: zipfile.ZipFile, only: bool = True) -> PyTree[np.ndarray]:
+    """Restore the tree of the given shapes with its leaves taken from an archive, once all of their headers fit.
+
+    Args:
+        shapes: leaves with a shape and a dtype.
+        archive: of `open_archive`.
+        only: whether the archive must hold nothing else.
+
+    Raises:
+        ValueError: an array is missing, unexpected, or of another shape or dtype.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    wanted = {leaf_name(path): leaf for path, leaf in leaves}
+    there = {name.removesuffix(".npy") for name in archive.namelist() if name != MEMBER}
+    problems = [f"{name} is missing" for name in wanted.keys() - there]
+    problems += [f"{name} is not expected" for name in there - wanted.keys() if only]
+    for name in there & wanted.keys():
+        shape, dtype = read_header(archive, name)
+        if (shape, dtype) != (wanted[name].shape, wanted[name].dtype):
+            problems.append(f"{name} is {dtype}{list(shape)}, not {wanted[name].dtype}{list(wanted[name].shape)}")
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError("does not fit its recipe: " + "; ".join(sorted(problems)[:5]) + more)
+    return jax.tree.unflatten(treedef, [read_array(archive, name) for name in wanted])
+
+
+def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Read the shape and dtype that an array claims to have.
+
+    Raises:
+        ValueError: it has no header of this format.
+    """
+    with archive.open(f"{name}.npy") as member:
+        try:
+            if np.lib.format.read_magic(member) != (1, 0):
+                raise ValueError("another version of the npy format")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
+            raise ValueError(f"{name} is not an array: {str(error).splitlines()[0]}") from error
+    return shape, dtype
+
+
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array whose header was checked.
+
+    Raises:
+        ValueError: it does not hold what its header says.
+    """
+    with archive.open(f"{name}.npy") as member:
+        try:
+            array = np.lib.format.read_array(member, allow_pickle=False)
+        except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
+            raise ValueError(f"{name} is not an array: {str(error).splitlines()[0]}") from error
+        if member.read(1):
+            raise ValueError(f"{name} has more bytes than its header announces")
+    return array
+
+
+def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
+    """Return the file's bytes: the same for the same content, for no member has a time of its own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = b"0" * DIGEST_LENGTH  # a place of the right length
+        archive.writestr(zipfile.ZipInfo(MEMBER), json.dumps(description, indent=1))
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    body = buffer.getbuffer()[:-DIGEST_LENGTH]
+    return b"".join((body, hashlib.sha256(body).hexdigest().encode()))
+
+
+@contextlib.contextmanager
+def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
+    """Open the archive in a file whose bytes are those that were written, and whose members are as `pack` writes them.
+
+    Nothing is read into memory here but small chunks, and no member can be larger than the file.
+
+    Raises:
+        ValueError: the bytes are no model file, or are damaged.
+    """
+    if file.read(len(ZIP_START)) != ZIP_START:
+        raise ValueError("is not a jvae model file" if file.tell() else "is empty")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    digest, left = hashlib.sha256(), size - DIGEST_LENGTH
+    while left > 0 and (part := file.read(min(left, READ_BYTES))):
+        digest.update(part)
+        left -= len(part)
+    if file.read() != digest.hexdigest().encode():
+        raise ValueError("is damaged or not a jvae model file: its sha256 does not match its content")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
+                raise ValueError("is not a jvae model file: a member is compressed")
+            if len({m.filename for m in members}) < len(members):
+                raise ValueError("is not a jvae model file: two members have one name")
+            yield archive
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+        raise ValueError(f"is not a jvae model file: {str(error).splitlines()[0]}") from error
+
+
+def read_json(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Read the description in an archive.
+
+    Raises:
+        ValueError: it is absent, or no JSON object.
+    """
+    if MEMBER not in archive.namelist():
+        raise ValueError(f"is not a jvae model file: it holds no {MEMBER}")
+    try:
+        description = json.loads(archive.read(MEMBER))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{MEMBER} is not JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(description, dict):
+        raise ValueError("is not a jvae model file")
+    return description

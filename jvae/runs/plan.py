@@ -1,0 +1,73 @@
+"""Plan: how long, on which batches and from which seeds a recipe is trained, and how its epochs are judged."""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+
+class Plan(NamedTuple):
+    """All that defines a training beside its recipe and its data."""
+
+    epochs: int
+    batch_size: int
+    seeds: tuple[int, ...] = (0,)
+    """One a run; each decides the run's initialisation, shuffles and noise."""
+    validation: Literal["none", "held-out", "test"] = "none"
+    """Whose bound judges every epoch: a part of the training data, or the test set."""
+    held_out: float = 0.1
+    """The share of the training data that is held out, with validation `held-out`."""
+    keep: Literal["last", "best"] = "last"
+    """The epoch whose parameters are kept: the last, or the one with the best validation bound."""
+    patience: int = 0
+    """Epochs without a better validation bound that end a run; 0 for never."""
+
+
+class RunNumbers(NamedTuple):
+    """The numbers of a run, all it has of its own; with a leading axis of runs where there are several."""
+
+    init_key: Key[Array, "*r"]
+    """Decides the initialisation."""
+    key: Key[Array, "*r"]
+    """Decides the shuffles and the noise."""
+    learning_rate: Float[Array, "*r"]
+    beta: Float[Array, "*r"]
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise a ValueError that names the field, its value and the rule, unless the plan is one."""
+    for name in ("epochs", "batch_size", "patience"):
+        value, least = getattr(plan, name), 0 if name == "patience" else 1
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} is {value!r}: must be a whole number, at least {least}")
+    if not plan.seeds:
+        raise ValueError("seeds is empty: must name one seed a run")
+    for seed in plan.seeds:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+            raise ValueError(f"seeds has {seed!r}: must be whole numbers from 0 to 2^32 - 1")
+    for name, choices in (("validation", ("none", "held-out", "test")), ("keep", ("last", "best"))):
+        if getattr(plan, name) not in choices:
+            raise ValueError(f"{name} is {getattr(plan, name)!r}: must be one of {', '.join(choices)}")
+    if not (math.isfinite(plan.held_out) and 0 < plan.held_out <= 0.9):
+        raise ValueError(f"held_out is {plan.held_out}: must be above 0 and at most 0.9")
+    for name, default in (("keep", "last"), ("patience", 0)):
+        if plan.validation == "none" and getattr(plan, name) != default:
+            raise ValueError(f"{name} is {getattr(plan, name)}: means something only with validation held-out or test")
+
+
+def split_rows(plan: Plan, num_data: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " v"] | None]:
+    """Return which training data are trained on, and which are held out to judge the epochs, if any.
+
+    Held-out data are chosen at random, the same for every seed and run.
+
+    Raises:
+        ValueError: the share that is held out is no datum, or all.
+    """
+    if plan.validation != "held-out":
+        return np.arange(num_data), None
+    count = round(plan.held_out * num_data)
+    if not 0 < count < num_data:
+        raise ValueError(f"held_out is {plan.held_out:g}: of {num_data} training images that is {count}")
+    order = np.random.default_rng(0).permutation(num_data)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -1,0 +1,228 @@
+"""Models that nobody here has named: a Laplace prior, a Student-t output and an own encoder, on data of other ranks."""
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from tensorflow_probability.substrates import jax as tfp
+
+from jvae.bounds import elbo, iwae
+from jvae.data.datasets import Dataset
+from jvae.errors import JvaeError, ModelFileError
+from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
+from jvae.recipe import Recipe
+from jvae.runs import api
+from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.loop import Chunking
+from jvae.runs.plan import Plan
+from jvae.transforms import rescale
+from jvae.vae import VAE, latent_dims
+from jvae.view import pictures
+from jvae.view.explorer import explorer_page
+
+pytestmark = pytest.mark.usefixtures("optimised")
+
+SHAPES = [(36,), (6, 6, 1)]
+
+
+class LaplacePrior(nn.Module):
+    latent_dim: int
+
+    def __call__(self, posterior=None):
+        return distrax.Independent(distrax.Laplace(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)), 1)
+
+
+class GeluEncoder(nn.Module):
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.gelu(nn.Dense(16)(x.reshape(len(x), -1)))
+        return distrax.Independent(
+            distrax.Normal(nn.Dense(self.latent_dim)(h), nn.softplus(nn.Dense(self.latent_dim)(h))), 1
+        )
+
+
+class StudentTDecoder(nn.Module):
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, z):
+        h = nn.gelu(nn.Dense(16)(z))
+        loc = nn.Dense(int(np.prod(self.shape)))(h).reshape(len(z), *self.shape)
+        return tfp.distributions.Independent(tfp.distributions.StudentT(5.0, loc, 0.3), len(self.shape))
+
+
+def recipe_for(shape, bound=elbo, latent_dim=2, **more) -> Recipe:
+    vae = VAE(LaplacePrior(latent_dim), StudentTDecoder(shape), GeluEncoder(latent_dim))
+    return Recipe(vae, rescale, bound, optax.rmsprop(1e-3), unit="nats per datum, Student-t density", **more)
+
+
+def data_of(shape) -> Dataset:
+    generator = np.random.default_rng(0)
+    labels = [generator.integers(0, 3, n).astype(np.uint8) for n in (90, 31)]
+    images = [
+        (40 + 60 * y[:, None] + generator.integers(0, 40, (len(y), 36))).astype(np.uint8).reshape(-1, *shape)
+        for y in labels
+    ]
+    return Dataset(images[0], labels[0], images[1], labels[1], "made", "f" * 64)
+
+
+PLAN = Plan(epochs=4, batch_size=20, seeds=(3, 5, 8), validation="held-out", held_out=0.2, keep="best", patience=3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape, tmp_path):
+    recipe, data = recipe_for(shape), data_of(shape)
+    *_, whole = api.train(recipe, PLAN, data)
+    assert whole.history[0]["validation"][0] < whole.history[-1]["validation"][0]
+    first = next(api.train(recipe, PLAN, data))
+    save_model(tmp_path / "m.npz", first)
+    *_, resumed = api.train(recipe, PLAN, data, resume=load_model(tmp_path / "m.npz", recipe))
+    stopped = next(api.train(recipe, PLAN, data, how=api.Conditions(interrupted=lambda: True, chunking=Chunking(2))))
+    assert stopped.state.done == 2
+    save_model(tmp_path / "s.npz", stopped)
+    *_, went_on = api.train(recipe, PLAN, data, resume=load_model(tmp_path / "s.npz", recipe))
+    for other in (resumed, went_on):
+        jax.tree.map(np.testing.assert_array_equal, other.state, whole.state)
+        assert [r["bound"] for r in other.history] == [r["bound"] for r in whole.history]
+    *_, alone = api.train(recipe, PLAN._replace(seeds=(5,)), data)
+    jax.tree.map(np.testing.assert_array_equal, alone.params, api.select_run(whole, 1).params)
+
+    for run in range(3):
+        evaluated = api.evaluate_model(whole, data, num_samples=5, run=run)
+        weighted = api.evaluate_model_iwae(whole, data, 50, run=run)
+        assert evaluated.elbo.value < weighted.iwae.value + 4 * weighted.iwae.monte_carlo_error
+        diagnostics = api.diagnose_model(whole, data, run=run)
+        (level,) = diagnostics.levels
+        assert level.num_units == 2
+        assert level.kl > 0  # by draws: Normal and Laplace have a closed form in distrax no more than here
+        assert level.effective_components is None
+        assert diagnostics.pixels_at_floor is None
+    assert latent_dims(recipe.model, whole.run_params(), shape) == (2,)
+
+
+def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
+    shape = SHAPES[0]
+    save_model(tmp_path / "m.npz", next(api.train(recipe_for(shape), PLAN, data_of(shape))))
+    with pytest.raises(ModelFileError, match="recipe of one's own"):
+        load_model(tmp_path / "m.npz")
+    with pytest.raises(ModelFileError, match="does not fit its recipe"):
+        load_model(tmp_path / "m.npz", recipe_for(shape, latent_dim=3))
+    other = recipe_for(shape)._replace(optimizer=optax.adam(1e-3))  # another optimizer locks no parameters away
+    with pytest.raises(ModelFileError, match="does not fit its recipe"):
+        load_model(tmp_path / "m.npz", other)
+    read = load_model(tmp_path / "m.npz", other, params_only=True)
+    assert np.isfinite(api.evaluate_model(read, data_of(shape)).elbo.value)
+    with pytest.raises(ModelFileError, match="cannot be gone on with"):
+        api.train(other, PLAN, data_of(shape), resume=read)
+
+
+def test_the_pictures_of_a_foreign_model(tmp_path):
+    """All that make sense, and one line where they do not."""
+    grey, flat = ((api.train(recipe_for(shape), PLAN, data_of(shape)), data_of(shape)) for shape in ((6, 6, 1), (36,)))
+    (model, data), (flat_model, flat_data) = ((next(epochs), data) for epochs, data in (grey, flat))
+    for i, (one, other) in enumerate(((model, data), (flat_model, flat_data))):
+        for draw in (pictures.posterior, pictures.prior):
+            draw(one, other, 0).savefig(tmp_path / f"{draw.__name__}-{i}.png")
+        pictures.history(one).savefig(tmp_path / f"history-{i}.png")
+    for draw in (pictures.manifold, pictures.reconstructions, pictures.interpolation, pictures.traversals):
+        draw(model, data, 0).savefig(tmp_path / f"{draw.__name__}.png")
+        with pytest.raises(JvaeError, match=r"data have the shape \[36\]: pictures of them need"):
+            draw(flat_model, flat_data, 0)
+    pictures.samples(model, 0, 9, mean=True).savefig(tmp_path / "samples.png")
+    title = pictures.title(model)
+    assert "LaplacePrior prior, StudentTDecoder output, GeluEncoder, M = 2" in title
+    assert "component" not in str(pictures.prior(model, data, 0).axes[0].get_legend_handles_labels()[1])
+    with pytest.raises(JvaeError, match="the page cannot decode with StudentTDecoder"):
+        explorer_page(model, data, 0)
+
+
+def test_a_start_and_a_weight_of_the_kl_of_ones_own():
+    """The start sees training data and the run's key; the weight sees the step; metrics read the KL unweighted."""
+    seen = {}
+
+    def start(params, key, x):
+        seen["x"] = x
+        bias = params["params"]["decoder"]["Dense_1"]["bias"]
+        moved = {**params["params"]["decoder"]["Dense_1"], "bias": bias + x.mean()}
+        decoder = {**params["params"]["decoder"], "Dense_1": moved}
+        return {"params": {**params["params"], "decoder": decoder}}
+
+    data = data_of((36,))
+    plan = Plan(epochs=1, batch_size=30)
+    plain = next(api.train(recipe_for((36,)), plan, data))
+    model = next(
+        api.train(recipe_for((36,), start=start, kl_weight=lambda step: jnp.where(step < 2, 0.0, 1.0)), plan, data)
+    )
+    assert seen["x"].shape == (90, 36)
+    assert sorted(np.asarray(seen["x"]).sum(axis=1)) == pytest.approx(
+        sorted(data.train_images.sum(axis=1) / 255), rel=1e-5
+    )
+    assert model.history[0]["reconstruction"] > plain.history[0]["reconstruction"]
+    assert model.history[0]["bound"] > model.history[0]["reconstruction"] - model.history[0]["kl"]
+
+
+@pytest.mark.parametrize("name", [*ELBO_ESTIMATORS, *IWAE_ESTIMATORS])
+def test_every_estimator_trains_its_bound(name):
+    """With a last, smaller batch, whose padding does not count."""
+    bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)
+    recipe = recipe_for((36,), bound, num_samples=3, estimator=estimators[name])
+    *_, model = api.train(recipe, Plan(epochs=3, batch_size=32), data_of((36,)))
+    assert model.history[-1]["bound"] > model.history[0]["bound"]
+
+
+def test_padding_does_not_touch_an_estimate():
+    from jvae.gradients import from_vae, pathwise
+
+    recipe = recipe_for((36,))
+    x = jnp.asarray(data_of((36,)).train_images[:8]) / 255
+    params = recipe.model.init(jax.random.key(0), jax.random.key(1), x)
+    parts = from_vae(recipe.model)
+    half = (jnp.arange(8) < 4).astype(jnp.float32)
+    repeated = jnp.concatenate([x[:4], x[:4]])
+
+    def without_noise(params, x):
+        return distrax.Independent(distrax.Normal(parts.posterior(params, x).mean(), 1e-20), 1)
+
+    exact = parts._replace(posterior=without_noise, kl=lambda params, x: jnp.zeros(len(x)))
+    masked = pathwise(exact, params, jax.random.key(2), x, 1, half)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        masked,
+        pathwise(exact, params, jax.random.key(2), repeated, 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"estimator": ELBO_ESTIMATORS["pathwise"], "bound": iwae}, "estimator is of the bound elbo"),
+        ({"estimator": IWAE_ESTIMATORS["IWAE, doubly"]}, "estimator is of the bound iwae"),
+        ({"estimator": ELBO_ESTIMATORS["pathwise"], "kl_weight": lambda step: 1.0}, "kl_weight must be None"),
+        ({"num_samples": 0}, "num_samples is 0: must be at least 1"),
+    ],
+)
+def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        next(api.train(recipe_for((36,), **changes), Plan(1, 30), data_of((36,))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0: must be a whole number, at least 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5: must be a whole number"),
+        ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": (2**32,)}, "seeds has 4294967296"),
+        ({"validation": "some"}, "validation is 'some': must be one of none, held-out, test"),
+        ({"keep": "best"}, "keep is best: means something only with validation"),
+        ({"held_out": float("nan")}, "held_out is nan"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        api.train(recipe_for((36,)), Plan(1, 30)._replace(**changes), data_of((36,)))
