@@ -1,9 +1,86 @@
 """jvae: train, compare and understand variational autoencoders in JAX.
 
-The root holds the model and what is done with it: bounds, encoders, decoders, priors, vae; training, evaluation,
-diagnostics, latents, gradients, ppca. `nn` holds networks, `data` the data sets, `runs` configurations and trained
-models, `view` pictures and pages, `tools` the benchmark and the bridge to PyTorch, `cli` the command line. The map and
-the reading order are in the package's README.md.
-
-Nothing heavy is imported here: `from jvae.bounds import elbo`.
+The names below are the public ones, documented in the package's README.md; each is imported when it is first used, so
+that `import jvae` imports nothing heavy. The root holds the model and what is done with it, `nn` holds networks, `data`
+the data sets, `runs` configurations and trained models, `view` pictures and pages, `tools` the benchmark and the bridge
+to PyTorch, `cli` the command line.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
+    from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
+    from jvae.data.datasets import Dataset as Dataset, load_dataset as load_dataset, make_dataset as make_dataset
+    from jvae.decoders import (
+        BernoulliDecoder as BernoulliDecoder,
+        ContinuousBernoulliDecoder as ContinuousBernoulliDecoder,
+        GaussianDecoder as GaussianDecoder,
+    )
+    from jvae.encoders import GaussianEncoder as GaussianEncoder
+    from jvae.nn.networks import MLP as MLP, ConvDecoderNet as ConvDecoderNet, ConvEncoderNet as ConvEncoderNet
+    from jvae.priors import (
+        FlowPrior as FlowPrior,
+        GaussianPrior as GaussianPrior,
+        MoGPrior as MoGPrior,
+        VampPrior as VampPrior,
+    )
+    from jvae.recipe import Recipe as Recipe
+    from jvae.runs.api import (
+        decode as decode,
+        diagnose as diagnose,
+        encode as encode,
+        evaluate as evaluate,
+        sample as sample,
+        train as train,
+        train_config as train_config,
+        train_config_epochs as train_config_epochs,
+        train_epochs as train_epochs,
+    )
+    from jvae.runs.checkpoint import TrainedModel as TrainedModel, load as load, save as save
+    from jvae.runs.config import Config as Config, build_recipe as build_recipe
+    from jvae.transforms import binarise as binarise, dequantise as dequantise, rescale as rescale
+    from jvae.vae import VAE as VAE, HierarchicalVAE as HierarchicalVAE
+    from jvae.view import pictures as pictures
+
+_PLACES = {
+    "vae": ("VAE", "HierarchicalVAE"),
+    "priors": ("GaussianPrior", "MoGPrior", "VampPrior", "FlowPrior"),
+    "encoders": ("GaussianEncoder",),
+    "decoders": ("BernoulliDecoder", "GaussianDecoder", "ContinuousBernoulliDecoder"),
+    "nn.networks": ("MLP", "ConvEncoderNet", "ConvDecoderNet"),
+    "bounds": ("LogDensities", "elbo", "iwae"),
+    "transforms": ("binarise", "rescale", "dequantise"),
+    "recipe": ("Recipe",),
+    "data.datasets": ("Dataset", "load_dataset", "make_dataset"),
+    "runs.config": ("Config", "build_recipe"),
+    "runs.checkpoint": ("TrainedModel", "load", "save"),
+    "runs.api": (
+        "train",
+        "train_epochs",
+        "train_config",
+        "train_config_epochs",
+        "evaluate",
+        "diagnose",
+        "encode",
+        "decode",
+        "sample",
+    ),
+}
+"""Module -> its public names."""
+_MODULE_OF = {name: f"jvae.{module}" for module, names in _PLACES.items() for name in names}
+__all__ = [*_MODULE_OF, "pictures"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name == "pictures":
+        return import_module("jvae.view.pictures")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'jvae' has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, and what else there is."""
+    return sorted({*globals(), *__all__})

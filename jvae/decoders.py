@@ -18,13 +18,13 @@ class BernoulliDecoder(nn.Module):
     """p(x|z) = prod_i Bernoulli(x_i | sigmoid(logits_i(z))), for x in {0, 1}.
 
     Attributes:
-        net: a network z[b, m] -> logits[b, h, w, c].
+        net: a network z[b, m] -> logits[b, ...].
     """
 
     net: nn.Module
 
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], the datum's event shape."""
         return ImageDistribution(Bernoulli, self.net(z))
 
 
@@ -32,7 +32,7 @@ class ContinuousBernoulliDecoder(nn.Module):
     """p(x|z) = prod_i CB(x_i | logits_i(z)), a density on [0, 1].
 
     Attributes:
-        net: a network z[b, m] -> logits[b, h, w, c].
+        net: a network z[b, m] -> logits[b, ...].
 
     Source:
         Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli: fixing a pervasive error in variational autoencoders.
@@ -41,7 +41,7 @@ class ContinuousBernoulliDecoder(nn.Module):
     net: nn.Module
 
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], the datum's event shape."""
         return ImageDistribution(ContinuousBernoulli, self.net(z))
 
 
@@ -52,7 +52,7 @@ class GaussianDecoder(nn.Module):
     LOG_SCALE_FLOOR.
 
     Attributes:
-        net: a network z[b, m] -> loc[b, h, w, c].
+        net: a network z[b, m] -> loc[b, ...].
         variance: `fixed`, `scalar` (one learned scale) or `pixel` (one learned scale a pixel).
         fixed_scale: the scale where it is fixed.
 
@@ -66,7 +66,7 @@ class GaussianDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:
-        """Return the output distribution: batch shape [b], event shape [h, w, c]."""
+        """Return the output distribution: batch shape [b], the datum's event shape."""
         loc = self.net(z)
         if self.variance == "fixed":
             scale = jnp.full(loc.shape[1:], self.fixed_scale)

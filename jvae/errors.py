@@ -17,6 +17,10 @@ class ModelFileError(JvaeError):
     """A model file cannot be read, is damaged, or does not fit the configuration it carries."""
 
 
+class RecipeNeededError(ModelFileError):
+    """A model file must be read with the recipe that it was trained by, or with none."""
+
+
 class DeviceError(JvaeError):
     """The requested device is not there."""
 

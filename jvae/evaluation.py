@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
 from jvae.bounds import draw, elbo_terms, log_weights
 from jvae.transforms import Transform
@@ -26,16 +26,6 @@ class Estimate(NamedTuple):
     """Of the draws: what another key would change. NaN for a single draw."""
 
 
-class Evaluation(NamedTuple):
-    """The ELBO of a data set, and its two parts: elbo = reconstruction - kl."""
-
-    elbo: Estimate
-    reconstruction: Estimate
-    kl: Estimate
-    num_images: int
-    num_samples: int
-
-
 class ImportanceEvaluation(NamedTuple):
     """The importance-weighted bound of a data set, and how many of its K draws count."""
 
@@ -45,6 +35,18 @@ class ImportanceEvaluation(NamedTuple):
     least_effective_sample_size: float
     num_images: int
     num_samples: int
+
+
+class Evaluation(NamedTuple):
+    """The ELBO of a data set, and its two parts: elbo = reconstruction - kl."""
+
+    elbo: Estimate
+    reconstruction: Estimate
+    kl: Estimate
+    num_images: int
+    num_samples: int
+    importance: ImportanceEvaluation | None = None
+    """The importance-weighted bound of the same data, where it was asked for."""
 
 
 class Spread(NamedTuple):
@@ -72,8 +74,8 @@ class PerDatum(NamedTuple):
 
 
 def over_batches(
-    program: Callable[[Key[Array, ""], UInt8[Array, "b ..."]], PyTree],
-    data: UInt8[np.ndarray, "n ..."],
+    program: Callable[[Key[Array, ""], Shaped[Array, "b ..."]], PyTree],
+    data: Shaped[np.ndarray, "n ..."],
     keys: Callable[[int], Key[Array, " batches"]],
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,

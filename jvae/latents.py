@@ -121,28 +121,64 @@ def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level:
     return np.asarray(draw(params, key))
 
 
-def aggregate_posterior(
+def sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: bool = False) -> Float[np.ndarray, "n ..."]:
+    """Draw n data: z ~ p(z), then x ~ p(x|z), or E[x|z] in its place with `mean`, at the same z."""
+    draw = jax.jit(lambda params, key: model.apply(params, key, n, mean, method="sample"))
+    return np.asarray(draw(params, key))
+
+
+class Encoding(NamedTuple):
+    """q(z|x) of n data, at a level of latents."""
+
+    loc: Float[np.ndarray, "n m"]
+    """Its mean."""
+    scale: Float[np.ndarray, "n m"]
+    """Its standard deviation."""
+    z: Float[np.ndarray, "n m"]
+    """A draw of it for each."""
+
+
+def encode(
     model: VAE,
     params: PyTree,
     key: Key[Array, ""],
     data: UInt8[np.ndarray, "n ..."],
     transform: Transform,
-    batch_size: int = 1000,
     level: int = 0,
-) -> Float[np.ndarray, "n m"]:
-    """Draw one z ~ q(z|x) of a level for every datum: n samples of the aggregate posterior."""
-    program = partial(posterior_sample, model, params, transform=transform, level=level)
-    return over_batches(program, data, partial(jax.random.split, key), batch_size)
+    batch_size: int = 1000,
+) -> Encoding:
+    """Return q(z|x) of a level for every datum, with one draw: the z are n samples of the aggregate posterior."""
+    program = partial(encode_batch, model, params, transform=transform, level=level)
+    return Encoding(*over_batches(program, data, partial(jax.random.split, key), batch_size))
 
 
 @partial(jax.jit, static_argnames=("model", "transform", "level"))
-def posterior_sample(
+def encode_batch(
     model: VAE, params: PyTree, key: Key[Array, ""], data: UInt8[Array, "b ..."], transform: Transform, level: int
-) -> Float[Array, "b m"]:
-    """Draw one z ~ q(z|x) of a level for every datum of a batch."""
+) -> tuple[Float[Array, "b m"], Float[Array, "b m"], Float[Array, "b m"]]:
+    """Return loc, scale and a draw of q(z|x) of a level for every datum of a batch."""
     transform_key, z_key = jax.random.split(key)
     x = transform(transform_key, data)
-    return model.apply(params, method=lambda vae: vae.infer(z_key, x)[level].z)
+
+    def encoding(vae: VAE) -> tuple[Array, Array, Array]:
+        q, _, z = vae.infer(z_key, x)[level]
+        return q.mean(), q.stddev(), z
+
+    return model.apply(params, method=encoding)
+
+
+def decode(
+    model: VAE, params: PyTree, z: Float[np.ndarray, "n m"], batch_size: int = 1000
+) -> Float[np.ndarray, "n ..."]:
+    """Return E[x|z] at n latents."""
+    program = partial(decode_batch, model, params)
+    return over_batches(program, z, lambda count: jax.random.split(jax.random.key(0), count), batch_size)
+
+
+@partial(jax.jit, static_argnames="model")
+def decode_batch(model: VAE, params: PyTree, key: Key[Array, ""], z: Float[Array, "b m"]) -> Float[Array, "b ..."]:
+    """Return E[x|z] of a batch; the key, which every program over batches is given, is not used."""
+    return model.apply(params, z, method="decode").mean()
 
 
 def latent_grid(

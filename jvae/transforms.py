@@ -4,22 +4,23 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
 
 
-def binarise(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
+def binarise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return 1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
-    return (images >= 128).astype(jnp.float32)
+    return (jnp.asarray(images) >= 128).astype(jnp.float32)
 
 
-def rescale(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
+def rescale(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return pixel / 255, in [0, 1]. The key is not used."""
-    return images.astype(jnp.float32) / 255
+    return jnp.asarray(images).astype(jnp.float32) / 255
 
 
-def dequantise(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
+def dequantise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return (pixel + u) / 256 with u ~ U[0, 1): its density bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
@@ -29,4 +30,4 @@ def dequantise(key: Key[Array, ""], images: UInt8[Array, "b ..."]) -> Float[Arra
         Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.
     """
     noise = jax.random.bits(key, images.shape, jnp.uint16).astype(jnp.float32) / 2**16
-    return (images.astype(jnp.float32) + noise) / 256
+    return (jnp.asarray(images).astype(jnp.float32) + noise) / 256

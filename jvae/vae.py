@@ -73,7 +73,7 @@ class VAE(nn.Module):
         return (self.prior(self.encoder),)
 
     def decode(self, z: Float[Array, "b m"]) -> distrax.DistributionLike:
-        """Return p(x|z): batch shape [b], event shape [h, w, c]."""
+        """Return p(x|z): batch shape [b], the datum's event shape."""
         return self.decoder(z)
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:

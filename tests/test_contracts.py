@@ -10,7 +10,7 @@ import pytest
 
 from jvae.bounds import draw, elbo
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config, build_model, build_transform
 from jvae.view import pictures
 
@@ -43,14 +43,14 @@ def all_finite(tree) -> bool:
 @pytest.mark.parametrize(("prior", "output", "network"), ALL)
 def test_every_combination_trains_evaluates_samples_and_plots(prior, output, network, tiny, tmp_path):
     config = config_of(prior, output, network)
-    *_, model = api.train_config(config, tiny)
-    save_model(tmp_path / "model.npz", model)
-    model = load_model(tmp_path / "model.npz")
+    *_, model = api.train_config_epochs(config, tiny)
+    save(tmp_path / "model.npz", model)
+    model = load(tmp_path / "model.npz")
     assert all_finite([model.params, model.state.runs])
-    result = api.evaluate_model(model, tiny, num_samples=3)
+    result = api.evaluate(model, tiny, num_samples=3)[0]
     assert all_finite([result.elbo, result.reconstruction, result.kl])
     np.testing.assert_allclose(result.elbo.value, result.reconstruction.value - result.kl.value, rtol=1e-4, atol=1e-3)
-    diagnostics = api.diagnose_model(model, tiny)
+    diagnostics = api.diagnose(model, tiny)[0]
     assert (diagnostics.levels[0].effective_components is None) == (prior in ("gaussian", "flow"))
     assert (diagnostics.pixels_at_floor is None) == (output not in ("gaussian-scalar", "gaussian-pixel"))
 
@@ -62,9 +62,9 @@ def test_every_combination_trains_evaluates_samples_and_plots(prior, output, net
         assert x.shape == (5, 8, 8, 1)
         assert all_finite(x)
     for figure in (
-        pictures.samples(model, 0, 4, mean=False),
-        pictures.posterior(model, tiny, 0),
-        pictures.prior(model, tiny, 0),
+        pictures.samples(model, num_images=4, mean=False),
+        pictures.posterior(model, tiny),
+        pictures.prior(model, tiny),
     ):
         figure.savefig(tmp_path / "picture.png")
     plt.close("all")
@@ -103,7 +103,7 @@ def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(
         dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden_dim=16, **PRIORS[prior]
     )
-    model = next(api.train_config(config, tiny))
+    model = next(api.train_config_epochs(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):
         assert draw_picture(model, tiny, 0).axes
-    assert pictures.interpolation(model, tiny, 0).axes
+    assert pictures.interpolation(model, tiny).axes

@@ -57,10 +57,10 @@ def test_one_draw_has_no_monte_carlo_error(images, key):
 
 
 def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
-    model = next(api.train_config(small, tiny))
-    assert np.isfinite(api.evaluate_model(model, tiny).elbo.value)
+    model = next(api.train_config_epochs(small, tiny))
+    assert np.isfinite(api.evaluate(model, tiny)[0].elbo.value)
     with pytest.raises(DataError, match="fingerprint"):
-        api.evaluate_model(model, tiny._replace(fingerprint="0" * 64))
+        api.evaluate(model, tiny._replace(fingerprint="0" * 64))
 
 
 @fake_model
@@ -101,9 +101,9 @@ def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
 
 
 def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
-    model = next(api.train_config(small, tiny))
-    elbo = api.evaluate_model(model, tiny, 200).elbo.value
-    values = [api.evaluate_model_iwae(model, tiny, k).iwae.value for k in (1, 10, 200)]
+    model = next(api.train_config_epochs(small, tiny))
+    elbo = api.evaluate(model, tiny, 200)[0].elbo.value
+    values = [api.evaluate(model, tiny, 1, iwae=k)[0].importance.iwae.value for k in (1, 10, 200)]
     assert abs(values[0] - elbo) < 3
     assert elbo < values[1] < values[2]
 
@@ -118,11 +118,11 @@ def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
     compiled = evaluation.per_datum._cache_size
     config = Config(dataset="digits", latent_dim=7, epochs=5, batch_size=50, hidden_dim=8, validation="test", runs=6)
     before = compiled()
-    *_, model = api.train_config(config, tiny)
+    *_, model = api.train_config_epochs(config, tiny)
     assert compiled() == before + 1  # one draw a datum
     for run in range(6):
-        api.evaluate_model(model, tiny, run=run)
-        api.diagnose_model(model, tiny, run=run)
+        api.evaluate(model, tiny)[run]
+        api.diagnose(model, tiny)[run]
     again = build_recipe(config, (8, 8, 1))  # another object, equal by value
-    api.evaluate_model(model._replace(recipe=again), tiny)
+    api.evaluate(model._replace(recipe=again), tiny)
     assert compiled() == before + 2  # and ten

@@ -15,9 +15,9 @@ from jvae.errors import JvaeError, ModelFileError
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
 from jvae.recipe import Recipe
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.checkpoint import load, save
 from jvae.runs.loop import Chunking
-from jvae.runs.plan import Plan
+from jvae.runs.plan import Plan, check_plan
 from jvae.transforms import rescale
 from jvae.vae import VAE, latent_dims
 from jvae.view import pictures
@@ -71,74 +71,85 @@ def data_of(shape) -> Dataset:
     return Dataset(images[0], labels[0], images[1], labels[1], "made", "f" * 64)
 
 
-PLAN = Plan(epochs=4, batch_size=20, seeds=(3, 5, 8), validation="held-out", held_out=0.2, keep="best", patience=3)
+PLAN = {
+    "epochs": 4,
+    "batch_size": 20,
+    "seeds": (3, 5, 8),
+    "validation": "held-out",
+    "held_out": 0.2,
+    "keep": "best",
+    "patience": 3,
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape, tmp_path):
     recipe, data = recipe_for(shape), data_of(shape)
-    *_, whole = api.train(recipe, PLAN, data)
+    whole = api.train(recipe, data, **PLAN)
     assert whole.history[0]["validation"][0] < whole.history[-1]["validation"][0]
-    first = next(api.train(recipe, PLAN, data))
-    save_model(tmp_path / "m.npz", first)
-    *_, resumed = api.train(recipe, PLAN, data, resume=load_model(tmp_path / "m.npz", recipe))
-    stopped = next(api.train(recipe, PLAN, data, how=api.Conditions(interrupted=lambda: True, chunking=Chunking(2))))
+    first = next(api.train_epochs(recipe, data, **PLAN))
+    save(tmp_path / "m.npz", first)
+    resumed = api.train(recipe, data, **PLAN, resume=load(tmp_path / "m.npz", recipe))
+    how = api.Conditions(interrupted=lambda: True, chunking=Chunking(2))
+    stopped = next(api.train_epochs(recipe, data, **PLAN, how=how))
     assert stopped.state.done == 2
-    save_model(tmp_path / "s.npz", stopped)
-    *_, went_on = api.train(recipe, PLAN, data, resume=load_model(tmp_path / "s.npz", recipe))
+    save(tmp_path / "s.npz", stopped)
+    went_on = api.train(recipe, data, **PLAN, resume=load(tmp_path / "s.npz", recipe))
     for other in (resumed, went_on):
         jax.tree.map(np.testing.assert_array_equal, other.state, whole.state)
         assert [r["bound"] for r in other.history] == [r["bound"] for r in whole.history]
-    *_, alone = api.train(recipe, PLAN._replace(seeds=(5,)), data)
+    alone = api.train(recipe, data, **{**PLAN, "seeds": (5,)})
     jax.tree.map(np.testing.assert_array_equal, alone.params, api.select_run(whole, 1).params)
 
-    for run in range(3):
-        evaluated = api.evaluate_model(whole, data, num_samples=5, run=run)
-        weighted = api.evaluate_model_iwae(whole, data, 50, run=run)
-        assert evaluated.elbo.value < weighted.iwae.value + 4 * weighted.iwae.monte_carlo_error
-        diagnostics = api.diagnose_model(whole, data, run=run)
-        (level,) = diagnostics.levels
+    evaluations, diagnostics = api.evaluate(whole, data, num_samples=5, iwae=50), api.diagnose(whole, data)
+    assert len(evaluations) == len(diagnostics) == 3
+    for evaluated, diagnosed in zip(evaluations, diagnostics, strict=True):
+        weighted = evaluated.importance.iwae
+        assert evaluated.elbo.value < weighted.value + 4 * weighted.monte_carlo_error
+        (level,) = diagnosed.levels
         assert level.num_units == 2
         assert level.kl > 0  # by draws: Normal and Laplace have a closed form in distrax no more than here
         assert level.effective_components is None
-        assert diagnostics.pixels_at_floor is None
+        assert diagnosed.pixels_at_floor is None
     assert latent_dims(recipe.model, whole.run_params(), shape) == (2,)
 
 
 def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
     shape = SHAPES[0]
-    save_model(tmp_path / "m.npz", next(api.train(recipe_for(shape), PLAN, data_of(shape))))
+    save(tmp_path / "m.npz", next(api.train_epochs(recipe_for(shape), data_of(shape), **PLAN)))
     with pytest.raises(ModelFileError, match="recipe of one's own"):
-        load_model(tmp_path / "m.npz")
+        load(tmp_path / "m.npz")
     with pytest.raises(ModelFileError, match="does not fit its recipe"):
-        load_model(tmp_path / "m.npz", recipe_for(shape, latent_dim=3))
+        load(tmp_path / "m.npz", recipe_for(shape, latent_dim=3))
     other = recipe_for(shape)._replace(optimizer=optax.adam(1e-3))  # another optimizer locks no parameters away
-    with pytest.raises(ModelFileError, match="does not fit its recipe"):
-        load_model(tmp_path / "m.npz", other)
-    read = load_model(tmp_path / "m.npz", other, params_only=True)
-    assert np.isfinite(api.evaluate_model(read, data_of(shape)).elbo.value)
-    with pytest.raises(ModelFileError, match="cannot be gone on with"):
-        api.train(other, PLAN, data_of(shape), resume=read)
+    for params_only in (True, False):
+        read = load(tmp_path / "m.npz", other, params_only)
+        assert np.isfinite(api.evaluate(read, data_of(shape))[0].elbo.value)
+        with pytest.raises(
+            ModelFileError, match="cannot be gone on with: " + ("no" if params_only else "its") + " state"
+        ):
+            api.train_epochs(other, data_of(shape), **PLAN, resume=read)
 
 
 def test_the_pictures_of_a_foreign_model(tmp_path):
     """All that make sense, and one line where they do not."""
-    grey, flat = ((api.train(recipe_for(shape), PLAN, data_of(shape)), data_of(shape)) for shape in ((6, 6, 1), (36,)))
-    (model, data), (flat_model, flat_data) = ((next(epochs), data) for epochs, data in (grey, flat))
+    data, flat_data = data_of((6, 6, 1)), data_of((36,))
+    model = next(api.train_epochs(recipe_for((6, 6, 1)), data, **PLAN))
+    flat_model = next(api.train_epochs(recipe_for((36,)), flat_data, **PLAN))
     for i, (one, other) in enumerate(((model, data), (flat_model, flat_data))):
         for draw in (pictures.posterior, pictures.prior):
-            draw(one, other, 0).savefig(tmp_path / f"{draw.__name__}-{i}.png")
+            draw(one, other).savefig(tmp_path / f"{draw.__name__}-{i}.png")
         pictures.history(one).savefig(tmp_path / f"history-{i}.png")
     for draw in (pictures.manifold, pictures.reconstructions, pictures.interpolation, pictures.traversals):
-        draw(model, data, 0).savefig(tmp_path / f"{draw.__name__}.png")
+        draw(model, data).savefig(tmp_path / f"{draw.__name__}.png")
         with pytest.raises(JvaeError, match=r"data have the shape \[36\]: pictures of them need"):
-            draw(flat_model, flat_data, 0)
-    pictures.samples(model, 0, 9, mean=True).savefig(tmp_path / "samples.png")
+            draw(flat_model, flat_data)
+    pictures.samples(model, num_images=9, mean=True).savefig(tmp_path / "samples.png")
     title = pictures.title(model)
     assert "LaplacePrior prior, StudentTDecoder output, GeluEncoder, M = 2" in title
-    assert "component" not in str(pictures.prior(model, data, 0).axes[0].get_legend_handles_labels()[1])
+    assert "component" not in str(pictures.prior(model, data).axes[0].get_legend_handles_labels()[1])
     with pytest.raises(JvaeError, match="the page cannot decode with StudentTDecoder"):
-        explorer_page(model, data, 0)
+        explorer_page(model, data)
 
 
 def test_a_start_and_a_weight_of_the_kl_of_ones_own():
@@ -153,11 +164,9 @@ def test_a_start_and_a_weight_of_the_kl_of_ones_own():
         return {"params": {**params["params"], "decoder": decoder}}
 
     data = data_of((36,))
-    plan = Plan(epochs=1, batch_size=30)
-    plain = next(api.train(recipe_for((36,)), plan, data))
-    model = next(
-        api.train(recipe_for((36,), start=start, kl_weight=lambda step: jnp.where(step < 2, 0.0, 1.0)), plan, data)
-    )
+    plain = api.train(recipe_for((36,)), data, epochs=1, batch_size=30)
+    recipe = recipe_for((36,), start=start, kl_weight=lambda step: jnp.where(step < 2, 0.0, 1.0))
+    model = api.train(recipe, data, epochs=1, batch_size=30)
     assert seen["x"].shape == (90, 36)
     assert sorted(np.asarray(seen["x"]).sum(axis=1)) == pytest.approx(
         sorted(data.train_images.sum(axis=1) / 255), rel=1e-5
@@ -171,7 +180,7 @@ def test_every_estimator_trains_its_bound(name):
     """With a last, smaller batch, whose padding does not count."""
     bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)
     recipe = recipe_for((36,), bound, num_samples=3, estimator=estimators[name])
-    *_, model = api.train(recipe, Plan(epochs=3, batch_size=32), data_of((36,)))
+    model = api.train(recipe, data_of((36,)), epochs=3, batch_size=32)
     assert model.history[-1]["bound"] > model.history[0]["bound"]
 
 
@@ -208,21 +217,31 @@ def test_padding_does_not_touch_an_estimate():
 )
 def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        next(api.train(recipe_for((36,), **changes), Plan(1, 30), data_of((36,))))
+        api.train(recipe_for((36,), **changes), data_of((36,)), epochs=1, batch_size=30)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs is 0: must be a whole number, at least 1"),
-        ({"batch_size": 2.5}, "batch_size is 2.5: must be a whole number"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (2**32,)}, "seeds has 4294967296"),
-        ({"validation": "some"}, "validation is 'some': must be one of none, held-out, test"),
         ({"keep": "best"}, "keep is best: means something only with validation"),
         ({"held_out": float("nan")}, "held_out is nan"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        api.train(recipe_for((36,)), Plan(1, 30)._replace(**changes), data_of((36,)))
+        api.train_epochs(recipe_for((36,)), data_of((36,)), **{"epochs": 1, "batch_size": 30, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 2.5}, "batch_size is 2.5: must be a whole number"),
+        ({"validation": "some"}, "validation is 'some': must be one of none, held-out, test"),
+    ],
+)
+def test_a_plan_of_wrong_types_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check_plan(Plan(1, 30)._replace(**changes))

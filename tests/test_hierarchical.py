@@ -126,26 +126,26 @@ def test_samples_come_from_both_levels():
 
 
 def test_both_levels_are_trained_measured_and_drawn(tiny):
-    model = next(api.train_config(TWO, tiny))
-    result = api.evaluate_model(model, tiny)
-    lower, upper = api.diagnose_model(model, tiny).levels
+    model = next(api.train_config_epochs(TWO, tiny))
+    result = api.evaluate(model, tiny)[0]
+    lower, upper = api.diagnose(model, tiny)[0].levels
     assert (lower.num_units, upper.num_units) == (3, 2)
     np.testing.assert_allclose(lower.kl + upper.kl, result.kl.value, atol=1.0)
     for level in (1, 2):
         for picture in (pictures.posterior, pictures.prior):
-            assert f"$z_{level}$" in picture(model, tiny, 0, level=level).axes[0].get_title()
-    assert pictures.samples(model, 0, 4, mean=True).axes
-    assert pictures.manifold(model, tiny, 0).axes
+            assert f"$z_{level}$" in picture(model, tiny, level=level - 1).axes[0].get_title()
+    assert pictures.samples(model, num_images=4, mean=True).axes
+    assert pictures.manifold(model, tiny).axes
 
 
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
-    model = next(api.train_config(replace(TWO, prior="vamp", num_components=6), tiny))
+    model = next(api.train_config_epochs(replace(TWO, prior="vamp", num_components=6), tiny))
     axes = pictures.pseudo_inputs(model).axes[0]
     assert "decoded pseudo-inputs" in axes.get_title()
     assert axes.images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
-    model = next(api.train_config(small, tiny))
+    model = next(api.train_config_epochs(small, tiny))
     with pytest.raises(JvaeError, match=r"level is 2: the model has 1 level$"):
-        pictures.posterior(model, tiny, 0, level=2)
+        pictures.posterior(model, tiny, level=1)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jvae.latents import (
-    aggregate_posterior,
+    encode,
     latent_grid,
     principal_projection,
     prior_sample,
@@ -33,11 +33,11 @@ def test_the_principal_plane_is_the_one_of_the_covariance():
 
 
 def test_the_aggregate_posterior_has_the_posteriors_moments(small, tiny):
-    model = next(api.train_config(small, tiny))
+    model = next(api.train_config_epochs(small, tiny))
     vae, transform = build_model(small, (8, 8, 1)), build_transform(small)
     image = tiny.test_images[:1]
     images = np.repeat(image, 5000, axis=0)
-    z = aggregate_posterior(vae, model.run_params(), jax.random.key(0), images, transform, batch_size=999)
+    z = encode(vae, model.run_params(), jax.random.key(0), images, transform, batch_size=999).z
     q = vae.apply(model.run_params(), transform(jax.random.key(0), jax.numpy.asarray(image)), method="posterior")
     assert z.shape == (5000, 3)
     assert np.all(np.abs(z.mean(axis=0) - q.mean()[0]) < 5 * q.stddev()[0] / np.sqrt(5000))

@@ -87,7 +87,7 @@ def test_jit_equals_eager(small, tiny, key):
 def test_a_run_is_a_function_of_its_key(small, tiny):
     def bounds(seed):
         config = Config(**{**small.to_dict(), "seed": seed})
-        return [record["bound"] for model in api.train_config(config, tiny) for record in model.history[-1:]]
+        return [record["bound"] for model in api.train_config_epochs(config, tiny) for record in model.history[-1:]]
 
     assert bounds(1) == bounds(1)
     assert bounds(1) != bounds(2)
@@ -127,7 +127,7 @@ def test_the_state_is_donated(small, tiny, key):
 
 
 def test_training_raises_the_bound(small, tiny):
-    *_, last = api.train_config(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
+    *_, last = api.train_config_epochs(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
     assert last.history[-1]["bound"] > last.history[0]["bound"] + 5
     assert [record["epoch"] for record in last.history] == list(range(1, 21))
 
@@ -153,12 +153,12 @@ def test_one_gradient_step_is_adams(small, tiny, key):
 
 def test_a_batch_larger_than_the_data_is_refused_at_once(small, tiny):
     with pytest.raises(ValueError, match=r"batch_size is 101: must be at most .* 100"):
-        api.train_config(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
+        api.train_config_epochs(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
 
 
 def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
     with pytest.raises(NonFiniteError, match=r"epoch 1, step \d of 4"):
-        list(api.train_config(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
+        list(api.train_config_epochs(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
 
 
 def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):

@@ -21,23 +21,23 @@ def small_model(folder: Path) -> Path:
     """Write a model file of some ten thousand bytes."""
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
-    from jvae.runs.checkpoint import save_model
+    from jvae.runs.checkpoint import save
     from jvae.runs.config import Config
 
     data = load_dataset("digits")
     config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=512)
     path = folder / "original.npz"
-    save_model(path, next(api.train_config(config, data)))
+    save(path, next(api.train_config_epochs(config, data)))
     return path
 
 
 def refusal(path: Path, about: str = "") -> str:
     """Return '' if a model file is refused in one line that names it and says what it should; else what happened."""
     from jvae.errors import ModelFileError
-    from jvae.runs.checkpoint import load_model
+    from jvae.runs.checkpoint import load
 
     try:
-        load_model(path)
+        load(path)
     except ModelFileError as error:
         text = str(error)
         fine = "\n" not in text and text.startswith(str(path)) and about in text and len(text) < 600
@@ -143,12 +143,12 @@ def other_data(path: Path) -> str:
     """Evaluate a sound model on data that it was not trained on."""
     from jvae.data.datasets import load_dataset
     from jvae.errors import DataError
-    from jvae.runs.api import evaluate_model
-    from jvae.runs.checkpoint import load_model
+    from jvae.runs.api import evaluate
+    from jvae.runs.checkpoint import load
 
     digits = load_dataset("digits")
     try:
-        evaluate_model(load_model(path), digits._replace(fingerprint="0" * 64))
+        evaluate(load(path), digits._replace(fingerprint="0" * 64))
     except DataError as error:
         return "" if "is not the data set that the model was trained on" in str(error) else str(error)
     return "other data were evaluated"

@@ -31,7 +31,7 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     """Resume trainings from the file of every epoch, and from one that was stopped within an epoch."""
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
-    from jvae.runs.checkpoint import load_model, save_model
+    from jvae.runs.checkpoint import load, save
     from jvae.runs.config import Config
     from jvae.runs.loop import Chunking
 
@@ -39,17 +39,19 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:
         config = Config(**{**QUICK, **variation})
         saved = []
-        for model in api.train_config(config, data):
+        for model in api.train_config_epochs(config, data):
             saved.append(folder / f"{len(model.history)}.npz")
-            save_model(saved[-1], model)
+            save(saved[-1], model)
         *boundaries, whole = saved
-        *_, stopped = api.train_config(config, data, how=api.Conditions(interrupted=lambda: True, chunking=Chunking(7)))
-        save_model(folder / "within.npz", stopped)
+        *_, stopped = api.train_config_epochs(
+            config, data, how=api.Conditions(interrupted=lambda: True, chunking=Chunking(7))
+        )
+        save(folder / "within.npz", stopped)
         assert stopped.state is not None
         assert stopped.state.done == 7
         for path in [*boundaries, folder / "within.npz"]:
-            for model in api.train_config(config, data, resume=load_model(path)):
-                save_model(folder / "resumed.npz", model)
+            for model in api.train_config_epochs(config, data, resume=load(path)):
+                save(folder / "resumed.npz", model)
             where = f"{variation or 'the exercise'} from {path.stem}"
             yield "" if same_training(folder / "resumed.npz", whole) else f"{where}: other bits"
 
@@ -57,9 +59,9 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
 def same_training(one: Path, other: Path) -> bool:
     """Return True if two model files hold the same bits: states, history but for the seconds, unfinished epoch."""
     from jvae.runs.archive import named_arrays
-    from jvae.runs.checkpoint import load_model
+    from jvae.runs.checkpoint import load
 
-    models = [load_model(path) for path in (one, other)]
+    models = [load(path) for path in (one, other)]
     arrays = [named_arrays(model.state) for model in models]
     histories = [[{k: v for k, v in record.items() if k != "seconds"} for record in m.history] for m in models]
     names = arrays[0].keys() | arrays[1].keys()
@@ -143,11 +145,11 @@ def killed_in_training(folder: Path, share: float) -> Iterator[str]:
 SAVER = """
 import sys
 from pathlib import Path
-from jvae.runs.checkpoint import load_model, save_model
-model = load_model(Path(sys.argv[1]))
+from jvae.runs.checkpoint import load, save
+model = load(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:
-    save_model(Path(sys.argv[2]), model)
+    save(Path(sys.argv[2]), model)
 """
 
 
@@ -171,7 +173,7 @@ def verdict_on(path: Path) -> str:
     """Return what is wrong with a file whose writer was killed, after the sweep with which every training starts."""
     from jvae.errors import ModelFileError
     from jvae.files import sweep_temporaries
-    from jvae.runs.checkpoint import load_model
+    from jvae.runs.checkpoint import load
 
     sweep_temporaries(path)
     left = [other.name for other in path.parent.glob(f".{path.name}*")]
@@ -179,7 +181,7 @@ def verdict_on(path: Path) -> str:
         return f"temporaries are left: {', '.join(left)}"
     try:
         if path.exists():
-            load_model(path)
+            load(path)
     except ModelFileError as error:
         return str(error)
     return ""

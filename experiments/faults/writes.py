@@ -18,16 +18,16 @@ from experiments.faults.model_files import small_model
 def failing_writes(folder: Path, share: float) -> Iterator[str]:
     """Fail every call that a save makes of the system, with every error of a disk; then meet a real limit."""
     from jvae.errors import ModelFileError
-    from jvae.runs.checkpoint import load_model, save_model
+    from jvae.runs.checkpoint import load, save
 
     path = small_model(folder)
-    model, before = load_model(path), path.read_bytes()
+    model, before = load(path), path.read_bytes()
     for call in ("tempfile.mkstemp", "os.fdopen", "write", "os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace"):
         for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES):
             failure = OSError(number, os.strerror(number))
             with failing_file(failure) if call == "write" else mock.patch(call, side_effect=failure):
                 try:
-                    save_model(path, model)
+                    save(path, model)
                     text = "nothing was raised"
                 except ModelFileError as error:
                     text = "" if str(error) == f"{path}: cannot be written: {os.strerror(number)}" else str(error)
@@ -79,23 +79,23 @@ def failing_file(failure: OSError) -> Iterator[None]:
 WRITER = """
 import sys
 from pathlib import Path
-from jvae.runs.checkpoint import load_model, save_model
-model = load_model(Path(sys.argv[1]))
+from jvae.runs.checkpoint import load, save
+model = load(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[3])):
-    save_model(Path(sys.argv[2]), model)
+    save(Path(sys.argv[2]), model)
 """
 
 
 def racing_writers(folder: Path, share: float) -> Iterator[str]:
     """Write one file from two processes, many times, and read it between."""
-    from jvae.runs.checkpoint import load_model, save_model
+    from jvae.runs.checkpoint import load, save
 
     one = small_model(folder)
-    model = load_model(one)
+    model = load(one)
     other, path = folder / "other.npz", folder / "model.npz"
-    save_model(other, model._replace(fingerprint="other"))
+    save(other, model._replace(fingerprint="other"))
     contents = {one.read_bytes(), other.read_bytes()}
     times = str(round(300 * share))
     start: Callable[..., Any] = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -28,13 +28,13 @@ def measure(lab: Lab) -> Measured:
     for m in (larger, 2 if larger != 2 else 10):
         models = lab.models(latent_dim=m)
         row = row_of(lab, f"M = {m}", models)
-        latents = [latents_of_test_set(model, lab.data, 0) for model in models]
+        latents = [latents_of_test_set(model, lab.data) for model in models]
         row["neighbours"] = [neighbour_accuracy(z, lab.data.test_labels) for z in latents]
         row["latent_dim"], row["plane"] = m, share_of_plane(latents[0])
         rows.append(row)
-        images[f"posterior-{m}"] = pictures.posterior(models[0], lab.data, 0)
-        images[f"reconstructions-{m}"] = pictures.reconstructions(models[0], lab.data, 0)
-    images["manifold"] = pictures.manifold(lab.models(latent_dim=2)[0], lab.data, 0)
+        images[f"posterior-{m}"] = pictures.posterior(models[0], lab.data)
+        images[f"reconstructions-{m}"] = pictures.reconstructions(models[0], lab.data)
+    images["manifold"] = pictures.manifold(lab.models(latent_dim=2)[0], lab.data)
     return {"rows": rows}, images
 
 

@@ -31,13 +31,13 @@ def measure(lab: Lab, upper_dim: int = 5) -> Measured:
     for name, variation in {"one level": {}, "two levels": two, "two levels, mixture": {**two, "prior": "mog"}}.items():
         models = lab.models(**variation)
         row = row_of(lab, name, models)
-        levels = [api.diagnose_model(model, lab.data).levels for model in models]
+        levels = [api.diagnose(model, lab.data)[0].levels for model in models]
         row["level_kl"] = [[level.kl for level in each] for each in levels]
         row["active"] = [[level.active_units for level in each] for each in levels]
         rows.append(row)
         if name == "two levels":
             for level in (1, 2):
-                images[f"prior-{level}"] = pictures.prior(models[0], lab.data, 0, level=level)
+                images[f"prior-{level}"] = pictures.prior(models[0], lab.data, level=level - 1)
     return {"rows": rows, "upper_dim": upper_dim}, images
 
 

@@ -189,7 +189,7 @@ def network_row(key: "jax.Array", draws: int, epochs: int) -> Comparison:
     from jvae.runs.config import Config
 
     data = load_dataset("digits")
-    *_, trained = api.train_config(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
+    *_, trained = api.train_config_epochs(Config(dataset="digits", latent_dim=10, epochs=epochs), data)
     vae, params = trained.recipe.model, trained.run_params()
     x = (jnp.asarray(data.test_images[:NUM_IMAGES]) >= 128).astype(jnp.float32)
 

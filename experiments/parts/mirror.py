@@ -55,7 +55,7 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     import torch
 
     from experiments.peers.pytorch import MoGPrior, build_vae, train_epoch_resident, without_denormals
-    from jvae.runs.api import evaluate_model
+    from jvae.runs.api import evaluate
     from jvae.tools.pytorch import model_from_weights
 
     data = lab.data
@@ -73,7 +73,7 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
                 train_epoch_resident(model, model.elbo, optimizer, binary, config.batch_size)
         weights = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
         imported = model_from_weights(weights, config, data.train_images.shape[1:], data.fingerprint)
-        elbos.append(evaluate_model(imported, data).elbo.value)
+        elbos.append(evaluate(imported, data)[0].elbo.value)
     return elbos
 
 

@@ -30,7 +30,7 @@ def measure(lab: Lab) -> Measured:
     rows = compare(lab, variations)
     first = {name: lab.models(**variation)[0] for name, variation in variations.items()}
     images = {"samples": rows_of_means(first, "fully connected and convolutional (seed 0)")}
-    images |= {f"reconstructions-{name}": pictures.reconstructions(m, lab.data, 0) for name, m in first.items()}
+    images |= {f"reconstructions-{name}": pictures.reconstructions(m, lab.data) for name, m in first.items()}
     return {"rows": rows, "step_seconds": steps_in_turn(lab, variations)}, images
 
 

@@ -49,7 +49,7 @@ def measure(lab: Lab) -> Measured:
             drawn = [np.clip(x, 0, 1) for x in sample_images(models, few, mean)]
             row[f"{kind}_roughness"] = [roughness(x) for x in drawn]
             row[f"{kind}_frechet"] = [frechet_distance(features.of(x), reference) for x in drawn]
-        images[f"samples-{i + 1}"] = pictures.samples_beside_means(models[0], seed=0, num_images=36)
+        images[f"samples-{i + 1}"] = pictures.samples_beside_means(models[0], num_images=36)
         if variation.get("variance") == "pixel":
             images["scale"] = pictures.scale(models[0])
             scale = np.asarray(bounded_scale(models[0].run_params()["params"]["decoder"]["log_scale"]))

@@ -53,7 +53,7 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
         first[NAMES[name]] = models[0]
     lab.say("pictures")
     images = {
-        "priors": pictures.priors(first, lab.data, 0),
+        "priors": pictures.priors(first, lab.data),
         "samples": rows_of_means(first, "the same networks, trained with each prior (seed 0)"),
         "pseudo-inputs": pictures.pseudo_inputs(first[NAMES["vamp"]]),
     }
@@ -71,7 +71,7 @@ def likeness(lab: Lab, row: Row, models: list[Any], features: Any) -> Row:
     test = (lab.data.test_images >= 128).astype(np.float32)
     n = min(len(test), lab.settings.choose(10_000, 5_000))
     lab.say(f"{row['name']}: prior and aggregate posterior, samples and test images")
-    posteriors = [latents_of_test_set(model, lab.data, 0)[:n] for model in models]
+    posteriors = [latents_of_test_set(model, lab.data)[:n] for model in models]
     reference = features.of(test)
     return {
         **row,

@@ -108,7 +108,7 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
 
     if name == "step-by-step":
         return step_by_step(config, data.train_images)
-    epochs = api.train_config(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
+    epochs = api.train_config_epochs(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
     return lambda: next(epochs)
 
 

@@ -18,7 +18,7 @@ import sys
 import jvae.cli.main
 from jvae.cli.compile_cache import use_compile_cache
 from jvae.data.datasets import load_dataset
-from jvae.runs.api import Conditions, train_config
+from jvae.runs.api import Conditions, train_config_epochs
 from jvae.runs.config import Config
 from jvae.runs.loop import Chunking
 
@@ -27,7 +27,7 @@ if compile_cache:
     use_compile_cache()
 config = Config(latent_dim=latent_dim, epochs=5, batch_size=batch_size)
 how = Conditions(interrupted=lambda: True, chunking=Chunking(first_steps=1))
-next(train_config(config, load_dataset("mnist"), how=how))
+next(train_config_epochs(config, load_dataset("mnist"), how=how))
 os._exit(0)
 """
 """What jvae's command imports and does, up to the first step of training."""

@@ -53,10 +53,10 @@ class Lab:
         """Train the runs of a configuration, and keep each as the single run that it is."""
         from jvae.errors import JvaeError
         from jvae.runs import api
-        from jvae.runs.checkpoint import save_model
+        from jvae.runs.checkpoint import save
 
         try:
-            epochs = api.train_config(config, self.data)
+            epochs = api.train_config_epochs(config, self.data)
         except ValueError as error:  # the settings do not fit the data
             raise JvaeError(str(error)) from error
         what = self.spoken(replace(config, seed=0, runs=1))
@@ -66,18 +66,18 @@ class Lab:
         for one in models:
             path = self.path(config_of(one))
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_model(path, one)
+            save(path, one)
         return models
 
     def load(self, config: "Config") -> "TrainedModel | None":
         """Return the model of a configuration, if the folder holds it: of these data, versions and kind of device."""
         from jvae.errors import ModelFileError
-        from jvae.runs.checkpoint import current_versions, load_model
+        from jvae.runs.checkpoint import current_versions, load
 
         if not self.path(config).exists():
             return None
         try:
-            model = load_model(self.path(config))
+            model = load(self.path(config))
         except ModelFileError:
             return None
         here = (config, self.data.fingerprint, current_versions())

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.console import PICTURE_FORMATS, check_output, log, open_dataset, use_device, write_figure
-from jvae.cli.options import config_options, data_options, device_option, json_option, usage_error
+from jvae.cli.console import (
+    PICTURE_FORMATS,
+    check_all_read,
+    check_output,
+    is_given,
+    log,
+    open_dataset,
+    open_recipe,
+    use_device,
+    write_figure,
+)
+from jvae.cli.options import config_options, data_options, device_option, json_option, recipe_option, usage_error
 from jvae.runs.config import Config
 
 if TYPE_CHECKING:
@@ -42,9 +52,12 @@ class Numbers(click.ParamType):
 @partial(config_options, without=("batch_size", "runs", "precision"))
 @data_options
 @device_option
+@recipe_option
 @json_option
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="write the roofline as a picture")
+@click.pass_context
 def benchmark(
+    context: click.Context,
     batch_sizes: tuple[int, ...],
     run_counts: tuple[int, ...],
     precisions: str,
@@ -52,6 +65,7 @@ def benchmark(
     profile: bool,
     data_dir: Path | None,
     device: str,
+    recipe_path: Path | None,
     json_path: Path | None,
     plot_path: Path | None,
     **values: Any,
@@ -72,13 +86,16 @@ def benchmark(
             check_output(path, formats)
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
     dataset = open_dataset(configs[0].dataset, data_dir)
+    own = open_recipe(recipe_path)
+    given = {name for name in values if is_given(context, name)}
+    check_all_read(own, configs[0], dataset, given | ({"precision"} if is_given(context, "precisions") else set()))
     from jvae.tools.benchmark import measure, training_of
 
     measurements = []
     for config in configs:
         log(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
         try:
-            measurements.append(measure(training_of(config, dataset.train_images), repeats))
+            measurements.append(measure(training_of(config, dataset.train_images, own), repeats))
         except ValueError as error:
             raise usage_error(error) from error
     click.echo(describe(measurements))
@@ -86,7 +103,7 @@ def benchmark(
     if profile:
         from jvae.tools.profile import profile_step
 
-        shares = profile_step(training_of(configs[0], dataset.train_images))
+        shares = profile_step(training_of(configs[0], dataset.train_images, own))
         click.echo(describe_shares(shares))
     if json_path is not None:
         from jvae.files import write_json
@@ -98,10 +115,16 @@ def benchmark(
         values = {"versions": current_versions(), "measurements": rows, "profile": parts}
         write_json(json_path, {"machine": machine, **values})
     if plot_path is not None:
-        write_figure(roofline(configs[0], measurements), plot_path)
+        what = describe_model(configs[0]) if own is None else own.file.name
+        write_figure(roofline(f"training step: {what}", measurements), plot_path)
 
 
-def roofline(config: Config, measurements: "list[Measurement]") -> "Figure":
+def describe_model(config: Config) -> str:
+    """Return in words what a configuration builds."""
+    return f"{config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
+
+
+def roofline(heading: str, measurements: "list[Measurement]") -> "Figure":
     """Plot how near the steps of a benchmark come to the machine's peak."""
     import numpy as np
 
@@ -109,7 +132,6 @@ def roofline(config: Config, measurements: "list[Measurement]") -> "Figure":
 
     names = [f"{m.precision}, batch {m.batch_size}, runs {m.runs}" for m in measurements]
     shares = np.array([[m.achieved, m.product_flops / m.products] for m in measurements])
-    heading = f"training step: {config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
     return plot_roofline(names, shares, np.array([m.peak for m in measurements]), heading)
 
 

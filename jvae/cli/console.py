@@ -1,6 +1,6 @@
 """What the commands share: opening what they read, checking what they write, and saying what they do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from jvae.data.datasets import Dataset
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.config import Config
+    from jvae.runs.recipe_file import OwnRecipe
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 
@@ -73,16 +75,64 @@ def log(line: str) -> None:
     click.echo(line, err=True)
 
 
-def open_model(path: Path, repeated: dict[str, Any], params_only: bool = True) -> "TrainedModel":
-    """Load a model file, or only its parameters, and refuse options that contradict it."""
-    from jvae.runs.checkpoint import load_model
+def open_model(
+    path: Path, repeated: dict[str, Any], own: "OwnRecipe | None" = None, to_resume: bool = False
+) -> "TrainedModel":
+    """Load a model file, or only its parameters unless it is to be gone on with, and refuse what contradicts it.
 
-    model = load_model(path, params_only=params_only)
-    for name, value in repeated.items():
-        known = getattr(model.config, name)
-        if value is not None and value != known:
+    A recipe file with another text than the one that trained it is refused for going on, and else warned of.
+    """
+    from jvae.errors import RecipeNeededError
+    from jvae.runs.checkpoint import load
+
+    given = {name: value for name, value in repeated.items() if value is not None}
+    try:
+        model = load(path, None if own is None else own.make, not to_resume, given)
+    except RecipeNeededError as error:
+        raise click.UsageError(
+            f"{error}{', with --recipe FILE.py' if own is None else '; leave --recipe out'}"
+        ) from error
+    for name, value in given.items():
+        known = value if model.config is None else getattr(model.config, name)
+        if value != known:
             raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+    if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
+        ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
+        other = f"{own.file.name} is not the text that {path} was trained by: sha256 {ours}, not {theirs}"
+        if to_resume:
+            raise click.UsageError(f"{other}; a training goes on by the same")
+        log(f"warning: {other}")
     return model
+
+
+def open_recipe(path: Path | None) -> "OwnRecipe | None":
+    """Run a recipe file, if there is one; to be done once the device is chosen."""
+    if path is None:
+        return None
+    from jvae.runs.recipe_file import load_recipe_file
+
+    return load_recipe_file(path)
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Return True if an option was given, on the command line or by its environment variable."""
+    source = context.get_parameter_source(name)
+    return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+
+
+def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:
+    """Refuse given options that define a model and that a recipe file does not read."""
+    if own is None:
+        return
+    from jvae.runs import recipe_file
+    from jvae.runs.config import plan_of
+    from jvae.runs.training import count_steps
+
+    try:
+        steps = count_steps(plan_of(config), dataset)
+        recipe_file.check_all_read(own, config, dataset.train_images.shape[1:], steps, given)
+    except ValueError as error:
+        raise usage_error(error) from error
 
 
 def say_nothing(line: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, open_dataset, open_model, use_device
+from jvae.cli.console import check_output, open_dataset, open_model, open_recipe, use_device
 from jvae.cli.options import data_options, model_options, run_option
 
 PAGE_FORMATS = (".html", ".htm")
@@ -21,6 +21,7 @@ def explore(
     model_path: Path,
     device: str,
     seed: int,
+    recipe_path: Path | None,
     run: int,
     data_dir: Path | None,
     output: Path,
@@ -30,15 +31,16 @@ def explore(
     """Write one HTML page of the latent space, which decodes in the browser and needs nothing else."""
     check_output(output, PAGE_FORMATS)
     use_device(device)
-    model = open_model(model_path, repeated)
+    model = open_model(model_path, repeated, open_recipe(recipe_path))
+    import jax
+
     from jvae.files import write_file
-    from jvae.runs.api import check_fingerprint, select_run
+    from jvae.runs.training import check_fingerprint
     from jvae.view.explorer import explorer_page
 
-    model = select_run(model, run)
     dataset = open_dataset(model.data_name, data_dir)
     check_fingerprint(model, dataset)
-    page = explorer_page(model, dataset, seed, num_points).encode()
+    page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode()
     write_file(output, page)
     shown = min(num_points, len(dataset.test_images))
     click.echo(f"wrote {output}: {shown:,} test images, {len(page) / 1e6:.1f} MB")

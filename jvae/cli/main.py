@@ -6,7 +6,7 @@ command imports what it needs.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,6 +16,7 @@ from jvae.cli.console import (
     check_output,
     open_dataset,
     open_model,
+    open_recipe,
     use_device,
     write_figure,
 )
@@ -32,11 +33,6 @@ from jvae.cli.pytorch import export_pytorch, import_pytorch
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
 from jvae.runs.config import Config
-
-if TYPE_CHECKING:
-    from jvae.data.datasets import Dataset
-    from jvae.evaluation import ImportanceEvaluation
-    from jvae.runs.checkpoint import TrainedModel
 
 
 @click.group(
@@ -57,6 +53,7 @@ def evaluate(
     model_path: Path,
     device: str,
     seed: int,
+    recipe_path: Path | None,
     data_dir: Path | None,
     num_samples: int,
     iwae: int | None,
@@ -67,37 +64,32 @@ def evaluate(
     if json_path is not None:
         check_output(json_path)
     use_device(device)
-    model = open_model(model_path, repeated)
+    model = open_model(model_path, repeated, open_recipe(recipe_path))
+    import jax
+
     from jvae.files import write_json
-    from jvae.runs.api import diagnose_model, evaluate_model
+    from jvae.runs import api
     from jvae.view import report
 
-    dataset = open_dataset(model.data_name, data_dir)
-    runs = range(model.num_runs)
-    evaluations = [evaluate_model(model, dataset, num_samples, seed, run) for run in runs]
-    diagnostics = [diagnose_model(model, dataset, seed, run) for run in runs]
-    importance = [] if iwae is None else [importance_weighted(model, dataset, iwae, seed, run) for run in runs]
-    click.echo(report.describe_all(evaluations, importance, model))
+    dataset, key = open_dataset(model.data_name, data_dir), jax.random.key(seed)
+    with click.progressbar(
+        length=model.num_runs * len(dataset.test_images),
+        label=f"iwae-{iwae}",
+        file=sys.stderr,
+        hidden=iwae is None or not sys.stderr.isatty(),
+    ) as bar:
+        progress = lambda done: bar.update(done - bar.pos)  # noqa: E731
+        evaluations = api.evaluate(model, dataset, num_samples, iwae, key, progress)
+    diagnostics = api.diagnose(model, dataset, key)
+    click.echo(report.describe_all(evaluations, model))
     for run_seed, found in zip(model.plan.seeds, diagnostics, strict=True):
         if model.num_runs > 1:
             click.echo(f"  seed {run_seed}")
         click.echo(report.describe_diagnostics(found))
     if json_path is not None:
         each = [report.diagnostics_values(found) for found in diagnostics]
-        values = report.all_values(evaluations, importance, model)
+        values = report.all_values(evaluations, model)
         write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
-
-
-def importance_weighted(
-    model: "TrainedModel", dataset: "Dataset", num_samples: int, seed: int, run: int
-) -> "ImportanceEvaluation":
-    """Estimate a run's importance-weighted bound, with a progress bar where there is a terminal."""
-    from jvae.runs.api import evaluate_model_iwae
-
-    with click.progressbar(
-        length=len(dataset.test_images), label=f"iwae-{num_samples}", file=sys.stderr, hidden=not sys.stderr.isatty()
-    ) as bar:
-        return evaluate_model_iwae(model, dataset, num_samples, seed, lambda done: bar.update(done - bar.pos), run)
 
 
 @main.command()
@@ -111,6 +103,7 @@ def sample(
     model_path: Path,
     device: str,
     seed: int,
+    recipe_path: Path | None,
     run: int,
     output: Path,
     mean: bool,
@@ -123,15 +116,16 @@ def sample(
     if mean and compare:
         raise click.UsageError("--mean and --compare: at most one of them")
     use_device(device)
-    from jvae.runs.api import select_run
+    model = open_model(model_path, repeated, open_recipe(recipe_path))
+    import jax
 
-    model = select_run(open_model(model_path, repeated), run)
     from jvae.view import pictures
 
+    key = jax.random.key(seed)
     if compare:
-        write_figure(pictures.samples_beside_means(model, seed, num_images), output)
+        write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
     else:
-        write_figure(pictures.samples(model, seed, num_images, mean), output)
+        write_figure(pictures.samples(model, key, num_images, mean, run), output)
 
 
 for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train):
@@ -155,23 +149,31 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
     @run_option
     @(level if of_levels else lambda command: command)
     def command(
-        model_path: Path, device: str, seed: int, run: int, data_dir: Path | None, output: Path, **repeated: Any
+        model_path: Path,
+        device: str,
+        seed: int,
+        recipe_path: Path | None,
+        run: int,
+        data_dir: Path | None,
+        output: Path,
+        **repeated: Any,
     ) -> None:
         check_output(output, PICTURE_FORMATS)
-        which = {"level": repeated.pop("level")} if of_levels else {}
+        which = {"level": repeated.pop("level") - 1} if of_levels else {}
         use_device(device)
-        model = open_model(model_path, repeated)
-        from jvae.runs.api import check_fingerprint, select_run
+        model = open_model(model_path, repeated, open_recipe(recipe_path))
+        import jax
+
+        from jvae.runs.training import check_fingerprint
         from jvae.view import pictures
 
         draw = getattr(pictures, function)
-        model = model if function == "history" else select_run(model, run)
         if needs_data:
             dataset = open_dataset(model.data_name, data_dir)
             check_fingerprint(model, dataset)
-            figure = draw(model, dataset, seed, **which)
+            figure = draw(model, dataset, jax.random.key(seed), run, **which)
         else:
-            figure = draw(model)
+            figure = draw(model) if function == "history" else draw(model, run)
         write_figure(figure, output)
 
 

@@ -78,6 +78,27 @@ def repeated_options(command: Callable) -> Callable:
     return command
 
 
+def recipe_option(command: Callable) -> Callable:
+    """Add `--recipe`, the command's `recipe_path`; what that file raises, whenever it does, is said in one line."""
+
+    @wraps(command)
+    def with_recipe(*arguments: Any, recipe_path: Path | None, **others: Any) -> Any:
+        if recipe_path is None:
+            return command(*arguments, recipe_path=None, **others)
+        from jvae.runs.recipe_file import errors_of
+
+        with errors_of(recipe_path, passing=(click.ClickException, click.exceptions.Exit, click.Abort)):
+            return command(*arguments, recipe_path=recipe_path, **others)
+
+    return click.option(
+        "--recipe",
+        "recipe_path",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE.py",
+        help="Python file that says what is trained: recipe(config, data_shape, steps_per_epoch)",
+    )(with_recipe)
+
+
 def data_options(command: Callable) -> Callable:
     """Add the option that says where data come from."""
     return click.option(
@@ -90,6 +111,7 @@ def data_options(command: Callable) -> Callable:
 def model_options(command: Callable) -> Callable:
     """Add the model file, the device, and the seed of what is drawn from the model."""
     for decorate in (
+        recipe_option,
         repeated_options,
         click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="decides the random draws"),
         device_option,

@@ -46,7 +46,7 @@ def import_pytorch(
         raise click.UsageError(f"{model_path}: is there already; --overwrite replaces it")
     need_torch()
     from jvae.errors import ModelFileError
-    from jvae.runs.checkpoint import save_model
+    from jvae.runs.checkpoint import save
     from jvae.tools.pytorch import count_weights, infer_config, load_state_dict, model_from_weights
 
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder}
@@ -59,7 +59,7 @@ def import_pytorch(
         model = model_from_weights(weights, config, shape, data.fingerprint)
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
-    save_model(model_path, model)
+    save(model_path, model)
     click.echo(
         f"wrote {model_path}: {config.prior} prior, {config.decoder} output, {config.network}, "
         f"M = {config.latent_dim}, {count_weights(weights):,} numbers"
@@ -81,9 +81,9 @@ def export_pytorch(target: Path, model_path: Path, run: int) -> None:
     check_output(target)
     need_torch()
     from jvae.runs.api import select_run
-    from jvae.runs.checkpoint import load_model
+    from jvae.runs.checkpoint import load
     from jvae.tools.pytorch import count_weights, export_weights, save_state_dict
 
-    weights = export_weights(select_run(load_model(model_path), run))
+    weights = export_weights(select_run(load(model_path), run))
     save_state_dict(target, weights)
     click.echo(f"wrote {target}: {len(weights)} tensors, {count_weights(weights):,} numbers")

@@ -6,8 +6,17 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import log, open_dataset, use_device, use_mesh, write_figure
-from jvae.cli.options import config_options, data_options, device_option, mesh_option, usage_error
+from jvae.cli.console import (
+    check_all_read,
+    is_given,
+    log,
+    open_dataset,
+    open_recipe,
+    use_device,
+    use_mesh,
+    write_figure,
+)
+from jvae.cli.options import config_options, data_options, device_option, mesh_option, recipe_option, usage_error
 from jvae.errors import JvaeError
 from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
 
@@ -18,26 +27,35 @@ from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
 @data_options
 @device_option
 @mesh_option
+@recipe_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default="sweep", help="folder for results")
+@click.pass_context
 def sweep(
+    context: click.Context,
     grids: tuple[str, ...],
     data_dir: Path | None,
     device: str,
     mesh: tuple[int, int] | None,
+    recipe_path: Path | None,
     output: Path,
     **values: Any,
 ) -> None:
     """Train every combination of options' values, each from --runs seeds, and compare their test-set ELBOs.
 
     --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. Combinations that differ only
-    in learning-rate, beta or seed are trained in one program. What --output already holds is not trained again.
+    in learning-rate, beta or seed are trained in one program, but for those of a --recipe. What --output already holds
+    is not trained again.
     """
     try:
-        cells = cells_of(values, parse_grid(grids))
+        grid = parse_grid(grids)
+        cells = cells_of(values, grid)
     except ValueError as error:
         raise usage_error(error) from error
     use_device(device)
     dataset = open_dataset(cells[0].config.dataset, data_dir)
+    own = open_recipe(recipe_path)
+    given = [name for name in values if name in grid or is_given(context, name)]
+    check_all_read(own, cells[0].config, dataset, given)
     from jvae.files import write_file, write_json
     from jvae.runs.sweep import run_sweep, summary, table
     from jvae.view.pictures import sweep as draw
@@ -47,7 +65,7 @@ def sweep(
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     results: list[Result] = []
-    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log):
+    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log, own):
         results.append(result)
         log(
             f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "

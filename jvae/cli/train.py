@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvae.cli.console import (
+    check_all_read,
     check_output,
     describe_placement,
+    is_given,
     log,
     log_of_first_process,
     open_dataset,
     open_model,
+    open_recipe,
     use_device,
     use_mesh,
 )
@@ -22,6 +25,7 @@ from jvae.cli.options import (
     device_option,
     json_option,
     mesh_options,
+    recipe_option,
     stream_option,
     usage_error,
 )
@@ -30,6 +34,7 @@ from jvae.runs.config import Config
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.recipe_file import OwnRecipe
 
 
 @click.command()
@@ -42,9 +47,11 @@ if TYPE_CHECKING:
 @json_option
 @mesh_options
 @stream_option
+@recipe_option
 @click.pass_context
 def train(
     context: click.Context,
+    recipe_path: Path | None,
     data_dir: Path | None,
     device: str,
     model_path: Path,
@@ -76,18 +83,19 @@ def train(
     from jvae.runs.mesh import agree, is_first_process
 
     first = is_first_process()
-    known = None
+    own = open_recipe(recipe_path)
+    known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
     if resume and model_path.exists():
-        given = {name: value for name, value in values.items() if is_given(context, name)}
-        known = continued(model_path, given)
+        known = continued(model_path, given, own)
         if known is None:
             return
         config = known.config or config
     dataset = open_dataset(config.dataset, data_dir, log)
+    check_all_read(own, config, dataset, given)
     from jvae.cli.interruption import interruptible, name_of
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
-    from jvae.runs.checkpoint import save_model
+    from jvae.runs.checkpoint import save
     from jvae.view import report
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
@@ -96,7 +104,7 @@ def train(
     with interruptible() as interruption:
         try:
             how = api.Conditions(devices, stream, lambda: bool(interruption))
-            epochs = api.train_config(config, dataset, known, how)
+            epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
         log(f"training on {describe_placement(config.runs, devices, backend)}")
@@ -115,7 +123,7 @@ def train(
             try:
                 for model in epochs:
                     if first:
-                        save_model(model_path, model)
+                        save(model_path, model)
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
@@ -133,31 +141,28 @@ def train(
     if config.keep == "best" or config.patience > 0:
         log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
     click.echo(f"wrote {model_path}")
-    evaluations = [api.evaluate_model(model, dataset, run=i) for i in range(config.runs)]
-    click.echo(report.describe_all(evaluations, [], model))
+    evaluations = api.evaluate(model, dataset)
+    click.echo(report.describe_all(evaluations, model))
     if json_path is not None:
-        write_json(json_path, {**report.all_values(evaluations, [], model), "history": model.history})
+        write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
 
 
-def is_given(context: click.Context, name: str) -> bool:
-    """Return True if an option was given, on the command line or by its environment variable."""
-    source = context.get_parameter_source(name)
-    return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
-
-
-def continued(path: Path, given: dict[str, Any]) -> "TrainedModel | None":
+def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel | None":
     """Return a model file to go on from, perhaps for more epochs; None, and say so, where its training is finished."""
     from dataclasses import replace
 
-    epochs = given.pop("epochs", None)
+    epochs = given.get("epochs")
     from jvae.errors import ModelFileError
     from jvae.runs.config import plan_of
+    from jvae.runs.recipe_file import fields_read
 
-    model = open_model(path, given, params_only=False)
-    trained, config = len(model.history), model.config
-    state = model.state
-    if config is None or state is None:
-        raise ModelFileError(f"{path}: holds parameters only, as files of jvae 0.1.0 do: it cannot be gone on with")
+    repeated = {name: value for name, value in given.items() if name != "epochs"}
+    model = open_model(path, repeated, own, to_resume=True)
+    trained, config, state = len(model.history), model.config, model.state
+    if config is None:
+        raise ModelFileError(f"{path}: was trained from Python: it is gone on with there")
+    if state is None:
+        raise ModelFileError(f"{path}: cannot be gone on with: {model.no_state}")
     if epochs is not None and epochs != config.epochs:
         if epochs < trained:
             raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained} epochs")
@@ -165,6 +170,8 @@ def continued(path: Path, given: dict[str, Any]) -> "TrainedModel | None":
             raise click.UsageError(
                 f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"
             )
+        if own is not None and "epochs" in fields_read(own, config, model.data_shape, state.num_steps):
+            raise click.UsageError(f"--epochs is {epochs}, but {own.file.name} reads config.epochs, {config.epochs}")
         config = replace(config, epochs=epochs)
         model = model._replace(config=config, plan=plan_of(config))
     if trained == config.epochs or not state.running.any():

@@ -9,10 +9,12 @@ tensorflow-datasets has prepared on this machine.
 import hashlib
 import shutil
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 
 from jvae.data.cache import cache_folder, replacing
 from jvae.data.idx import IdxArrays, NotThereError, find_files, idx_sha256, read_files, write_files
@@ -22,19 +24,24 @@ from jvae.data.tfds import fetch_tfds, load_prepared, tfds_dir
 from jvae.errors import DataError
 
 TFDS = "tfds:"
+MAX_SIDE = 2**14
+"""Of a datum along one axis."""
 
 Log = Callable[[str], None]
 
 
 class Dataset(NamedTuple):
-    """Images and labels; two loads with one fingerprint hold the same data."""
+    """Images, or other uint8 data, and labels; two loads with one fingerprint hold the same data."""
 
-    train_images: np.ndarray  # uint8[n, h, w, c]
-    train_labels: np.ndarray  # uint8[n], or int32[n] where a label does not fit; zeros where there are none
-    test_images: np.ndarray  # uint8[m, h, w, c]
-    test_labels: np.ndarray  # as train_labels, [m]
+    train_images: UInt8[np.ndarray, "n ..."]
+    """From 0 to 255; [n, h, w, c] where they are images."""
+    train_labels: Integer[np.ndarray, " n"]
+    """uint8, or int32 where a label does not fit; zeros where there are none."""
+    test_images: UInt8[np.ndarray, "m ..."]
+    test_labels: Integer[np.ndarray, " m"]
     name: str
-    fingerprint: str  # sha256 in hex over the sha256 of the four arrays' IDX encodings
+    fingerprint: str
+    """sha256 in hex over the sha256 of the four arrays' IDX encodings."""
 
 
 class DatasetEntry(NamedTuple):
@@ -50,8 +57,8 @@ class DatasetEntry(NamedTuple):
 
 def load_dataset(
     name: str,
-    data_dir: Path | None = None,
-    cache_dir: Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
+    cache_dir: str | PathLike[str] | None = None,
     log: Log = lambda line: None,
 ) -> Dataset:
     """Load a data set from the first source that has it.
@@ -68,18 +75,62 @@ def load_dataset(
     """
     if name not in DATASETS and not (name.startswith(TFDS) and len(name) > len(TFDS)):
         raise ValueError(f"dataset is {name!r}: must be one of {', '.join(DATASETS)}, or {TFDS}NAME")
-    data_dir = None if data_dir is None else Path(data_dir).expanduser()
-    if data_dir is not None and not data_dir.is_dir():
-        raise DataError(f"{data_dir}: is not a directory")
+    folder, cache = (None if path is None else Path(path).expanduser() for path in (data_dir, cache_dir))
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{folder}: is not a directory")
     if name in KNOWN_SETS:
-        arrays, sha256 = _load_known(KNOWN_SETS[name], data_dir, cache_dir, log)
+        arrays, sha256 = _load_known(KNOWN_SETS[name], folder, cache, log)
     elif name == "digits":
         arrays, sha256 = _load_digits()
     else:
-        folders = [tfds_dir()] if data_dir is None else [data_dir, tfds_dir()]
-        arrays, sha256 = load_prepared(name.removeprefix(TFDS), folders, cache_folder("tfds", cache_dir), log)
+        folders = [tfds_dir()] if folder is None else [folder, tfds_dir()]
+        arrays, sha256 = load_prepared(name.removeprefix(TFDS), folders, cache_folder("tfds", cache), log)
     train_images, train_labels, test_images, test_labels = (a[..., None] if a.ndim == 3 else a for a in arrays)
     fingerprint = hashlib.sha256("".join(sha256).encode()).hexdigest()
+    return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
+
+
+def make_dataset(
+    train_images: UInt8[Any, "n ..."],
+    test_images: UInt8[Any, "m ..."],
+    train_labels: Integer[Any, " n"] | None = None,
+    test_labels: Integer[Any, " m"] | None = None,
+    name: str = "mine",
+) -> Dataset:
+    """Return a data set of arrays, NumPy's or JAX's: data of any rank, with its fingerprint computed.
+
+    Args:
+        train_images: from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of two axes like any other.
+        test_images: of the same shape each.
+        train_labels: whole numbers; zeros by default.
+        test_labels: as train_labels.
+        name: what titles call the set.
+
+    Raises:
+        ValueError: an array has another type or shape.
+    """
+    arrays: list[np.ndarray] = []
+    pairs = (("train", train_images, train_labels), ("test", test_images, test_labels))
+    for split, given, given_labels in pairs:
+        images = np.asarray(given)
+        found = f"{split}_images are {images.dtype}{list(images.shape)}"
+        if images.dtype != np.uint8:
+            raise ValueError(f"{found}: must be uint8, from 0 to 255")
+        if not 2 <= images.ndim <= 5 or 0 in images.shape or max(images.shape[1:]) > MAX_SIDE:
+            raise ValueError(f"{found}: must be [n, ...] with 1 to 4 axes a datum, each from 1 to {MAX_SIDE}")
+        if arrays and images.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(f"{found}: must be [m, {', '.join(map(str, arrays[0].shape[1:]))}], as train_images")
+        labels = np.zeros(len(images), np.uint8) if given_labels is None else np.asarray(given_labels)
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f"{split}_labels are {labels.dtype}{list(labels.shape)}: must be whole numbers [{len(images)}]"
+            )
+        if labels.min() < -(2**31) or labels.max() >= 2**31:
+            raise ValueError(f"{split}_labels are from {labels.min()} to {labels.max()}: must be 32 bits each")
+        arrays += [images, labels.astype(np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32)]
+    encoded = [a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a for a in arrays]  # grey, as IDX files hold it
+    fingerprint = hashlib.sha256("".join(map(idx_sha256, encoded)).encode()).hexdigest()
+    train_images, train_labels, test_images, test_labels = arrays
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
 
 

@@ -1,200 +1,261 @@
-"""What is done with a recipe or a configuration and data: training them, and evaluating what comes of it."""
+"""What is done with recipes and trained models from Python; the names that `jvae` exports.
 
-from collections.abc import Callable, Iterator, Sequence
+A model holds one run or several. `evaluate` and `diagnose` give one result a run, in a list; `encode`, `decode` and
+`sample` take one run's number, from 0.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import UInt8
+from jaxtyping import Array, Float, Key, Shaped
 
+from jvae import diagnostics, evaluation, latents
 from jvae.data.datasets import Dataset
-from jvae.diagnostics import Diagnostics, diagnose
-from jvae.errors import DataError, ModelFileError, NonFiniteError
-from jvae.evaluation import Evaluation, ImportanceEvaluation, evaluate, evaluate_iwae
+from jvae.diagnostics import Diagnostics
+from jvae.evaluation import Evaluation
+from jvae.latents import Encoding
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.config import Config, build_recipe, plan_of
-from jvae.runs.ensemble import (
-    PER_RUN_FIELDS,
-    Chunk,
-    RecipeOf,
-    init_states,
-    make_chunk,
-    make_numbers,
-    resident_batches,
-    runs_at_a_time,
-    share_a_program,
-    streamed_batches,
-)
-from jvae.runs.loop import Chunking, Member, TakeSteps, run_epochs
-from jvae.runs.mesh import RUNS, place
-from jvae.runs.plan import Plan, RunNumbers, check_plan, split_rows
-from jvae.runs.state import LoopState, init_loop_state, runs_of
-from jvae.runs.streaming import fits_in_memory, streamed
-from jvae.training import init_step_metrics, steps_per_epoch
-
-
-class Conditions(NamedTuple):
-    """How a training is computed; nothing that it comes to depends on it, but for rounding where devices differ."""
-
-    mesh: Mesh | None = None
-    """The devices to spread runs and batches over; None for one."""
-    stream: bool | None = None
-    """Whether to read the training data while they are used; None: only if the devices' memory cannot hold them."""
-    interrupted: Callable[[], bool] = lambda: False
-    """Asked after every chunk of steps: once it is true, what was trained is yielded, and the training ends."""
-    chunking: Chunking = Chunking()
-    runs_together: int | None = None
-    """How many runs a device computes at a time; None: one on a CPU, all on an accelerator."""
-    streamed_bytes: int = 2**26
-    """How much a streamed training reads at a time."""
-
-
-DEFAULT = Conditions()
+from jvae.runs.config import Config
+from jvae.runs.plan import Keep, Validation, make_plan
+from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.state import runs_of
+from jvae.runs.training import DEFAULT, Conditions, check_fingerprint, finite, train_configs, train_plan
+from jvae.vae import latent_dims
 
 
 def train(
-    recipe: Recipe, plan: Plan, dataset: Dataset, resume: TrainedModel | None = None, how: Conditions = DEFAULT
-) -> Iterator[TrainedModel]:
-    """Train a recipe, and yield the model as it stands after every epoch.
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    epochs: SupportsIndex,
+    batch_size: SupportsIndex,
+    seeds: Iterable[SupportsIndex] = (0,),
+    validation: Validation = "none",
+    held_out: float = 0.1,
+    keep: Keep = "last",
+    patience: SupportsIndex = 0,
+    resume: TrainedModel | None = None,
+    how: Conditions = DEFAULT,
+) -> TrainedModel:
+    """Train a recipe to its end, and return the model.
 
-    Run i depends on its seed alone, whatever other runs there are. A yielded model's arrays are donated to the next
-    epoch: read or save them before asking for the next.
+    Run i depends on its seed alone, whatever other runs there are.
 
     Args:
         recipe: what to train.
-        plan: how long and from which seeds.
-        dataset: on what.
-        resume: a model of this recipe to go on from, for as many epochs in all as the plan says.
+        data: on what.
+        epochs: passes over the training data, those of `resume` included.
+        batch_size: data per step.
+        seeds: one a run; each decides its run's initialisation, shuffles and noise.
+        validation: whose bound judges every epoch: nobody's, a part of the training data, or the test set.
+        held_out: the share of the training data that is held out, with validation "held-out".
+        keep: the epoch whose parameters are kept: the last, or the one with the best validation bound.
+        patience: epochs without a better validation bound that end a run; 0 for never.
+        resume: a model of this recipe and these seeds to go on from.
         how: on which devices, and when to stop.
 
     Raises:
-        ValueError: at once, if recipe, plan and data do not fit each other.
-        DataError: at once, if the model to go on from was trained on other data.
-        ModelFileError: at once, if that model holds only parameters.
-        NonFiniteError: while training, at the first epoch with a value that is not finite.
+        ValueError: recipe, options and data do not fit each other.
+        DataError: the model to go on from was trained on other data.
+        ModelFileError: that model holds only parameters.
+        NonFiniteError: a value of the training is not finite.
     """
-    check_plan(plan)
-    numbers = make_numbers(plan.seeds, [1.0] * len(plan.seeds), [1.0] * len(plan.seeds))
-    members = [Member(recipe, plan, None, slice(0, len(plan.seeds)), [])]
-    return (finite(model) for (model,) in train_members(lambda _: recipe, numbers, members, dataset, resume, how))
+    plan = make_plan(epochs, batch_size, seeds, validation, held_out, keep, patience)
+    return last(train_plan(recipe, plan, data, resume, how), resume)
+
+
+def train_epochs(
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    epochs: SupportsIndex,
+    batch_size: SupportsIndex,
+    seeds: Iterable[SupportsIndex] = (0,),
+    validation: Validation = "none",
+    held_out: float = 0.1,
+    keep: Keep = "last",
+    patience: SupportsIndex = 0,
+    resume: TrainedModel | None = None,
+    how: Conditions = DEFAULT,
+) -> Iterator[TrainedModel]:
+    """Train a recipe, and yield the model as it stands after every epoch; arguments and errors are those of `train`.
+
+    What does not fit is refused at once. A yielded model's arrays are donated to the next epoch: read or save them
+    before asking for the next. Its `history` ends with the epoch's bound, reconstruction and KL, in nats per datum.
+    """
+    plan = make_plan(epochs, batch_size, seeds, validation, held_out, keep, patience)
+    return train_plan(recipe, plan, data, resume, how)
 
 
 def train_config(
-    config: Config, dataset: Dataset, resume: TrainedModel | None = None, how: Conditions = DEFAULT
-) -> Iterator[TrainedModel]:
-    """Train what a configuration says, as `train` does: run i has the seed config.seed + i."""
-    return (finite(model) for (model,) in train_configs([config], dataset, resume, how))
-
-
-def train_configs(
-    configs: Sequence[Config], dataset: Dataset, resume: TrainedModel | None = None, how: Conditions = DEFAULT
-) -> Iterator[list[TrainedModel | NonFiniteError]]:
-    """Train the runs of several configurations in one program, and yield the model of each after every epoch.
-
-    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends alone: the
-    error stands in its model's place. A model to go on from is of the only configuration.
+    config: Config, data: Dataset, *, resume: TrainedModel | None = None, how: Conditions = DEFAULT
+) -> TrainedModel:
+    """Train what a configuration says to its end, and return the model: run i has the seed config.seed + i.
 
     Raises:
-        ValueError: at once, if the configurations do not go together or do not fit the data.
+        ValueError, DataError, ModelFileError, NonFiniteError: as `train`.
     """
-    config, shape = configs[0], dataset.train_images.shape[1:]
-    if not all(share_a_program(config, other) for other in configs):
-        raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
-    steps = count_steps(plan_of(config), dataset)
-    members, start = [], 0
-    for other in configs:
-        recipe, rows = build_recipe(other, shape, steps), slice(start, start + other.runs)
-        members.append(Member(recipe, plan_of(other), other, rows, []))
-        start += other.runs
-    each = [member for member in members for _ in member.plan.seeds]
-    seeds = [seed for member in members for seed in member.plan.seeds]
-    rates, betas = ([getattr(m.config, name) for m in each] for name in ("learning_rate", "beta"))
-    recipe_of = partial(build_recipe, config, shape, steps)
-    return train_members(recipe_of, make_numbers(seeds, rates, betas), members, dataset, resume, how)
+    return last(train_config_epochs(config, data, resume=resume, how=how), resume)
 
 
-def train_members(
-    recipe_of: RecipeOf,
-    numbers: RunNumbers,
-    members: Sequence[Member],
-    dataset: Dataset,
-    resume: TrainedModel | None,
-    how: Conditions,
-) -> Iterator[list[TrainedModel | NonFiniteError]]:
-    """Train all members' runs in one program."""
-    plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
-    kept, _ = split_rows(plan, len(data))
-    num_runs, num_steps = len(numbers.learning_rate), count_steps(plan, dataset)
-    if resume is None:
-        states = init_states(recipe_of(None), numbers, data, kept)
-        loop = init_loop_state(states, num_steps, plan.validation != "none")
-    else:
-        loop = state_to_resume(resume, dataset, num_steps)
-        members[0].history.extend(resume.history)
-    at_a_time = how.runs_together or runs_at_a_time(num_runs, jax.default_backend())
-    if not fits_in_memory(data.nbytes) if how.stream is None else how.stream:
-        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh)
-        take = streamed(chunk, numbers, data, kept, plan.batch_size, mesh, how.streamed_bytes)
-    else:
-        chunk = make_chunk(recipe_of, resident_batches(plan.batch_size), at_a_time, mesh)
-        whole = data if len(kept) == len(data) else data[kept]
-        take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
-    runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
-    loop = loop._replace(runs=runs, step_metrics=metrics)
-    return run_epochs(take, loop, members, dataset, validation_data(plan, dataset), how.interrupted, how.chunking)
+def train_config_epochs(
+    config: Config,
+    data: Dataset,
+    *,
+    resume: TrainedModel | None = None,
+    how: Conditions = DEFAULT,
+    own: OwnRecipe | None = None,
+) -> Iterator[TrainedModel]:
+    """Train what a configuration says, and yield the model after every epoch, as `train_epochs` does.
+
+    With a recipe file, `own`, it is that file which says what a configuration means.
+    """
+    return (finite(model) for (model,) in train_configs([config], data, resume, how, own))
 
 
-def resident(chunk: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:
-    """Return what takes steps while all data are in the devices' memory."""
-    compiled = jax.jit(chunk, donate_argnums=0)
-    return lambda states, step_metrics, start, stop: compiled(states, numbers, data, (), step_metrics, start, stop)
-
-
-def finite(model: TrainedModel | NonFiniteError) -> TrainedModel:
-    """Return the model, or raise the error that stands in its place."""
-    if isinstance(model, NonFiniteError):
-        raise model
+def last(models: Iterator[TrainedModel], before: TrainedModel | None) -> TrainedModel:
+    """Return the last of the models; where there is none, for the training was finished, the one before them."""
+    model = before
+    for model in models:  # noqa: B007
+        pass
+    assert model is not None  # an unfinished training yields at least once
     return model
 
 
-def count_steps(plan: Plan, dataset: Dataset) -> int:
-    """Return the steps of an epoch over what is trained on.
+def evaluate(
+    model: TrainedModel,
+    data: Dataset,
+    num_samples: SupportsIndex = 10,
+    iwae: SupportsIndex | None = None,
+    key: Key[Array, ""] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[Evaluation]:
+    """Estimate the test-set ELBO and its two parts, of every run, in nats per datum.
+
+    Args:
+        model: trained on these data.
+        data: whose test set it is.
+        num_samples: draws z ~ q(z|x) per datum for the ELBO, at least 1.
+        iwae: draws per datum for the importance-weighted bound, the result's `importance`; None for no such bound.
+        key: decides the draws, the same for every run; by default `jax.random.key(0)`.
+        progress: called now and then with the number of data, of all runs, whose importance-weighted bound is known.
 
     Raises:
-        ValueError: there are fewer data than a batch holds, or none.
+        ValueError: a number of draws is below 1.
+        DataError: the data set is not the one that the model was trained on.
     """
-    return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
+    check_fingerprint(model, data)
+    draws, weighed = at_least_one("num_samples", num_samples), 0 if iwae is None else at_least_one("iwae", iwae)
+    vae, transform, images = model.recipe.model, model.recipe.transform, data.test_images
+    key = jax.random.key(0) if key is None else key
+    each = [model.run_params(i) for i in range(model.num_runs)]
+    found = [evaluation.evaluate(vae, params, key, images, transform, draws) for params in each]
+    if not weighed:
+        return found
+
+    def weighted(i: int) -> evaluation.ImportanceEvaluation:
+        def done(count: int) -> None:
+            progress(i * len(images) + count)
+
+        return evaluation.evaluate_iwae(vae, each[i], key, images, transform, weighed, progress=done)
+
+    return [result._replace(importance=weighted(i)) for i, result in enumerate(found)]
 
 
-def state_to_resume(model: TrainedModel, dataset: Dataset, num_steps: int) -> LoopState:
-    """Return where the training of a model stood when it was saved.
+def diagnose(model: TrainedModel, data: Dataset, key: Key[Array, ""] | None = None) -> list[Diagnostics]:
+    """Return what every run does with its latent space, over the test set: active units, KLs in nats, components.
 
     Raises:
-        DataError: the data set is another one.
-        ModelFileError: the model holds only parameters, or its epochs have another number of steps.
+        DataError: the data set is not the one that the model was trained on.
     """
-    check_fingerprint(model, dataset)
-    if model.state is None:
-        raise ModelFileError("the model holds parameters only, as files of jvae 0.1.0 do: it cannot be gone on with")
-    loop = model.state
-    if loop.num_steps == num_steps:
-        return loop
-    if loop.done not in (0, loop.num_steps):
-        raise ModelFileError(f"the model was stopped within an epoch of {loop.num_steps} steps, not {num_steps}")
-    done = np.full_like(loop.done, num_steps if loop.done else 0)  # between two epochs their length may change
-    return loop._replace(step_metrics=init_step_metrics(loop.runs, num_steps), done=done)
+    check_fingerprint(model, data)
+    vae, transform = model.recipe.model, model.recipe.transform
+    key = jax.random.key(0) if key is None else key
+    each = [model.run_params(i) for i in range(model.num_runs)]
+    return [diagnostics.diagnose(vae, params, key, data.test_images, transform) for params in each]
 
 
-def validation_data(plan: Plan, dataset: Dataset) -> UInt8[np.ndarray, "v ..."] | None:
-    """Return the data that judge the epochs, if any."""
-    if plan.validation == "test":
-        return dataset.test_images
-    _, held_out = split_rows(plan, len(dataset.train_images))
-    return None if held_out is None else dataset.train_images[held_out]
+def encode(
+    model: TrainedModel, images: Shaped[Any, "n ..."], key: Key[Array, ""], run: int = 0, level: int = 0
+) -> Encoding:
+    """Return q(z|x) of n data: its loc and scale [n, m], and a draw z[n, m] from it.
+
+    Args:
+        model: whose encoder it is.
+        images: uint8[n, ...], data such as the model was trained on, NumPy's or JAX's.
+        key: decides the transform's noise and the draws.
+        run: which of several.
+        level: of latents, 0 the one nearest x. A higher one is encoded from a draw of the one below.
+
+    Raises:
+        ValueError: the data are of another shape or type, or there is no such level.
+        JvaeError: there is no such run.
+    """
+    params, data, shape = model.run_params(run), np.asarray(images), model.data_shape
+    if data.dtype != np.uint8 or data.shape[1:] != shape or not data.ndim or not len(data):
+        raise ValueError(
+            f"images are {data.dtype}{list(data.shape)}: must be uint8{['n', *shape]} with n > 0".replace("'", "")
+        )
+    check_level(model, level)
+    return latents.encode(model.recipe.model, params, key, data, model.recipe.transform, int(level))
+
+
+def decode(model: TrainedModel, z: Float[Any, "n m"], run: int = 0) -> Float[np.ndarray, "n ..."]:
+    """Return E[x|z] at n latents of the level nearest x, in the unit of x: a probability, or in [0, 1].
+
+    Args:
+        model: whose decoder it is.
+        z: the latents, NumPy's or JAX's.
+        run: which of several.
+
+    Raises:
+        ValueError: the latents are of another shape.
+        JvaeError: there is no such run.
+    """
+    params, points = model.run_params(run), np.asarray(z, np.float32)
+    dim = latent_dims(model.recipe.model, params, model.data_shape)[0]
+    if points.ndim != 2 or points.shape[1] != dim or not len(points):
+        raise ValueError(f"z has the shape {list(points.shape)}: must be [n, {dim}] with n > 0")
+    return latents.decode(model.recipe.model, params, points)
+
+
+def sample(
+    model: TrainedModel, key: Key[Array, ""], n: SupportsIndex, run: int = 0, mean: bool = False
+) -> Float[np.ndarray, "n ..."]:
+    """Draw n data from the model: z ~ p(z), then x ~ p(x|z), in the unit of x.
+
+    Args:
+        model: what to draw from.
+        key: decides the draws.
+        n: how many.
+        run: which of several.
+        mean: return E[x|z] in x's place, at the same z.
+
+    Raises:
+        ValueError: n is below 1.
+        JvaeError: there is no such run.
+    """
+    return latents.sample(model.recipe.model, model.run_params(run), key, at_least_one("n", n), mean)
+
+
+def at_least_one(name: str, number: SupportsIndex) -> int:
+    """Return a whole number, Python's, NumPy's or JAX's; raise a ValueError that names it unless it is above 0."""
+    whole = operator.index(number)
+    if whole < 1:
+        raise ValueError(f"{name} is {whole}: must be at least 1")
+    return whole
+
+
+def check_level(model: TrainedModel, level: int) -> None:
+    """Raise a ValueError unless the model has such a level of latents."""
+    levels = model.recipe.model.num_levels
+    if not 0 <= level < levels:
+        raise ValueError(f"level is {level}: must be from 0 to {levels - 1}, for the model has {levels}")
 
 
 def kept_epochs(model: TrainedModel) -> list[int]:
@@ -226,47 +287,3 @@ def select_run(model: TrainedModel, run: int) -> TrainedModel:
         history=history,
         config=None if model.config is None else replace(model.config, seed=seed, runs=1),
     )
-
-
-def evaluate_model(
-    model: TrainedModel, dataset: Dataset, num_samples: int = 10, seed: int = 0, run: int = 0
-) -> Evaluation:
-    """Estimate the test-set ELBO of one run of a model, in nats per datum.
-
-    Raises:
-        DataError: the data set is not the one that the model was trained on.
-    """
-    check_fingerprint(model, dataset)
-    vae, key = model.recipe.model, jax.random.key(seed)
-    return evaluate(vae, model.run_params(run), key, dataset.test_images, model.recipe.transform, num_samples)
-
-
-def evaluate_model_iwae(
-    model: TrainedModel,
-    dataset: Dataset,
-    num_samples: int,
-    seed: int = 0,
-    progress: Callable[[int], None] = lambda n: None,
-    run: int = 0,
-) -> ImportanceEvaluation:
-    """Estimate a run's importance-weighted bound of the test set, in nats per datum; progress as in `evaluate_iwae`."""
-    check_fingerprint(model, dataset)
-    vae, transform, key = model.recipe.model, model.recipe.transform, jax.random.key(seed)
-    params, images = model.run_params(run), dataset.test_images
-    return evaluate_iwae(vae, params, key, images, transform, num_samples, progress=progress)
-
-
-def diagnose_model(model: TrainedModel, dataset: Dataset, seed: int = 0, run: int = 0) -> Diagnostics:
-    """Return what a run of a model does with its latent space, over the test set."""
-    check_fingerprint(model, dataset)
-    vae, key = model.recipe.model, jax.random.key(seed)
-    return diagnose(vae, model.run_params(run), key, dataset.test_images, model.recipe.transform)
-
-
-def check_fingerprint(model: TrainedModel, dataset: Dataset) -> None:
-    """Raise a DataError unless the data set is the one that the model was trained on."""
-    if model.fingerprint != dataset.fingerprint:
-        raise DataError(
-            f"{dataset.name} is not the data set that the model was trained on: "
-            f"fingerprint {dataset.fingerprint[:12]}, not {model.fingerprint[:12]}"
-        )

@@ -7,8 +7,10 @@ history, the data's fingerprint and the versions. Readers of a model take the pa
 import io
 import platform
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +18,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jvae.errors import JvaeError, ModelFileError
+from jvae.errors import JvaeError, ModelFileError, RecipeNeededError
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import MEMBER, named_arrays, open_archive, pack, read_json, restore
 from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.plan import Plan, check_plan
+from jvae.runs.recipe_file import MakeRecipe, RecipeFile
 from jvae.runs.state import LoopState, init_loop_state, make_counters
 from jvae.training import TrainState, init_state
 
@@ -41,6 +44,7 @@ FIELDS: dict[int, dict[str, type | tuple[type, ...]]] = {
         "versions": dict,
         "steps_per_epoch": int,
         "kept": bool,
+        "recipe_file": (dict, type(None)),
     },
 }
 RECORD = {"epoch", "bound", "reconstruction", "kl", "seconds"}
@@ -66,6 +70,10 @@ class TrainedModel(NamedTuple):
     versions: dict[str, str]
     config: Config | None = None
     """Where the recipe was made from one."""
+    recipe_file: RecipeFile | None = None
+    """Where it was made by one."""
+    no_state: str = ""
+    """Why there is no state, where the file has one that does not fit the recipe."""
 
     @property
     def num_runs(self) -> int:
@@ -88,7 +96,7 @@ def current_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def save_model(path: Path | str, model: TrainedModel) -> None:
+def save(path: str | PathLike[str], model: TrainedModel) -> None:
     """Write the file so that a reader, or a crash, ever meets the old file or the new one whole.
 
     Raises:
@@ -109,6 +117,7 @@ def save_model(path: Path | str, model: TrainedModel) -> None:
         "versions": model.versions,
         "steps_per_epoch": model.state.num_steps,
         "kept": model.state.kept is not None,
+        "recipe_file": record_of(model.recipe_file),
     }
     data = pack(named_arrays(model.state), description)
     try:
@@ -117,15 +126,23 @@ def save_model(path: Path | str, model: TrainedModel) -> None:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def load_model(path: Path | str, recipe: Recipe | None = None, params_only: bool = False) -> TrainedModel:
+def load(
+    path: str | PathLike[str],
+    recipe: Recipe | MakeRecipe | None = None,
+    params_only: bool = False,
+    options: dict[str, Any] | None = None,
+) -> TrainedModel:
     """Read and check a model file. Nothing in it is run or imported.
 
     Args:
         path: the file.
-        recipe: what was trained, where the file holds no configuration that says so.
+        recipe: what was trained, where it was no configuration's: a recipe, or a recipe file's function that makes it.
+            With another optimizer than it was trained by, a model is whole but for its state, and cannot be resumed.
         params_only: read and check the parameters only, as files of format version 1 always are.
+        options: the fields of the Config that the function is given where the file holds none.
 
     Raises:
+        RecipeNeededError: in one line, that there must be a recipe, or none.
         ModelFileError: in one line, the file's name and what is wrong with it.
     """
     path = Path(path)
@@ -133,18 +150,26 @@ def load_model(path: Path | str, recipe: Recipe | None = None, params_only: bool
         if not path.is_file() and path.exists():  # opening a pipe would wait for ever
             raise ModelFileError(f"{path}: cannot be read: is a directory or device, not a file")
         with path.open("rb") as file:
-            return read_model(file, recipe, params_only)
+            return read_model(file, recipe, params_only, options or {})
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except RecipeNeededError as error:
+        raise RecipeNeededError(f"{path}: {error}") from error
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from error
 
 
-def read_model(file: io.BufferedIOBase, recipe: Recipe | None = None, params_only: bool = False) -> TrainedModel:
+def read_model(
+    file: io.BufferedIOBase,
+    recipe: Recipe | MakeRecipe | None = None,
+    params_only: bool = False,
+    options: dict[str, Any] = {},  # noqa: B006  never changed
+) -> TrainedModel:
     """Read the model in an open file.
 
     Raises:
         ValueError: it is no model file, is damaged, or does not fit its recipe.
+        RecipeNeededError: there must be a recipe, or none.
     """
     with open_archive(file) as archive:
         about = read_description(archive)
@@ -153,18 +178,64 @@ def read_model(file: io.BufferedIOBase, recipe: Recipe | None = None, params_onl
         steps = 1 if first else about["steps_per_epoch"]
         config = None if about["config"] is None else Config.from_dict(about["config"])
         plan = read_plan(about["plan"]) if config is None else plan_of(config)
-        if config is not None:
-            recipe = build_recipe(config, shape, steps)
-        elif recipe is None:
-            raise ValueError("was trained by a recipe of one's own: pass that recipe")
-        if first or params_only:
-            state, params = None, read_params(archive, recipe, plan, shape, about)
-        else:
-            state = read_state(archive, recipe, plan, shape, about)
-            params = state.params
+        recipe_file = read_record(about.get("recipe_file"))
+        made = choose_recipe(recipe, config, recipe_file, options)(shape, steps)
+        state, why = None, "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
+        if not first and not params_only:
+            try:
+                state, why = read_state(archive, made, plan, shape, about), ""
+            except ValueError as error:
+                if recipe is None:
+                    raise
+                why = f"its state {error}"
+        params = read_params(archive, made, plan, shape, about) if state is None else state.params
     name = config.dataset if config is not None else about["data_name"]
     about_data = (name, shape, about["fingerprint"])
-    return TrainedModel(recipe, plan, params, state, about["history"], *about_data, about["versions"], config)
+    return TrainedModel(
+        made, plan, params, state, about["history"], *about_data, about["versions"], config, recipe_file, why
+    )
+
+
+def choose_recipe(
+    recipe: Recipe | MakeRecipe | None, config: Config | None, recipe_file: RecipeFile | None, options: dict[str, Any]
+) -> Callable[[tuple[int, ...], int], Recipe]:
+    """Return a function from data shape and steps per epoch to what a model file's description and a caller say.
+
+    Raises:
+        RecipeNeededError: they do not go together.
+    """
+    of_config = config is not None and recipe_file is None
+    if of_config and recipe is not None:
+        raise RecipeNeededError("was trained by options alone: it takes no recipe")
+    if config is not None and of_config:
+        return partial(build_recipe, config)
+    if recipe is None:
+        by = "a recipe of one's own" if recipe_file is None else f"the recipe file {recipe_file.name}"
+        raise RecipeNeededError(f"was trained by {by}: that recipe must be given again")
+    if isinstance(recipe, Recipe):
+        return lambda shape, steps: recipe
+    return partial(recipe, config or Config(**options))
+
+
+def record_of(recipe_file: RecipeFile | None) -> dict[str, str] | None:
+    """Return a recipe file's record as JSON values."""
+    return None if recipe_file is None else {**recipe_file._asdict(), "sha256": recipe_file.sha256}
+
+
+def read_record(values: dict[str, Any] | None) -> RecipeFile | None:
+    """Return the record of a recipe file that a description holds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if values is None:
+        return None
+    if values.keys() != {"name", "text", "sha256"} or not all(isinstance(value, str) for value in values.values()):
+        raise ValueError(f"{MEMBER}: recipe_file must have name, text and sha256")
+    found = RecipeFile(values["name"], values["text"])
+    if found.sha256 != values["sha256"]:
+        raise ValueError(f"{MEMBER}: recipe_file: the sha256 is not its text's")
+    return found
 
 
 def run_shapes(recipe: Recipe, data_shape: tuple[int, ...], runs: int) -> TrainState:

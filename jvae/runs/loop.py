@@ -19,6 +19,7 @@ from jvae.runs.config import Config
 from jvae.runs.early_stopping import judge_epoch, stop_runs
 from jvae.runs.mesh import agree, fetch
 from jvae.runs.plan import Plan
+from jvae.runs.recipe_file import RecipeFile
 from jvae.runs.state import LoopState, runs_of
 from jvae.training import EpochMetrics, StepMetrics, TrainState, summarise
 
@@ -39,10 +40,11 @@ class Member(NamedTuple):
 
     recipe: Recipe
     plan: Plan
-    config: Config | None
     rows: slice
     """The place of its runs along the axis of runs."""
     history: list[dict[str, Any]]
+    config: Config | None = None
+    recipe_file: RecipeFile | None = None
 
 
 TakeSteps = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
@@ -195,4 +197,5 @@ def checkpoint(member: Member, loop: LoopState, dataset: Dataset) -> TrainedMode
         fingerprint=dataset.fingerprint,
         versions=current_versions(),
         config=member.config,
+        recipe_file=member.recipe_file,
     )

@@ -1,10 +1,15 @@
 """Plan: how long, on which batches and from which seeds a recipe is trained, and how its epochs are judged."""
 
 import math
-from typing import Literal, NamedTuple
+import operator
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
+
+Validation = Literal["none", "held-out", "test"]
+Keep = Literal["last", "best"]
 
 
 class Plan(NamedTuple):
@@ -14,11 +19,11 @@ class Plan(NamedTuple):
     batch_size: int
     seeds: tuple[int, ...] = (0,)
     """One a run; each decides the run's initialisation, shuffles and noise."""
-    validation: Literal["none", "held-out", "test"] = "none"
+    validation: Validation = "none"
     """Whose bound judges every epoch: a part of the training data, or the test set."""
     held_out: float = 0.1
     """The share of the training data that is held out, with validation `held-out`."""
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     """The epoch whose parameters are kept: the last, or the one with the best validation bound."""
     patience: int = 0
     """Epochs without a better validation bound that end a run; 0 for never."""
@@ -35,16 +40,37 @@ class RunNumbers(NamedTuple):
     beta: Float[Array, "*r"]
 
 
+def make_plan(
+    epochs: SupportsIndex,
+    batch_size: SupportsIndex,
+    seeds: Iterable[SupportsIndex],
+    validation: Validation,
+    held_out: float,
+    keep: Keep,
+    patience: SupportsIndex,
+) -> Plan:
+    """Return the plan of these values, whose numbers may be NumPy's or JAX's; in the plan they are Python's.
+
+    Raises:
+        ValueError: a value breaks its rule.
+    """
+    whole = tuple(operator.index(seed) for seed in seeds)
+    sizes = [operator.index(size) for size in (epochs, batch_size, patience)]
+    plan = Plan(sizes[0], sizes[1], whole, validation, float(held_out), keep, sizes[2])
+    check_plan(plan)
+    return plan
+
+
 def check_plan(plan: Plan) -> None:
     """Raise a ValueError that names the field, its value and the rule, unless the plan is one."""
     for name in ("epochs", "batch_size", "patience"):
         value, least = getattr(plan, name), 0 if name == "patience" else 1
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} is {value!r}: must be a whole number, at least {least}")
     if not plan.seeds:
         raise ValueError("seeds is empty: must name one seed a run")
     for seed in plan.seeds:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seeds has {seed!r}: must be whole numbers from 0 to 2^32 - 1")
     for name, choices in (("validation", ("none", "held-out", "test")), ("keep", ("last", "best"))):
         if getattr(plan, name) not in choices:

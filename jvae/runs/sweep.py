@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from jvae.data.datasets import Dataset
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
 ONE_FOR_ALL = ("dataset", "runs")
@@ -98,10 +99,12 @@ def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def groups_of(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Return the cells that one program can train together, in the order of their first."""
+def groups_of(cells: Sequence[Cell], own: "OwnRecipe | None" = None) -> list[list[Cell]]:
+    """Return the cells that one program can train together, in the order of their first; with a recipe file, none."""
     from jvae.runs.ensemble import share_a_program
 
+    if own is not None:
+        return [[cell] for cell in cells]
     groups: list[list[Cell]] = []
     for cell in cells:
         for group in groups:
@@ -119,6 +122,7 @@ def run_sweep(
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"] = lambda runs, batch_size: None,
     log: Callable[[str], None] = lambda line: None,
+    own: "OwnRecipe | None" = None,
 ) -> Iterator[Result]:
     """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
 
@@ -130,16 +134,17 @@ def run_sweep(
         folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
         mesh_of: the number of runs and the batch size -> the mesh to spread them over.
         log: called with a line of progress now and then.
+        own: the recipe file that says what the cells' configurations mean, if it is one.
 
     Raises:
-        JvaeError: the folder holds a cell's result from another configuration or data set.
+        JvaeError: the folder holds a cell's result from another configuration, recipe file or data set.
     """
-    known = {cell.name: load_result(cell, dataset, folder) for cell in cells}
-    for group in groups_of(cells):
+    known = {cell.name: load_result(cell, dataset, folder, own) for cell in cells}
+    for group in groups_of(cells, own):
         missing = [cell for cell in group if known[cell.name] is None]
         yield from (result for cell in group if (result := known[cell.name]) is not None)
         if missing:
-            yield from train_group(missing, dataset, folder, mesh_of, log)
+            yield from train_group(missing, dataset, folder, mesh_of, log, own)
 
 
 def train_group(
@@ -148,12 +153,13 @@ def train_group(
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"],
     log: Callable[[str], None],
+    own: "OwnRecipe | None",
 ) -> Iterator[Result]:
     """Train cells that share a program, and write and yield their results."""
     import jax
 
-    from jvae.runs.api import Conditions, train_configs
     from jvae.runs.config import unit
+    from jvae.runs.training import Conditions, train_configs
 
     config = cells[0].config
     names = cells[0].name + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
@@ -161,14 +167,15 @@ def train_group(
     models: Sequence[TrainedModel | Exception] = []
     try:
         mesh = mesh_of(config.runs * len(cells), config.batch_size)
-        for models in train_configs([cell.config for cell in cells], dataset, how=Conditions(mesh)):  # noqa: B007  the last ones are finished below
+        configs = [cell.config for cell in cells]
+        for models in train_configs(configs, dataset, how=Conditions(mesh), own=own):  # noqa: B007  the last are finished below
             epoch += 1
             log(f"{names}: epoch {epoch}/{config.epochs}")
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
         if isinstance(model, Exception):
-            yield Result(cell, unit(cell.config), [], str(model).splitlines()[0])
+            yield Result(cell, unit(cell.config) if own is None else "", [], str(model).splitlines()[0])
         else:
             yield finish_cell(cell, model, dataset, folder)
 
@@ -176,28 +183,29 @@ def train_group(
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
     """Evaluate a trained cell, and write its model and, last, its result."""
     from jvae.files import write_json
-    from jvae.runs.api import evaluate_model, select_run
-    from jvae.runs.checkpoint import save_model
-    from jvae.runs.config import unit
+    from jvae.runs.api import evaluate, select_run
+    from jvae.runs.checkpoint import save
 
-    runs = []
+    runs, evaluations = [], evaluate(model, dataset)
     for i, seed in enumerate(model.plan.seeds):
-        history, evaluation = select_run(model, i).history, evaluate_model(model, dataset, run=i)
+        history, evaluation = select_run(model, i).history, evaluations[i]
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
-    save_model(folder / f"{cell.name}.npz", model)
-    result = Result(cell, unit(cell.config), runs)
-    written = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "versions": model.versions}
+    save(folder / f"{cell.name}.npz", model)
+    result = Result(cell, model.recipe.unit, runs)
+    recipe = None if model.recipe_file is None else model.recipe_file.sha256
+    about = {"fingerprint": dataset.fingerprint, "recipe_sha256": recipe, "versions": model.versions}
+    written = {"config": cell.config.to_dict(), **about}
     write_json(folder / f"{cell.name}.json", {**written, "unit": result.unit, "runs": runs})
     return result
 
 
-def load_result(cell: Cell, dataset: "Dataset", folder: Path) -> Result | None:
+def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | None" = None) -> Result | None:
     """Return a cell's result, if the folder has it.
 
     Raises:
-        JvaeError: it is no result, or of another configuration or data set.
+        JvaeError: it is no result, or of another configuration, recipe file or data set.
     """
     path = folder / f"{cell.name}.json"
     if not path.exists():
@@ -210,6 +218,8 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path) -> Result | None:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
     ours, theirs = cell.config.to_dict(), config.to_dict()
     different = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    if values.get("recipe_sha256") != (None if own is None else own.file.sha256):
+        different.append("another recipe file, or none")
     if fingerprint != dataset.fingerprint:
         different.append("another data set's content")
     if different:

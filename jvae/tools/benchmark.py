@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from jvae.recipe import Recipe
 from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.ensemble import (
     RecipeOf,
@@ -28,6 +29,7 @@ from jvae.runs.ensemble import (
     runs_at_a_time,
 )
 from jvae.runs.plan import RunNumbers
+from jvae.runs.recipe_file import OwnRecipe
 from jvae.training import Batch, init_step_metrics, steps_per_epoch
 
 LARGE = 2048
@@ -118,8 +120,8 @@ class CompiledChunk(NamedTuple):
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
-def training_of(config: Config, data: np.ndarray) -> Training:
-    """Return what a configuration trains on data uint8[n, h, w, c].
+def training_of(config: Config, data: np.ndarray, own: OwnRecipe | None = None) -> Training:
+    """Return what a configuration, or a recipe file with it, trains on data uint8[n, ...].
 
     Raises:
         ValueError: the configuration does not fit the data.
@@ -127,7 +129,13 @@ def training_of(config: Config, data: np.ndarray) -> Training:
     seeds, runs = plan_of(config).seeds, config.runs
     steps = steps_per_epoch(len(data), config.batch_size)
     numbers = make_numbers(seeds, [config.learning_rate] * runs, [config.beta] * runs)
-    return Training(partial(build_recipe, config, data.shape[1:], steps), numbers, config.batch_size, data)
+    shape = data.shape[1:]
+    recipe = None if own is None else own.make(config, shape, steps)
+
+    def recipe_of(numbers: RunNumbers | None) -> Recipe:
+        return build_recipe(config, shape, steps, numbers) if recipe is None else recipe
+
+    return Training(recipe_of, numbers, config.batch_size, data)
 
 
 def compile_chunk(training: Training) -> CompiledChunk:

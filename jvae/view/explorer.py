@@ -14,16 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from jvae.data.datasets import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from jvae.errors import JvaeError
-from jvae.latents import Projection, principal_projection, projected_prior_density
+from jvae.latents import Projection, decode, principal_projection, projected_prior_density
 from jvae.nn.matmul import float32
 from jvae.nn.networks import MLP, ConvDecoderNet
+from jvae.runs.api import select_run
 from jvae.runs.checkpoint import TrainedModel
-from jvae.view.pictures import latents_of_test_set, title
+from jvae.view.pictures import generator_of, key_or_zero, latents_of_test_set, title
 from jvae.view.plots import class_colours, mass_levels
 
 SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
@@ -40,18 +41,29 @@ OUTPUTS = {
 PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 
 
-def explorer_page(model: TrainedModel, dataset: Dataset, seed: int, num_points: int = 2000) -> str:
+def explorer_page(
+    model: TrainedModel,
+    dataset: Dataset,
+    key: Key[Array, ""] | None = None,
+    run: int = 0,
+    num_points: int = 2000,
+) -> str:
     """Return the page of one run's model: HTML.
 
     Args:
-        model: a single run's. Of a two-level model it is z1 that is explored, for it is z1 that is decoded.
+        model: of a two-level one it is z1 that is explored, for it is z1 that is decoded.
         dataset: its test images are the points, each at one draw z ~ q(z|x).
-        seed: decides the draws, and which images are shown.
+        key: decides the draws, and which images are shown; by default `jax.random.key(0)`.
+        run: which of several.
         num_points: how many, at most.
+
+    Raises:
+        JvaeError: the page cannot decode as the model does.
     """
-    z = latents_of_test_set(model, dataset, seed)
+    model = select_run(model, run)
+    z = latents_of_test_set(model, dataset, key)
     projection = principal_projection(z, z.shape[1])
-    shown = np.random.default_rng(seed).permutation(len(z))[:num_points]  # in random order: no class covers the others
+    shown = generator_of(key).permutation(len(z))[:num_points]  # in random order: no class covers the others
     coordinates = projection.project(z[shown])
     window = square_window(projection.plane().project(z))
     data = {
@@ -66,7 +78,7 @@ def explorer_page(model: TrainedModel, dataset: Dataset, seed: int, num_points: 
             "deviations": [float(deviation) for deviation in projection.project(z).std(axis=0)],
         },
         "window": window.tolist(),
-        "prior": prior_data(model, projection.plane(), window, seed),
+        "prior": prior_data(model, projection.plane(), window, key_or_zero(key)),
         "coordinates": packed(coordinates.astype(np.float32)),
         "images": packed(dataset.test_images[shown]),
         **class_data(dataset.test_labels, shown),
@@ -114,9 +126,7 @@ def bfloat16(kernel: jax.Array) -> jax.Array:
 
 def reference(model: TrainedModel, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
     """Return a latent and the decoder's mean there, for the page to compare its own with."""
-    vae = model.recipe.model
-    decode = jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())
-    return {"z": packed(z), "mean": packed(decode(model.run_params(), jnp.asarray(z)))}
+    return {"z": packed(z), "mean": packed(decode(model.recipe.model, model.run_params(), z))}
 
 
 def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
@@ -127,11 +137,12 @@ def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d
     return np.stack([middle - half, middle + half], axis=1)
 
 
-def prior_data(model: TrainedModel, plane: Projection, window: Float[np.ndarray, "d 2"], seed: int) -> dict[str, Any]:
+def prior_data(
+    model: TrainedModel, plane: Projection, window: Float[np.ndarray, "d 2"], key: Key[Array, ""]
+) -> dict[str, Any]:
     """Return the prior's projected density over the window - rows follow the second axis, rising - and its levels."""
     ticks = [np.linspace(low, high, GRID[len(window)]) for low, high in window]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1).astype(plane.axes.dtype)
-    key = jax.random.key(seed)
     density, exact = projected_prior_density(model.recipe.model, model.run_params(), key, plane, grid)
     density = density.reshape([len(t) for t in ticks])
     levels = mass_levels(density, SHARES) if density.any() else []  # no mass where the points are: nothing to draw

@@ -29,11 +29,11 @@ def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     return "\n".join(lines)
 
 
-def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel) -> str:
+def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
     """Return the evaluations of all runs of a model file as a table for a person."""
     first = evaluations[0]
     k, n = first.num_samples, first.num_images
-    columns = run_columns(evaluations, importance)
+    columns = run_columns(evaluations)
     lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {model.num_runs} runs", model.recipe.unit]
     lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
     for i, seed in enumerate(model.plan.seeds):
@@ -44,19 +44,18 @@ def describe_runs(evaluations: list[Evaluation], importance: list[ImportanceEval
     return "\n".join(lines)
 
 
-def run_columns(evaluations: list[Evaluation], importance: list[ImportanceEvaluation]) -> dict[str, list[float]]:
+def run_columns(evaluations: list[Evaluation]) -> dict[str, list[float]]:
     """Return every bound and part, one value a run, in nats per image."""
     columns = {name: [getattr(e, name).value for e in evaluations] for name in ("elbo", "reconstruction", "kl")}
+    importance = [e.importance for e in evaluations if e.importance is not None]
     if importance:
         columns[f"iwae-{importance[0].num_samples}"] = [e.iwae.value for e in importance]
     return columns
 
 
-def runs_values(
-    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel
-) -> dict[str, Any]:
+def runs_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, Any]:
     """Return the evaluations of all runs as JSON values: each, and their spread."""
-    columns = run_columns(evaluations, importance)
+    columns = run_columns(evaluations)
     over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
     first = evaluations[0]
     counts = {"num_images": first.num_images, "num_samples": first.num_samples}
@@ -64,21 +63,22 @@ def runs_values(
     return {"unit": model.recipe.unit, "runs": over_runs, **counts, **about}
 
 
-def describe_all(evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel) -> str:
-    """Return the evaluations of a model file, and its importance-weighted bounds if there are any, as lines of text."""
+def describe_all(evaluations: list[Evaluation], model: TrainedModel) -> str:
+    """Return the evaluations of a model's runs, and their importance-weighted bounds if there are any, as lines."""
     if model.num_runs > 1:
-        return describe_runs(evaluations, importance, model)
-    return "\n".join([describe(evaluations[0], model), *map(describe_importance, importance)])
+        return describe_runs(evaluations, model)
+    (found,) = evaluations
+    lines = describe(found, model)
+    return lines if found.importance is None else f"{lines}\n{describe_importance(found.importance)}"
 
 
-def all_values(
-    evaluations: list[Evaluation], importance: list[ImportanceEvaluation], model: TrainedModel
-) -> dict[str, Any]:
+def all_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, Any]:
     """Return what `describe_all` says, as JSON values."""
     if model.num_runs > 1:
-        return runs_values(evaluations, importance, model)
-    values = evaluation_values(evaluations[0], model)
-    return values if not importance else {**values, "iwae": importance_values(importance[0])}
+        return runs_values(evaluations, model)
+    (found,) = evaluations
+    values = evaluation_values(found, model)
+    return values if found.importance is None else {**values, "iwae": importance_values(found.importance)}
 
 
 def describe_importance(evaluation: ImportanceEvaluation) -> str:
@@ -133,5 +133,10 @@ def evaluation_values(evaluation: Evaluation, model: TrainedModel) -> dict[str, 
 
 def about_model(model: TrainedModel) -> dict[str, Any]:
     """Return what an evaluation is an evaluation of, as JSON values."""
-    config = None if model.config is None else model.config.to_dict()
-    return {"config": config, "fingerprint": model.fingerprint, "versions": model.versions}
+    config, recipe_file = model.config, model.recipe_file
+    return {
+        "config": None if config is None else config.to_dict(),
+        "recipe_file": None if recipe_file is None else {"name": recipe_file.name, "sha256": recipe_file.sha256},
+        "fingerprint": model.fingerprint,
+        "versions": model.versions,
+    }

@@ -9,10 +9,8 @@ import struct
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from made_sets import ARRAYS as MADE
-from made_sets import NUM_TEST, SHA256, assert_is_made, made_arrays, write
+from hypothesis import given, strategies as st
+from made_sets import ARRAYS as MADE, NUM_TEST, SHA256, assert_is_made, made_arrays, write
 
 from jvae.data.datasets import load_dataset
 from jvae.data.idx import encode_idx, idx_sha256, read_idx, read_idx_sha256

@@ -41,7 +41,7 @@ def test_the_gradients_are_products_of_the_same_kind(product, operands):
 def test_a_training_in_bfloat16_follows_that_in_float32(network, tiny):
     config = Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, **network)
     full, half = (
-        list(api.train_config(Config(**{**config.to_dict(), "precision": precision}), tiny))[-1]
+        list(api.train_config_epochs(Config(**{**config.to_dict(), "precision": precision}), tiny))[-1]
         for precision in ("float32", "bfloat16")
     )
     assert half.history[-1]["bound"] == pytest.approx(full.history[-1]["bound"], rel=0.02)

@@ -25,7 +25,7 @@ if __name__ == "__main__":
     )
     for shape, stream in [*((shape, False) for shape in MESHES), (MeshShape(2, 4), True)]:
         mesh = None if shape is None else choose_mesh(shape, config.runs, config.batch_size, jax.devices())
-        *_, model = api.train_config(config, data, how=api.Conditions(mesh, stream))
+        *_, model = api.train_config_epochs(config, data, how=api.Conditions(mesh, stream))
         used = {device.id for leaf in jax.tree.leaves(model.run_params()) for device in leaf.devices()}
         assert len(used) == (1 if shape is None else shape.runs * shape.data), (shape, used)
         np.savez(Path(sys.argv[1], f"{shape}{',stream' * stream}.npz"), **named_arrays(model.params))

@@ -16,7 +16,7 @@ from jvae import files
 from jvae.errors import ModelFileError
 from jvae.runs import api
 from jvae.runs.archive import DIGEST_LENGTH, named_arrays, pack
-from jvae.runs.checkpoint import load_model, read_model, save_model
+from jvae.runs.checkpoint import load, read_model, save
 from jvae.runs.config import Config
 from jvae.view import pictures
 
@@ -25,19 +25,21 @@ STORED = Path(__file__).parents[1] / "stored" / "model_0_1_0.npz"
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    return next(api.train_config(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny))
+    return next(
+        api.train_config_epochs(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny)
+    )
 
 
 @pytest.fixture
 def path(model, tmp_path):
-    save_model(tmp_path / "model.npz", model)
+    save(tmp_path / "model.npz", model)
     return tmp_path / "model.npz"
 
 
 @pytest.mark.parametrize("name", ["model.npz", "model.pt", "model", "a model.with dots"])
 def test_a_model_survives_any_file_name(model, tmp_path, name):
-    save_model(tmp_path / name, model)
-    loaded = load_model(tmp_path / name)
+    save(tmp_path / name, model)
+    loaded = load(tmp_path / name)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.state), loaded.state)
     assert jax.tree.structure(loaded.state) == jax.tree.structure(model.state)
     rest = {"state": None, "params": None, "recipe": None}
@@ -48,7 +50,7 @@ def test_a_model_survives_any_file_name(model, tmp_path, name):
 
 def test_one_content_is_one_file(model, path, tmp_path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1e9)
-    save_model(tmp_path / "again.npz", load_model(path))
+    save(tmp_path / "again.npz", load(path))
     assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
 
 
@@ -80,7 +82,7 @@ def test_no_flipped_bit_goes_unseen(path):
 def test_a_truncated_file_is_refused_in_one_line(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ModelFileError, match=r"model\.npz: ") as caught:
-        load_model(path)
+        load(path)
     assert "\n" not in str(caught.value)
 
 
@@ -88,7 +90,7 @@ def reject(path, arrays, description, match):
     """A file with a good digest, but with content that does not fit, is refused with the reason."""
     path.write_bytes(pack(arrays, description))
     with pytest.raises(ModelFileError, match=match) as caught:
-        load_model(path)
+        load(path)
     assert "\n" not in str(caught.value)
 
 
@@ -122,11 +124,11 @@ def test_a_pickle_is_refused_and_not_run(path, tmp_path):
 
     path.write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ModelFileError, match="is not a jvae model file"):
-        load_model(path)
+        load(path)
     with path.open("wb") as file:
         np.savez(file, a=np.array(Trap(), dtype=object))
     with pytest.raises(ModelFileError, match="damaged or not a jvae"):
-        load_model(path)
+        load(path)
     assert not (tmp_path / "trapped").exists()
 
 
@@ -140,7 +142,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_temporary(model, path, monke
     owner = files.Path if call == "replace" else os
     monkeypatch.setattr(owner, call, full)
     with pytest.raises(ModelFileError, match=r"model\.npz: cannot be written: No space left"):
-        save_model(path, model)
+        save(path, model)
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
@@ -148,11 +150,11 @@ def test_a_failing_write_leaves_the_old_file_and_no_temporary(model, path, monke
 
 def test_a_missing_file_or_directory_is_named(tmp_path, model):
     with pytest.raises(ModelFileError, match="No such file"):
-        load_model(tmp_path / "none.npz")
+        load(tmp_path / "none.npz")
     with pytest.raises(ModelFileError, match="directory"):
-        load_model(tmp_path)
+        load(tmp_path)
     with pytest.raises(ModelFileError, match="cannot be written"):
-        save_model(tmp_path / "none" / "model.npz", model)
+        save(tmp_path / "none" / "model.npz", model)
 
 
 def test_names_are_paths(model):
@@ -167,8 +169,8 @@ def test_readers_check_the_parameters_and_nothing_else(path):
     name = "runs/opt_state/0/mu/params/encoder/net/linear_0/bias"
     path.write_bytes(pack({k: v for k, v in arrays.items() if k != name}, description))
     with pytest.raises(ModelFileError, match=f"{name} is missing"):
-        load_model(path)
-    read = load_model(path, params_only=True)
+        load(path)
+    read = load(path, params_only=True)
     assert read.state is None
     np.testing.assert_array_equal(
         read.params["params"]["encoder"]["net"]["linear_0"]["bias"], arrays["runs/params/encoder/net/linear_0/bias"]
@@ -183,9 +185,9 @@ def test_counters_that_make_no_sense_are_refused(path):
 
 def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_and_not_gone_on_with(digits):
     """It was trained for two epochs in two runs, whose best epochs were kept."""
-    model = load_model(STORED)
-    elbos = [api.evaluate_model(model, digits, run=i).elbo.value for i in (0, 1)]
+    model = load(STORED)
+    elbos = [api.evaluate(model, digits)[i].elbo.value for i in (0, 1)]
     np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)
-    assert pictures.samples(api.select_run(model, 1), 0, 9, mean=True).axes
+    assert pictures.samples(api.select_run(model, 1), num_images=9, mean=True).axes
     with pytest.raises(ModelFileError, match="cannot be gone on with"):
-        api.train_config(replace(model.config, epochs=3), digits, resume=model)
+        api.train_config_epochs(replace(model.config, epochs=3), digits, resume=model)

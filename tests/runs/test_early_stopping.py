@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jvae.cli.main import main
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model
+from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, plan_of
 from jvae.runs.early_stopping import judge_epoch
 from jvae.runs.plan import split_rows
@@ -65,25 +64,27 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     config = Config(
         **{**QUICK, "learning_rate": 0.01}, epochs=3, validation="test", keep="best", bound=bound, num_samples=2
     )
-    *_, model = api.train_config(config, negatives)
+    *_, model = api.train_config_epochs(config, negatives)
     bounds = [record["validation"] for record in model.history]
     best = int(np.argmax(bounds)) + 1
     assert api.kept_epochs(model) == [best]
     assert best < 3, "the last epoch is the best: this setting tests nothing"
-    for epoch, reference in enumerate(api.train_config(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1):
+    for epoch, reference in enumerate(
+        api.train_config_epochs(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1
+    ):
         if epoch == best:
             kept = jax.device_get(reference.params)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.params), kept)
     if bound == "elbo":
-        assert api.evaluate_model(model, negatives, 1).elbo.value == pytest.approx(max(bounds), rel=1e-6)
+        assert api.evaluate(model, negatives, 1)[0].elbo.value == pytest.approx(max(bounds), rel=1e-6)
 
 
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)
-    *_, many = api.train_config(config, tiny)
+    *_, many = api.train_config_epochs(config, tiny)
     lengths = []
     for i in range(3):
-        *_, alone = api.train_config(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
+        *_, alone = api.train_config_epochs(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
         mine = api.select_run(many, i)
         jax.tree.map(np.testing.assert_array_equal, mine.params, alone.params)
         lengths.append(len(alone.history))
@@ -112,7 +113,8 @@ def test_held_out_images_are_never_trained_on(tiny):
     changed[where] = 0
     fields = {**QUICK, "epochs": 1, "validation": "held-out", "held_out": 0.25}
     states = [
-        next(api.train_config(Config(**fields), data)).params for data in (tiny, tiny._replace(train_images=changed))
+        next(api.train_config_epochs(Config(**fields), data)).params
+        for data in (tiny, tiny._replace(train_images=changed))
     ]
     jax.tree.map(np.testing.assert_array_equal, *states)
     assert api.validation_data(plan_of(Config(validation="test")), tiny) is tiny.test_images
@@ -134,7 +136,7 @@ def test_a_selection_that_makes_no_sense_is_refused(fields, message):
 
 def test_a_share_that_is_no_image_is_refused(tiny):
     with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
-        api.train_config(Config(validation="held-out", held_out=0.001), tiny)
+        api.train_config_epochs(Config(validation="held-out", held_out=0.001), tiny)
 
 
 def test_train_says_which_epoch_it_kept(tmp_path):
@@ -143,7 +145,7 @@ def test_train_says_which_epoch_it_kept(tmp_path):
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
     assert trained.exit_code == 0, trained.output
-    kept = api.kept_epochs(load_model(path))
+    kept = api.kept_epochs(load(path))
     assert f"kept epoch {kept[0]}, {kept[1]}" in trained.stderr
     assert "validation" in trained.stderr
     history = json.loads(result.read_text())["history"]

@@ -6,14 +6,13 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from jvae.cli.main import main
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
 from jvae.runs.ensemble import runs_at_a_time
 from jvae.runs.loop import Member, check_finite
@@ -37,9 +36,9 @@ def config_of(variation: dict, **more) -> Config:
 
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
-    *_, many = api.train_config(config_of(variation, runs=3, seed=5), tiny)
+    *_, many = api.train_config_epochs(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):
-        *_, one = api.train_config(config_of(variation, seed=5 + i), tiny)
+        *_, one = api.train_config_epochs(config_of(variation, seed=5 + i), tiny)
         chosen = api.select_run(many, i)
         assert chosen.config == one.config
         jax.tree.map(np.testing.assert_array_equal, chosen.state.runs, one.state.runs)
@@ -49,30 +48,30 @@ def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
 
 def test_runs_computed_together_are_the_same_within_rounding(tiny):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
-    *_, apart = api.train_config(config_of({}, runs=3), tiny)
+    *_, apart = api.train_config_epochs(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.params)
-    *_, together = api.train_config(config_of({}, runs=3), tiny, how=api.Conditions(runs_together=2))
+    *_, together = api.train_config_epochs(config_of({}, runs=3), tiny, how=api.Conditions(runs_together=2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.params))
 
 
 def test_runs_differ(tiny):
-    *_, many = api.train_config(config_of({}, runs=3), tiny)
+    *_, many = api.train_config_epochs(config_of({}, runs=3), tiny)
     kernel = np.asarray(many.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
     assert len(np.unique(kernel[:, 0, 0])) == 3
     assert len(set(many.history[-1]["bound"])) == 3
 
 
 def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
-    *_, many = api.train_config(config_of({}, runs=2), tiny)
-    save_model(tmp_path / "m.npz", many)
-    loaded = load_model(tmp_path / "m.npz")
+    *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
+    save(tmp_path / "m.npz", many)
+    loaded = load(tmp_path / "m.npz")
     jax.tree.map(np.testing.assert_array_equal, loaded.state, many.state)
     assert loaded.config.runs == 2
     assert len(pictures.history(loaded).axes[0].lines) == 2
 
 
 def test_a_run_that_is_not_there_is_named(tiny):
-    *_, many = api.train_config(config_of({}, runs=2), tiny)
+    *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
     with pytest.raises(JvaeError, match=r"run is 2: the model file holds the runs 0 to 1"):
         api.select_run(many, 2)
 

@@ -14,7 +14,7 @@ from mesh_worker import MESHES
 
 from jvae.cli.main import main
 from jvae.errors import DeviceError
-from jvae.runs.checkpoint import load_model
+from jvae.runs.checkpoint import load
 from jvae.runs.mesh import Hosts, MeshShape, choose_mesh, fetch, join_hosts, place
 
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
@@ -87,7 +87,7 @@ def test_two_processes_train_what_one_does(mesh, stream, tmp_path):
     alone = tmp_path / "alone.npz"
     flags = ["--validation", "test", "--keep", "best", "--model", str(alone)]
     assert CliRunner().invoke(main, ["train", *QUICK, *flags]).exit_code == 0
-    one, two = load_model(alone), load_model(tmp_path / "0.npz")
+    one, two = load(alone), load(tmp_path / "0.npz")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), one.state, two.state)
     assert [record["kept"] for record in one.history] == [record["kept"] for record in two.history]
 

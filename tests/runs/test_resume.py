@@ -13,7 +13,7 @@ from jvae.cli.main import main
 from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
 from jvae.runs.loop import Chunking
 
@@ -45,7 +45,7 @@ def test_more_epochs_are_those_of_a_longer_training(tmp_path):
     train(tmp_path / "m.npz", epochs=1)
     said = jvae("train", "--resume", "--epochs", 3, "--model", tmp_path / "m.npz")
     assert "going on after epoch 1 of 3" in said.stderr
-    assert_same(load_model(tmp_path / "m.npz"), load_model(tmp_path / "long.npz"))
+    assert_same(load(tmp_path / "m.npz"), load(tmp_path / "long.npz"))
     finished = jvae("train", "--resume", "--model", tmp_path / "m.npz")
     assert "its training is finished, after epoch 3 of 3" in finished.stderr
     assert (
@@ -61,7 +61,7 @@ def test_a_model_file_is_not_replaced_unasked(tmp_path):
         assert len(train(path, *more, code=2).stderr.splitlines()) == 1
         assert path.read_bytes() == before
     train(path, "--overwrite", epochs=1, seed=1)
-    assert load_model(path).config.seed == 1
+    assert load(path).config.seed == 1
 
 
 def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
@@ -74,36 +74,36 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
-    *_, whole = api.train_config(config, tiny)
+    *_, whole = api.train_config_epochs(config, tiny)
     chunking = Chunking(first_steps=3, seconds=0)  # every later chunk is one step
     asked = iter([False] * chunks)
-    *_, stopped = api.train_config(
+    *_, stopped = api.train_config_epochs(
         config, tiny, how=api.Conditions(interrupted=lambda: next(asked, True), chunking=chunking)
     )
     assert stopped.state.done == done
-    save_model(tmp_path / "m.npz", stopped)
-    *_, resumed = api.train_config(config, tiny, resume=load_model(tmp_path / "m.npz"))
+    save(tmp_path / "m.npz", stopped)
+    *_, resumed = api.train_config_epochs(config, tiny, resume=load(tmp_path / "m.npz"))
     assert_same(resumed, whole)
     assert resumed.state.epoch_is_over
 
 
 def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
     config = Config(**{**QUICK, "batch_size": 50})
-    model = next(api.train_config(config, tiny))
+    model = next(api.train_config_epochs(config, tiny))
     with pytest.raises(DataError, match="is not the data set that the model was trained on"):
-        api.train_config(config, tiny._replace(fingerprint="0" * 64), resume=model)
-    *_, stopped = api.train_config(
+        api.train_config_epochs(config, tiny._replace(fingerprint="0" * 64), resume=model)
+    *_, stopped = api.train_config_epochs(
         Config(**{**QUICK, "batch_size": 2}), tiny, how=api.Conditions(interrupted=lambda: True)
     )
     with pytest.raises(ModelFileError, match="was stopped within an epoch of 50 steps, not 2"):
-        api.train_config(config, tiny, resume=stopped)
+        api.train_config_epochs(config, tiny, resume=stopped)
 
 
 def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     train(tmp_path / "m.npz", epochs=1)
-    model = load_model(tmp_path / "m.npz")
+    model = load(tmp_path / "m.npz")
     broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, model.state.runs)
-    save_model(tmp_path / "m.npz", model._replace(state=model.state._replace(runs=broken)))
+    save(tmp_path / "m.npz", model._replace(state=model.state._replace(runs=broken)))
     line = jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=1).stderr.splitlines()[-1]
     assert "the reconstruction log p(x|z) is not finite at epoch 2, step 1 of 4" in line
     assert line.endswith("m.npz holds epoch 1, the last good one")

@@ -7,7 +7,7 @@ import pytest
 
 from jvae.bounds import LogDensities, elbo
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model, save_model
+from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config, build_recipe
 
 STEPS = 10
@@ -51,12 +51,12 @@ def test_the_weight_of_the_kl_rises_to_beta():
 
 def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     fields = {**small.to_dict(), "schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}
-    *_, both = api.train_config(Config(**{**fields, "runs": 2}), tiny)
-    save_model(tmp_path / "model.npz", both)
-    *_, alone = api.train_config(Config(**{**fields, "seed": 1}), tiny)
-    second = api.select_run(load_model(tmp_path / "model.npz"), 1)
+    *_, both = api.train_config_epochs(Config(**{**fields, "runs": 2}), tiny)
+    save(tmp_path / "model.npz", both)
+    *_, alone = api.train_config_epochs(Config(**{**fields, "seed": 1}), tiny)
+    second = api.select_run(load(tmp_path / "model.npz"), 1)
     jax.tree.map(np.testing.assert_array_equal, second.state.runs, alone.state.runs)
-    *_, plain = api.train_config(small, tiny)
+    *_, plain = api.train_config_epochs(small, tiny)
     assert plain.history[0]["kl"] < alone.history[0]["kl"]  # a KL that weighs less grows
 
 

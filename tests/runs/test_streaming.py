@@ -31,8 +31,8 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
     how = api.Conditions(stream=True, streamed_bytes=steps * config.runs * 32 * 64)
-    *_, resident = api.train_config(config, tiny, how=api.Conditions(stream=False))
-    *_, streamed = api.train_config(config, on_disk, how=how)
+    *_, resident = api.train_config_epochs(config, tiny, how=api.Conditions(stream=False))
+    *_, streamed = api.train_config_epochs(config, on_disk, how=how)
     jax.tree.map(np.testing.assert_array_equal, streamed.state.runs, resident.state.runs)
     jax.tree.map(np.testing.assert_array_equal, streamed.params, resident.params)
     for mine, theirs in zip(streamed.history, resident.history, strict=True):
@@ -41,9 +41,9 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk):
 
 def test_a_mesh_is_fed_too(tiny, on_disk):
     config = Config(**QUICK)
-    *_, resident = api.train_config(config, tiny)
+    *_, resident = api.train_config_epochs(config, tiny)
     mesh = choose_mesh(MeshShape(1, 1), 1, 32, jax.devices())
-    *_, streamed = api.train_config(config, on_disk, how=api.Conditions(mesh, stream=True))
+    *_, streamed = api.train_config_epochs(config, on_disk, how=api.Conditions(mesh, stream=True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.params, resident.params)
 
 
@@ -52,27 +52,27 @@ def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     original = streaming.read_ahead
     monkeypatch.setattr(streaming, "read_ahead", lambda *arguments: (read.append(1), original(*arguments))[1])
     config = Config(**{**QUICK, "epochs": 1})
-    list(api.train_config(config, tiny))
+    list(api.train_config_epochs(config, tiny))
     assert not read
     monkeypatch.setattr(streaming, "SHARE_OF_MEMORY", 1e-12)
-    list(api.train_config(config, tiny))
+    list(api.train_config_epochs(config, tiny))
     assert read
-    list(api.train_config(config, tiny, how=api.Conditions(stream=False)))
+    list(api.train_config_epochs(config, tiny, how=api.Conditions(stream=False)))
     assert len(read) == 1
 
 
 def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(JvaeError, match=r"pip install 'jvae\[stream\]'"):
-        list(api.train_config(Config(**QUICK), tiny, how=api.Conditions(stream=True)))
+        list(api.train_config_epochs(Config(**QUICK), tiny, how=api.Conditions(stream=True)))
 
 
 def test_a_step_that_is_not_finite_is_named_across_chunks(tiny):
     config = Config(**{**QUICK, "learning_rate": 1e30})
     with pytest.raises(JvaeError) as streamed:
-        list(api.train_config(config, tiny, how=api.Conditions(stream=True, streamed_bytes=32 * 64)))
+        list(api.train_config_epochs(config, tiny, how=api.Conditions(stream=True, streamed_bytes=32 * 64)))
     with pytest.raises(JvaeError) as resident:
-        list(api.train_config(config, tiny))
+        list(api.train_config_epochs(config, tiny))
     assert str(streamed.value) == str(resident.value)
 
 

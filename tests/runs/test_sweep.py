@@ -12,7 +12,7 @@ from jvae.cli.main import main
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.evaluation import spread
 from jvae.runs import api, sweep
-from jvae.runs.checkpoint import load_model
+from jvae.runs.checkpoint import load
 from jvae.runs.config import Config
 from jvae.view import pictures
 
@@ -76,7 +76,7 @@ def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny
     found = cells("beta=1,0.25", "learning-rate=0.01,0.001", **schedule)
     *_, together = api.train_configs([cell.config for cell in found], tiny)
     for cell, mine in zip(found, together, strict=True):
-        *_, alone = api.train_config(cell.config, tiny)
+        *_, alone = api.train_config_epochs(cell.config, tiny)
         assert mine.config == cell.config
         jax.tree.map(np.testing.assert_array_equal, mine.state.runs, alone.state.runs)
         assert [record["bound"] for record in mine.history] == [record["bound"] for record in alone.history]
@@ -92,7 +92,7 @@ def test_a_configuration_that_fails_fails_alone(tiny):
     assert isinstance(together[1], NonFiniteError)
     assert "seed 0 is not finite at epoch 1" in str(together[1])
     for i in (0, 2):
-        *_, alone = api.train_config(found[i].config, tiny)
+        *_, alone = api.train_config_epochs(found[i].config, tiny)
         jax.tree.map(np.testing.assert_array_equal, together[i].state.runs, alone.state.runs)
 
 
@@ -119,7 +119,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     assert trained == [found[2].config]
     for first, second in zip((results[0], results[2]), again, strict=True):
         assert [r["elbo"] for r in first.runs] == [r["elbo"] for r in second.runs]
-    load_model(tmp_path / f"{found[0].name}.npz")
+    load(tmp_path / f"{found[0].name}.npz")
 
 
 def test_results_of_another_sweep_are_refused(tiny, tmp_path):

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from jvae.cli.main import main
 from jvae.errors import ModelFileError
 from jvae.runs import api
-from jvae.runs.checkpoint import load_model
+from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, build_model
 from jvae.tools.pytorch import export_weights, import_weights, infer_config, load_state_dict, model_from_weights
 
@@ -157,7 +157,7 @@ def test_what_has_no_counterpart_is_refused(tiny):
     ):
         config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=100, **fields)
         with pytest.raises(ModelFileError, match=text):
-            export_weights(next(api.train_config(config, tiny)))
+            export_weights(next(api.train_config_epochs(config, tiny)))
 
 
 def jvae(*arguments, code: int = 0) -> Result:
@@ -172,8 +172,8 @@ def test_the_commands_go_there_and_back(tmp_path):
     jvae("train", *flags, "--runs", 2, "--model", ours)
     assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
     jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
-    chosen = api.select_run(load_model(ours), 1)
-    jax.tree.map(np.testing.assert_array_equal, load_model(back).run_params(), chosen.run_params())
+    chosen = api.select_run(load(ours), 1)
+    jax.tree.map(np.testing.assert_array_equal, load(back).run_params(), chosen.run_params())
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
     jvae("train", "--resume", "--epochs", 2, "--model", back)

@@ -15,7 +15,7 @@ from matplotlib import colormaps
 
 from jvae.cli.main import main
 from jvae.latents import Projection
-from jvae.runs.checkpoint import save_model
+from jvae.runs.checkpoint import save
 from jvae.runs.config import Config
 from jvae.tools.pytorch import at
 from jvae.view.explorer import assembled_page, explorer_page, packed, prior_data, square_window
@@ -51,7 +51,7 @@ def test_what_stands_in_the_data_cannot_end_its_element():
 
 
 def test_the_page_is_whole_and_asks_nobody_for_anything(small, tiny):
-    page = explorer_page(random_model(small, tiny), tiny, 0)
+    page = explorer_page(random_model(small, tiny), tiny)
     without_data = re.sub(r'(?<=id="data">).*?(?=</script>)', "", page, flags=re.DOTALL)
     assert not re.findall(r"https?:|//\w+\.\w|@import|url\(|fetch\(|XMLHttp|WebSocket|<iframe|\bimport\b", without_data)
     assert re.findall(r'\b(?:src|href)="([^"]*)"', without_data) == ["data:,"]
@@ -63,8 +63,8 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(small, tiny):
 @pytest.mark.parametrize(("m", "axes"), [(1, 1), (2, 2), (3, 3)])
 def test_every_point_is_a_test_image_at_its_latent(small, tiny, m, axes):
     model = random_model(replace(small, latent_dim=m), tiny)
-    data = data_of(explorer_page(model, tiny, seed=4, num_points=20))
-    z = latents_of_test_set(model, tiny, 4)
+    data = data_of(explorer_page(model, tiny, jax.random.key(4), num_points=20))
+    z = latents_of_test_set(model, tiny, jax.random.key(4))
     assert data["coordinates"].shape == (20, axes)
     lifted = data["coordinates"] @ data["projection"]["axes"] + data["projection"]["center"]
     for point, image, label in zip(lifted, data["images"], data["labels"], strict=True):
@@ -74,13 +74,13 @@ def test_every_point_is_a_test_image_at_its_latent(small, tiny, m, axes):
 
 
 def test_all_points_are_shown_where_there_are_no_more(small, tiny):
-    data = data_of(explorer_page(random_model(small, tiny), tiny, seed=0, num_points=2000))
+    data = data_of(explorer_page(random_model(small, tiny), tiny, num_points=2000))
     assert sorted(map(bytes, data["images"])) == sorted(map(bytes, tiny.test_images))
 
 
 def test_classes_have_the_colours_of_the_pictures(small, digits):
     """Those of all test images, whichever are shown."""
-    data = data_of(explorer_page(random_model(small, digits), digits, seed=0, num_points=3))
+    data = data_of(explorer_page(random_model(small, digits), digits, num_points=3))
     assert [entry["name"] for entry in data["classes"]] == [str(digit) for digit in range(10)]
     for entry, colour in zip(data["classes"], colormaps["tab10"].colors, strict=True):
         there = [int(entry["colour"][i : i + 2], 16) for i in (1, 3, 5)]
@@ -99,7 +99,7 @@ def test_the_window_is_square_and_holds_every_point():
 def test_the_priors_bands_hold_their_share_of_its_mass(small, tiny, m):
     """Of a standard normal, in any projection: outside a radius r of the plane lies exp(-r^2/2) of the mass."""
     model = random_model(replace(small, latent_dim=m), tiny)
-    data = data_of(explorer_page(model, tiny, 0))
+    data = data_of(explorer_page(model, tiny))
     density, window = data["prior"]["density"], np.array(data["window"])
     assert data["prior"]["exact"]
     ticks = [np.linspace(low, high, len(density)) for low, high in window]
@@ -112,12 +112,12 @@ def test_the_priors_bands_hold_their_share_of_its_mass(small, tiny, m):
 def test_a_prior_without_mass_among_the_points_has_no_bands(small, tiny):
     model = random_model(small, tiny)
     plane = Projection(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], ("a", "b"))
-    assert prior_data(model, plane, np.array([[100.0, 200.0]] * 2), 0)["levels"] == []
+    assert prior_data(model, plane, np.array([[100.0, 200.0]] * 2), jax.random.key(0))["levels"] == []
 
 
 def test_the_weights_are_the_models(small, tiny):
     model = random_model(Config(dataset="digits", latent_dim=3, network="cnn"), tiny)
-    decoder = data_of(explorer_page(model, tiny, 0))["decoder"]
+    decoder = data_of(explorer_page(model, tiny))["decoder"]
     names = ["linear_0", "linear_1", "conv_transpose_0", "conv_transpose_1"]
     for name, layer in zip(names, decoder["layers"], strict=True):
         for part in ("kernel", "bias"):
@@ -126,7 +126,7 @@ def test_the_weights_are_the_models(small, tiny):
 
 def test_of_two_levels_the_lower_one_is_explored(small, tiny):
     model = random_model(replace(small, levels=2, upper_dim=2), tiny)
-    data = data_of(explorer_page(model, tiny, 0))
+    data = data_of(explorer_page(model, tiny))
     assert data["level"]
     assert not data["prior"]["exact"]
     assert data["coordinates"].shape == (30, 3)
@@ -142,7 +142,7 @@ def explore(*arguments: str, code: int = 0) -> Result:
 def path(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("explorer") / "model.npz"
     config = Config(dataset="digits", latent_dim=2, hidden_dim=16, epochs=1)
-    save_model(path, random_model(config, digits))
+    save(path, random_model(config, digits))
     return path
 
 

@@ -104,7 +104,7 @@ def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
     """Within 1e-3; near the latents' origin and far from it, where pixels saturate and a series ends."""
     data = images_of(shape)
     model = random_model(Config(**{"dataset": "tfds:noise", "latent_dim": 5, **fields}), data)
-    page = visit(explorer_page(model, data, 0))
+    page = visit(explorer_page(model, data))
     m = model.config.latent_dim
     z = np.random.default_rng(0).normal(size=(12, m)) * np.array([0.0, 0.1, 0.5, *[1.0] * 5, *[3.0] * 3, 20.0])[:, None]
     there = np.array([page.evaluate("z => Array.from(explorer.decode(z))", latent) for latent in z.tolist()])
@@ -121,12 +121,12 @@ def plane_model(digits):
 
 @pytest.fixture(scope="module")
 def plane_page(plane_model, digits):
-    return explorer_page(plane_model, digits, 0)
+    return explorer_page(plane_model, digits)
 
 
 @pytest.fixture(scope="module")
 def space_page(small, digits):
-    return explorer_page(random_model(replace(small, latent_dim=5), digits, spread=0.5), digits, 0)
+    return explorer_page(random_model(replace(small, latent_dim=5), digits, spread=0.5), digits)
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +390,7 @@ def test_a_class_can_be_seen_alone(visit, plane_page):
 @pytest.mark.parametrize("m", [1, 3])
 def test_a_class_without_a_shown_image_cannot_be_chosen(visit, small, digits, m):
     model = random_model(replace(small, latent_dim=m), digits)
-    page = visit(explorer_page(model, digits, 0, num_points=3))
+    page = visit(explorer_page(model, digits, num_points=3))
     shown = {page.evaluate("i => explorer.className(i)", i) for i in range(3)}
     for name in map(str, range(10)):
         button = page.get_by_role("button", name=f"class {name}")
@@ -414,7 +414,7 @@ def test_the_prior_can_be_hidden(visit, plane_page):
 
 
 def test_a_line_is_explored_from_left_to_right(visit, small, digits):
-    page = visit(explorer_page(random_model(replace(small, latent_dim=1), digits), digits, 0))
+    page = visit(explorer_page(random_model(replace(small, latent_dim=1), digits), digits))
     page.mouse.click(*on_screen(page, [0.5, 3]))
     frame(page)
     assert_probe_at(page, [0.5])
@@ -428,7 +428,7 @@ def test_a_line_is_explored_from_left_to_right(visit, small, digits):
 def test_colour_images_are_drawn_in_colour(visit):
     data = images_of((13, 10, 3))
     model = random_model(Config(dataset="tfds:noise", latent_dim=2, hidden_dim=16), data)
-    page = visit(explorer_page(model, data, 0))
+    page = visit(explorer_page(model, data))
     i = page.evaluate("explorer.neighbour")
     image = np.array(page.evaluate("i => Array.from(explorer.image(i))", i)).reshape(13, 10, 3)
     np.testing.assert_array_equal(pixels(page, "#neighbour"), image)
@@ -463,7 +463,7 @@ def test_it_fits_any_screen_and_is_legible(visit, space_page, viewport, scheme):
 
 @pytest.mark.parametrize("m", [2, 10, 32])
 def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
-    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits, 0))
+    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits))
     assert page.locator("#sliders input").count() == min(m - 2, 8)
     assert page.evaluate("document.querySelector('main').getBoundingClientRect().bottom") <= WIDE["height"]
 
@@ -472,7 +472,7 @@ def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
 def test_a_long_title_breaks_within_its_names(visit, viewport):
     name = "tfds:" + "_".join(["a_data_set"] * 20)
     data = images_of((8, 8, 1))._replace(name=name)
-    page = visit(explorer_page(random_model(Config(dataset=name, **MLP), data), data, 0), viewport=viewport)
+    page = visit(explorer_page(random_model(Config(dataset=name, **MLP), data), data), viewport=viewport)
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     breaks = """() => [...model.childNodes].filter(node => node.data && !node.data.includes(" ")).map(node => {
         const range = document.createRange();
@@ -508,7 +508,7 @@ def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
 def test_decoding_keeps_up_with_a_pointer(visit, fields):
     """Well within a frame of 16 ms, on a machine that does something else too."""
     data = images_of((28, 28, 1))
-    page = visit(explorer_page(random_model(Config(dataset="tfds:noise", latent_dim=10, **fields), data), data, 0))
+    page = visit(explorer_page(random_model(Config(dataset="tfds:noise", latent_dim=10, **fields), data), data))
     timed = """() => {
         const z = explorer.latent(), times = [];
         for (let i = 0; i < 40; i++) {

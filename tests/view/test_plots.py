@@ -45,8 +45,8 @@ def test_grey_and_colour_images_are_drawn(channels):
 
 
 def test_reconstructions_take_the_classes_in_turn(small, tiny):
-    model = next(api.train_config(small, tiny))
-    fig = pictures.reconstructions(model, tiny, 0, num_images=20)
+    model = next(api.train_config_epochs(small, tiny))
+    fig = pictures.reconstructions(model, tiny, num_images=20)
     assert len(fig.axes) == 2
 
 

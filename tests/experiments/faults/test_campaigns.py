@@ -16,7 +16,7 @@ def test_faults_are_handled(campaign, tmp_path):
 
 
 def test_the_campaign_sees_what_goes_unnoticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "load_model", lambda path: None)
+    monkeypatch.setattr(checkpoint, "load", lambda path: None)
     assert all("was loaded" in text for text in flipped_bits(tmp_path, 0.01))
     monkeypatch.undo()
     monkeypatch.setattr(checkpoint, "write_atomically", lambda path, data: path.write_bytes(data[: len(data) // 2]))

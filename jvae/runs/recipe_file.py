@@ -1,0 +1,148 @@
+"""Recipe files: a user's Python file that says what is trained, and its record in a model file.
+
+The file defines `recipe(config, data_shape, steps_per_epoch) -> Recipe`. A model file keeps its text, which nothing
+ever runs: whoever reads the model names the file again.
+"""
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from jvae.errors import JvaeError
+from jvae.runs.config import Config
+from jvae.runs.plan import Plan
+
+if TYPE_CHECKING:
+    from jvae.recipe import Recipe
+
+MakeRecipe = Callable[[Config, tuple[int, ...], int], "Recipe"]
+"""`(config, data_shape, steps_per_epoch) -> recipe`; the shape is of one datum."""
+SIGNATURE = "recipe(config, data_shape, steps_per_epoch)"
+READ_BY_PLAN = ("dataset", "runs", "seed", *(name for name in Plan._fields if name != "seeds"))
+"""The fields of a Config that say how long and on what is trained, and not what."""
+
+
+class RecipeFile(NamedTuple):
+    """The record of a recipe file."""
+
+    name: str
+    """Of the file, without its folder."""
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class OwnRecipe(NamedTuple):
+    """A recipe file that was run: its record, and the function it defines."""
+
+    file: RecipeFile
+    make: MakeRecipe
+
+
+class WatchedConfig(Config):
+    """A configuration that notes which of its fields are read, in `_read`."""
+
+    def __getattribute__(self, name: str) -> object:
+        """Return an attribute, and note its name."""
+        values = super().__getattribute__("__dict__")
+        values.setdefault("_read", set()).add(name)
+        return super().__getattribute__(name)
+
+
+WatchedConfig.__name__ = Config.__name__  # in the errors of a file that asks for what there is not
+
+
+def load_recipe_file(path: Path) -> OwnRecipe:
+    """Run a recipe file, and return the function it defines. Modules beside the file can be imported from it.
+
+    Raises:
+        JvaeError: in one line, with the file's name and line, what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise JvaeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    module = ModuleType(f"recipe_file_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look their module up
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    with errors_of(path):
+        exec(compile(text, str(path), "exec"), module.__dict__)
+    make = getattr(module, "recipe", None)
+    if not callable(make):
+        raise JvaeError(f"{path}: defines no function {SIGNATURE}")
+
+    def make_checked(config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> "Recipe":
+        from jvae.recipe import Recipe
+
+        with errors_of(path):
+            found = make(config, data_shape, steps_per_epoch)
+        if not isinstance(found, Recipe):
+            raise JvaeError(f"{path}: {SIGNATURE} returned {type(found).__name__}: must be a jvae.Recipe")
+        return found
+
+    return OwnRecipe(RecipeFile(path.name, text), make_checked)
+
+
+def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> set[str]:
+    """Return the names of a configuration's fields that a recipe file reads."""
+    watched = object.__new__(WatchedConfig)
+    watched.__dict__.update(config.to_dict())
+    own.make(watched, data_shape, steps_per_epoch)
+    return watched.__dict__.get("_read", set()) & config.to_dict().keys()
+
+
+def check_all_read(
+    own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, given: Iterable[str]
+) -> None:
+    """Raise a ValueError that names the first of the given fields that means nothing, for nobody reads it."""
+    read = {*READ_BY_PLAN, *fields_read(own, config, data_shape, steps_per_epoch)}
+    for name in given:
+        if name not in read:
+            raise ValueError(f"{name} is {getattr(config, name)}: {own.file.name} does not read config.{name}")
+
+
+@contextmanager
+def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what a recipe file, or a module beside it, raises into a JvaeError of one line, with file and line number.
+
+    What passes through none of them is named with the file alone. A JvaeError, and the types `passing`, are left alone.
+    """
+    try:
+        yield
+    except JvaeError:
+        raise
+    except SyntaxError as error:
+        where = f"{error.filename or path}, line {error.lineno}" if error.lineno else str(path)
+        raise JvaeError(f"{where}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        if isinstance(error, passing):
+            raise
+        raise JvaeError(f"{blame(error, path)}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def blame(error: BaseException, path: Path) -> str:
+    """Return the place in a recipe file, or in a module beside it, where an error came from."""
+    folder = path.resolve().parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_in(frame.filename, folder)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
+
+
+def is_in(filename: str, folder: Path) -> bool:
+    """Return True if a file stands in a folder itself."""
+    return filename[:1] != "<" and Path(filename).resolve().parent == folder
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return next(iter(str(error).strip().splitlines()), "")

@@ -1,0 +1,206 @@
+"""Training: the runs of a recipe, or of configurations that share a program, epoch by epoch."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import UInt8
+
+from jvae.data.datasets import Dataset
+from jvae.errors import DataError, ModelFileError, NonFiniteError
+from jvae.recipe import Recipe
+from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.ensemble import (
+    PER_RUN_FIELDS,
+    Chunk,
+    RecipeOf,
+    init_states,
+    make_chunk,
+    make_numbers,
+    resident_batches,
+    runs_at_a_time,
+    share_a_program,
+    streamed_batches,
+)
+from jvae.runs.loop import Chunking, Member, TakeSteps, run_epochs
+from jvae.runs.mesh import RUNS, place
+from jvae.runs.plan import Plan, RunNumbers, split_rows
+from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.state import LoopState, init_loop_state
+from jvae.runs.streaming import fits_in_memory, streamed
+from jvae.training import init_step_metrics, steps_per_epoch
+
+
+class Conditions(NamedTuple):
+    """How a training is computed; nothing that it comes to depends on it, but for rounding where devices differ."""
+
+    mesh: Mesh | None = None
+    """The devices to spread runs and batches over; None for one."""
+    stream: bool | None = None
+    """Whether to read the training data while they are used; None: only if the devices' memory cannot hold them."""
+    interrupted: Callable[[], bool] = lambda: False
+    """Asked after every chunk of steps: once it is true, what was trained is yielded, and the training ends."""
+    chunking: Chunking = Chunking()
+    runs_together: int | None = None
+    """How many runs a device computes at a time; None: one on a CPU, all on an accelerator."""
+    streamed_bytes: int = 2**26
+    """How much a streamed training reads at a time."""
+
+
+DEFAULT = Conditions()
+
+
+def train_plan(
+    recipe: Recipe, plan: Plan, dataset: Dataset, resume: TrainedModel | None, how: Conditions
+) -> Iterator[TrainedModel]:
+    """Train a recipe by a plan, and yield the model after every epoch.
+
+    Raises:
+        ValueError: at once, if recipe, plan and data do not fit each other.
+    """
+    ones = [1.0] * len(plan.seeds)
+    numbers = make_numbers(plan.seeds, ones, ones)
+    members = [Member(recipe, plan, slice(0, len(plan.seeds)), [])]
+    return (finite(model) for (model,) in train_members(lambda _: recipe, numbers, members, dataset, resume, how))
+
+
+def train_configs(
+    configs: Sequence[Config],
+    dataset: Dataset,
+    resume: TrainedModel | None = None,
+    how: Conditions = DEFAULT,
+    own: OwnRecipe | None = None,
+) -> Iterator[list[TrainedModel | NonFiniteError]]:
+    """Train the runs of several configurations in one program, and yield the model of each after every epoch.
+
+    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends alone: the
+    error stands in its model's place.
+
+    Args:
+        configs: what to train.
+        dataset: on what.
+        resume: a model of the only configuration to go on from.
+        how: on which devices, and when to stop.
+        own: what makes a recipe in `build_recipe`'s place, of the only configuration: a user's recipe reads no array.
+
+    Raises:
+        ValueError: at once, if the configurations do not go together or do not fit the data.
+    """
+    config, shape = configs[0], dataset.train_images.shape[1:]
+    steps = count_steps(plan_of(config), dataset)
+    if not all(share_a_program(config, other) for other in configs):
+        raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
+    make = build_recipe if own is None else own.make
+    members, start = [], 0
+    for other in configs:
+        rows = slice(start, start + other.runs)
+        members.append(Member(make(other, shape, steps), plan_of(other), rows, [], other, own and own.file))
+        start += other.runs
+    each = [member for member in members for _ in member.plan.seeds]
+    seeds = [seed for member in members for seed in member.plan.seeds]
+    rates, betas = ([getattr(m.config, name) for m in each] for name in ("learning_rate", "beta"))
+    recipe_of = partial(build_recipe, config, shape, steps) if own is None else lambda _: members[0].recipe
+    return train_members(recipe_of, make_numbers(seeds, rates, betas), members, dataset, resume, how)
+
+
+def train_members(
+    recipe_of: RecipeOf,
+    numbers: RunNumbers,
+    members: Sequence[Member],
+    dataset: Dataset,
+    resume: TrainedModel | None,
+    how: Conditions,
+) -> Iterator[list[TrainedModel | NonFiniteError]]:
+    """Train all members' runs in one program."""
+    plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
+    kept, _ = split_rows(plan, len(data))
+    num_runs, num_steps = len(numbers.learning_rate), count_steps(plan, dataset)
+    if resume is None:
+        states = init_states(recipe_of(None), numbers, data, kept)
+        loop = init_loop_state(states, num_steps, plan.validation != "none")
+    else:
+        loop = state_to_resume(resume, plan, dataset, num_steps)
+        members[0].history.extend(resume.history)
+    at_a_time = how.runs_together or runs_at_a_time(num_runs, jax.default_backend())
+    if not fits_in_memory(data.nbytes) if how.stream is None else how.stream:
+        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh)
+        take = streamed(chunk, numbers, data, kept, plan.batch_size, mesh, how.streamed_bytes)
+    else:
+        chunk = make_chunk(recipe_of, resident_batches(plan.batch_size), at_a_time, mesh)
+        whole = data if len(kept) == len(data) else data[kept]
+        take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
+    runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
+    loop = loop._replace(runs=runs, step_metrics=metrics)
+    return run_epochs(take, loop, members, dataset, validation_data(plan, dataset), how.interrupted, how.chunking)
+
+
+def resident(chunk: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:
+    """Return what takes steps while all data are in the devices' memory."""
+    compiled = jax.jit(chunk, donate_argnums=0)
+    return lambda states, step_metrics, start, stop: compiled(states, numbers, data, (), step_metrics, start, stop)
+
+
+def finite(model: TrainedModel | NonFiniteError) -> TrainedModel:
+    """Return the model, or raise the error that stands in its place."""
+    if isinstance(model, NonFiniteError):
+        raise model
+    return model
+
+
+def count_steps(plan: Plan, dataset: Dataset) -> int:
+    """Return the steps of an epoch over what is trained on.
+
+    Raises:
+        ValueError: there are fewer data than a batch holds, or none.
+    """
+    return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
+
+
+def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps: int) -> LoopState:
+    """Return where the training of a model stood when it was saved.
+
+    Raises:
+        ValueError: its runs or its validation are not the plan's.
+        DataError: the data set is another one.
+        ModelFileError: the model holds only parameters, or its epochs have another number of steps.
+    """
+    check_fingerprint(model, dataset)
+    if model.state is None:
+        raise ModelFileError(f"the model cannot be gone on with: {model.no_state or 'it holds parameters only'}")
+    for name in ("seeds", "validation", "held_out"):
+        ours, theirs = getattr(plan, name), getattr(model.plan, name)
+        if ours != theirs:
+            raise ValueError(f"{name} is {ours}: must be {theirs}, as of the model to go on from")
+    loop = model.state
+    if loop.num_steps == num_steps:
+        return loop
+    if loop.done not in (0, loop.num_steps):
+        raise ModelFileError(f"the model was stopped within an epoch of {loop.num_steps} steps, not {num_steps}")
+    done = np.full_like(loop.done, num_steps if loop.done else 0)  # between two epochs their length may change
+    return loop._replace(step_metrics=init_step_metrics(loop.runs, num_steps), done=done)
+
+
+def validation_data(plan: Plan, dataset: Dataset) -> UInt8[np.ndarray, "v ..."] | None:
+    """Return the data that judge the epochs, if any."""
+    if plan.validation == "test":
+        return dataset.test_images
+    _, held_out = split_rows(plan, len(dataset.train_images))
+    return None if held_out is None else dataset.train_images[held_out]
+
+
+def check_fingerprint(model: TrainedModel, dataset: Dataset) -> None:
+    """Raise a DataError unless the data set is the one that the model was trained on, in the same shape."""
+    shape = dataset.test_images.shape[1:]
+    if model.data_shape != shape:
+        raise DataError(
+            f"{dataset.name} has data of the shape {list(shape)}: the model's have {list(model.data_shape)}"
+        )
+    if model.fingerprint != dataset.fingerprint:
+        raise DataError(
+            f"{dataset.name} is not the data set that the model was trained on: "
+            f"fingerprint {dataset.fingerprint[:12]}, not {model.fingerprint[:12]}"
+        )

@@ -1,0 +1,231 @@
+"""`--recipe FILE.py` in every command, and its refusals: one line each."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from jvae.cli.main import main
+from jvae.data.datasets import make_dataset
+from jvae.runs import api
+from jvae.runs.checkpoint import load, save
+from jvae.runs.recipe_file import load_recipe_file
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # TFP's
+FILE = """
+import distrax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from tensorflow_probability.substrates import jax as tfp
+
+from jvae import MLP, VAE, Recipe, elbo, rescale
+
+
+class LaplacePrior(nn.Module):
+    latent_dim: int
+
+    def __call__(self, encoder):
+        zeros = jnp.zeros(self.latent_dim)
+        return distrax.Independent(distrax.Laplace(zeros, zeros + 1), 1)
+
+
+class GeluEncoder(nn.Module):
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.gelu(nn.Dense(32)(x.reshape(len(x), -1)))
+        loc, free = nn.Dense(self.latent_dim)(h), nn.Dense(self.latent_dim)(h)
+        return distrax.Independent(distrax.Normal(loc, nn.softplus(free) + 1e-6), 1)
+
+
+class StudentTDecoder(nn.Module):
+    shape: tuple
+
+    @nn.compact
+    def __call__(self, z):
+        loc = MLP((32,), self.shape)(z)
+        return tfp.distributions.Independent(tfp.distributions.StudentT(5.0, loc, 0.1), len(self.shape))
+
+
+def recipe(config, data_shape, steps_per_epoch):
+    model = VAE(LaplacePrior(config.latent_dim), StudentTDecoder(data_shape), GeluEncoder(config.latent_dim))
+    return Recipe(model, rescale, elbo, optax.adam(config.learning_rate), unit="nats per image, Student-t density")
+""".lstrip()
+TRAIN = ["--dataset", "digits", "--latent-dim", "2", "--batch-size", "128", "--runs", "3", "--validation", "held-out"]
+
+
+def jvae(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def refused(*arguments: object, code: int) -> str:
+    """The one line that says why, after what was told before it."""
+    *told, line = jvae(*arguments, code=code).stderr.strip().splitlines()
+    assert line.startswith("jvae: error: ")
+    assert told in ([], ["training on cpu (cpu): 3 runs in one program, 1 at a time"])
+    return line
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """With the recipe file, and the model of two epochs."""
+    folder = tmp_path_factory.mktemp("recipe")
+    assert len(FILE.splitlines()) <= 40
+    (folder / "my_vae.py").write_text(FILE)
+    jvae("train", *TRAIN, "--epochs", 2, "--recipe", folder / "my_vae.py", "--model", folder / "m.npz")
+    return folder
+
+
+@pytest.fixture
+def own(folder) -> list[object]:
+    """The options that name the recipe and the model."""
+    return ["--recipe", folder / "my_vae.py", "--model", folder / "m.npz"]
+
+
+def test_a_resumed_training_comes_to_the_same_bits(folder, tmp_path):
+    recipe = ["--recipe", folder / "my_vae.py", "--model", tmp_path / "r.npz"]
+    jvae("train", *TRAIN, "--epochs", 1, *recipe)
+    jvae("train", "--resume", "--epochs", 2, *recipe)
+    make = load_recipe_file(folder / "my_vae.py").make
+    whole, resumed = (load(path, make) for path in (folder / "m.npz", tmp_path / "r.npz"))
+    jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
+    assert whole.recipe_file.text == FILE
+
+
+def test_it_is_evaluated_and_its_record_told(own, folder, tmp_path):
+    result = jvae("evaluate", *own, "--iwae", 20, "--json", tmp_path / "e.json")
+    assert "nats per image, Student-t density" in result.stdout
+    assert "iwae-20" in result.stdout
+    told = json.loads((tmp_path / "e.json").read_text())["recipe_file"]
+    assert told == {"name": "my_vae.py", "sha256": load_recipe_file(folder / "my_vae.py").file.sha256}
+
+
+def test_it_is_drawn_from_another_folder(own, tmp_path, monkeypatch):
+    """As a process of its own, which has imported nothing of it before."""
+    monkeypatch.chdir(tmp_path)
+    for command in (["sample"], *(["plot", name] for name in ("posterior", "prior", "reconstructions", "history"))):
+        jvae(*command, *own)
+    command = [sys.executable, "-m", "jvae", "plot", "manifold", *map(str, own)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
+    names = ("history", "manifold", "posterior", "prior", "reconstructions", "samples")
+    assert sorted(os.listdir()) == [f"{name}.png" for name in names]
+
+
+def test_the_explorer_refuses_what_it_cannot_decode(own):
+    assert "the page cannot decode with StudentTDecoder" in refused("explore", *own, code=1)
+
+
+def test_a_sweep_over_seeds_and_batch_size(folder, tmp_path):
+    sweep = ["sweep", *TRAIN[:4], "--epochs", 1, "--grid", "batch-size=64,128", "--grid", "seed=0,1"]
+    given = [*sweep, "--output", tmp_path / "sweep", "--recipe"]
+    result = jvae(*given, folder / "my_vae.py")
+    assert result.stdout.count("nats per image, Student-t density") == 1
+    cells = json.loads((tmp_path / "sweep" / "results.json").read_text())["cells"]
+    assert len(cells) == 4
+    assert len({cell["elbo"]["mean"] for cell in cells}) == 4
+    assert "epoch" not in jvae(*given, folder / "my_vae.py").stderr  # nothing is trained again
+    (tmp_path / "other.py").write_text(FILE + "\n")
+    assert "another recipe file, or none" in refused(*given, tmp_path / "other.py", code=1)
+    assert "--prior is gaussian: my_vae.py does not read config.prior" in refused(
+        *sweep, "--grid", "prior=gaussian,mog", "--recipe", folder / "my_vae.py", "--output", tmp_path / "n", code=2
+    )
+
+
+def test_the_benchmark_measures_it(folder):
+    sizes = ["--batch-sizes", 64, "--runs", 1, "--repeats", 3, "--dataset", "digits", "--recipe", folder / "my_vae.py"]
+    assert "peak:" in jvae("benchmark", *sizes, "--latent-dim", 2).stdout
+    assert "--precision" in refused("benchmark", *sizes, "--precision", "bfloat16", code=2)
+
+
+def test_from_python_the_same_function_trains_other_arrays(folder):
+    """Of shape [n, 6, 6, 1], and [n, 36]; and the file's model is loaded with a recipe, or with the function."""
+    make = load_recipe_file(folder / "my_vae.py").make
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 36), np.uint8)
+    for shape in ((6, 6, 1), (36,)):
+        data = make_dataset(pixels[:60].reshape(-1, *shape), pixels[60:].reshape(-1, *shape))
+        recipe = make(api.Config(latent_dim=2), shape, 2)
+        model = api.train(recipe, data, epochs=2, batch_size=np.int64(30), seeds=np.arange(3), validation="test")
+        assert len(api.evaluate(model, data, iwae=5)) == 3
+        save(folder / "python.npz", model)
+        again = load(str(folder / "python.npz"), recipe)
+        resumed = api.train(recipe, data, epochs=3, batch_size=30, seeds=(0, 1, 2), validation="test", resume=again)
+        assert len(resumed.history) == 3
+    assert load(folder / "m.npz", make).num_runs == 3
+    line = refused("evaluate", "--model", folder / "python.npz", code=2)
+    assert "was trained by a recipe of one's own: that recipe must be given again, with --recipe FILE.py" in line
+    python = ["--model", folder / "python.npz", "--recipe", folder / "my_vae.py"]
+    jvae("plot", "history", *python, "--latent-dim", 2, "--output", folder / "h.png")
+    assert "was trained from Python" in refused("train", "--resume", *python, "--latent-dim", 2, code=1)
+
+
+def test_a_model_file_runs_nothing(own, folder, tmp_path):
+    """Without the recipe it is refused, with options alone it takes none, with another text it is warned of."""
+    assert "was trained by the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
+    assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
+    other = tmp_path / "other.py"
+    other.write_text(FILE + "\n# another text\n")
+    told = jvae("plot", "history", "--recipe", other, *own[2:], "--output", tmp_path / "h.png").stderr
+    assert told.startswith("warning: other.py is not the text that")
+    line = refused("train", "--resume", "--epochs", 3, "--recipe", other, *own[2:], code=2)
+    assert "other.py is not the text that" in line
+    other.write_text(FILE.replace("32", "16"))
+    line = jvae("evaluate", "--recipe", other, *own[2:], code=1).stderr
+    assert "does not fit its recipe" in line
+    plain = tmp_path / "plain.npz"
+    jvae("train", "--dataset", "digits", "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 1, "--model", plain)
+    assert "it takes no recipe" in refused("evaluate", *own[:2], "--model", plain, code=2)
+
+
+def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monkeypatch):
+    train = ["train", "--dataset", "digits", "--recipe", folder / "my_vae.py", "--model", tmp_path / "m.npz"]
+    assert "--prior is mog: my_vae.py does not read config.prior" in refused(*train, "--prior", "mog", code=2)
+    monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "64")
+    assert "--hidden-dim is 64: my_vae.py does not read config.hidden_dim" in refused(*train, code=2)
+    assert os.listdir(tmp_path) == []
+
+
+def test_more_epochs_are_refused_where_the_file_counts_them(tmp_path):
+    path, model = tmp_path / "schedule.py", tmp_path / "m.npz"
+    lines = FILE.replace("config.learning_rate)", "optax.linear_schedule(1e-3, 0.0, config.epochs * steps_per_epoch))")
+    path.write_text(lines)
+    jvae("train", *TRAIN, "--epochs", 1, "--recipe", path, "--model", model)
+    line = refused("train", "--resume", "--epochs", 2, "--recipe", path, "--model", model, code=2)
+    assert "--epochs is 2, but schedule.py reads config.epochs, 1" in line
+
+
+DEFINE = "def recipe(config, data_shape, steps_per_epoch):\n    "
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import jvae\nx = 1 / 0\n", "bad.py, line 2: ZeroDivisionError: division by zero"),
+        ("def recipe(:\n", "bad.py, line 1: invalid syntax"),
+        ("import sys\nsys.exit(3)\n", "bad.py, line 2: SystemExit: 3"),
+        ("x = 1\n", "bad.py: defines no function recipe(config, data_shape, steps_per_epoch)"),
+        (DEFINE + "return 3\n", "returned int: must be a jvae.Recipe"),
+        (DEFINE + "return config.nothing\n", "bad.py, line 2: AttributeError: 'Config' object has no attribute"),
+        ("def recipe(config):\n    return 3\n", "bad.py: TypeError: recipe() takes 1 positional argument"),
+        ("import beside\n" + DEFINE + "return beside.fail()\n", "beside.py, line 2: ValueError: two"),
+        (FILE.replace("x.reshape(len(x), -1)", "x.reshape(3, 5)"), "bad.py, line 23: TypeError: cannot reshape"),
+        (FILE.replace("rescale, elbo", "rescale, lambda d: d"), "bad.py: "),
+        ("\x00", "bad.py: "),
+    ],
+)
+def test_an_error_in_the_file_is_one_line_with_its_number(text, said, tmp_path):
+    (tmp_path / "bad.py").write_text(text)
+    (tmp_path / "beside.py").write_text("def fail():\n    raise ValueError('two\\nlines')\n")
+    sys.modules.pop("beside", None)
+    line = refused("train", *TRAIN, "--recipe", tmp_path / "bad.py", "--model", tmp_path / "m.npz", code=1)
+    assert said in line
+    assert not (tmp_path / "m.npz").exists()
