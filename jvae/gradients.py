@@ -34,6 +34,8 @@ Draws = Float[Array, "k b m"]
 PerDraw = Float[Array, "k b"]
 Weights = Float[Array, " b"] | None
 BoundAndGradient = tuple[Float[Array, ""], PyTree]
+SurrogateAndBound = tuple[Float[Array, ""], Float[Array, ""]]
+"""What is differentiated, and what is estimated."""
 Estimator = Callable[..., BoundAndGradient]
 """`(model, params, key, x, num_samples, weights=None) -> (bound, grads)`."""
 
@@ -47,7 +49,7 @@ def from_vae(vae: nn.Module) -> LatentModel:
     if vae.num_levels != 1:
         raise ValueError(f"the model has {vae.num_levels} levels: the estimators know one")
 
-    def kl(vae: nn.Module, x: Float[Array, "b ..."]) -> Float[Array, " b"] | None:
+    def kl(vae: nn.Module, x: Data) -> Float[Array, " b"] | None:
         try:
             return vae.posterior(x).kl_divergence(vae.marginal_priors()[0])
         except NotImplementedError:  # no closed form for this pair
@@ -82,44 +84,49 @@ def log_posterior(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerD
     return model.posterior(params, x).log_prob(z)
 
 
-def pathwise(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+def estimator(objective: Callable[..., SurrogateAndBound]) -> Estimator:
+    """Make the estimator of an objective `(model, params, z, x, weights)`, differentiated through its draws z too."""
+
+    def estimate(
+        model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
+    ) -> BoundAndGradient:
+        def of_params(params: PyTree) -> SurrogateAndBound:
+            return objective(model, params, sample(model, params, key, x, num_samples), x, weights)
+
+        grads, bound = jax.grad(of_params, has_aux=True)(params)
+        return bound, grads
+
+    estimate.__name__, estimate.__doc__ = objective.__name__, objective.__doc__
+    return estimate
+
+
+@estimator
+def pathwise(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the ELBO's gradient by the reparametrisation trick, with the KL in closed form where there is one.
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 7; Rezende et al. 2014.
     """
-
-    def bound(params: PyTree) -> Float[Array, ""]:
-        z = sample(model, params, key, x, num_samples)
-        kl = model.kl(params, x)
-        if kl is None:
-            kl = log_posterior(model, params, z, x) - jax.vmap(lambda z: model.log_prior(params, z))(z)
-        return mean(log_likelihood(model, params, z, x), weights) - mean(kl, weights)
-
-    return jax.value_and_grad(bound)(params)
+    kl = model.kl(params, x)
+    if kl is None:
+        kl = log_posterior(model, params, z, x) - jax.vmap(lambda z: model.log_prior(params, z))(z)
+    bound = mean(log_likelihood(model, params, z, x), weights) - mean(kl, weights)
+    return bound, bound
 
 
-def pathwise_monte_carlo(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+@estimator
+def pathwise_monte_carlo(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the ELBO's gradient by the reparametrisation trick, without closed form: of log p(x, z) - log q(z|x).
 
     Source:
         Kingma & Welling 2014, eq. 6.
     """
-
-    def bound(params: PyTree) -> Float[Array, ""]:
-        z = sample(model, params, key, x, num_samples)
-        return mean(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
-
-    return jax.value_and_grad(bound)(params)
+    bound = mean(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
+    return bound, bound
 
 
-def sticking_the_landing(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+@estimator
+def sticking_the_landing(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the ELBO's gradient by sticking the landing (STL): `pathwise_monte_carlo` without the score of q.
 
     At the exact posterior log p(x, z) - log q(z|x) does not depend on z: the encoder's gradient is zero at every draw.
@@ -127,17 +134,12 @@ def sticking_the_landing(
     Source:
         Roeder, Wu & Duvenaud 2017, Sticking the Landing, eq. 8.
     """
-
-    def bound(params: PyTree) -> Float[Array, ""]:
-        z = sample(model, params, key, x, num_samples)
-        return mean(log_joint(model, params, z, x) - log_posterior(model, stop_gradient(params), z, x), weights)
-
-    return jax.value_and_grad(bound)(params)
+    bound = mean(log_joint(model, params, z, x) - log_posterior(model, stop_gradient(params), z, x), weights)
+    return bound, bound
 
 
-def score_function(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+@estimator
+def score_function(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the ELBO's gradient with no path through z (REINFORCE): E[f grad log q(z|x)] + E[grad log p(x, z)].
 
     The weight f is log p(x, z) - log q(z|x); the third term, E[grad log q(z|x)], is zero.
@@ -145,12 +147,13 @@ def score_function(
     Source:
         Williams 1992, REINFORCE; Ranganath, Gerrish & Blei 2014, Black Box Variational Inference, eq. 2.
     """
-    return weighted_score(model, params, key, x, num_samples, weights, lambda f: f)
+    return weighted_score(model, params, z, x, weights, lambda f: f)
 
 
+@estimator
 def score_function_with_control_variate(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+    model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights
+) -> SurrogateAndBound:
     """Estimate as `score_function`, less the mean f of the datum's other draws: leave-one-out REINFORCE (RLOO).
 
     That mean is independent of the draw, so that subtracting it leaves the expectation alone.
@@ -161,52 +164,34 @@ def score_function_with_control_variate(
     Source:
         Mnih & Rezende 2016, Variational inference for Monte Carlo objectives; Kool et al. 2019, eq. 8.
     """
-    if num_samples < 2:
-        raise ValueError(f"num_samples is {num_samples}: the control variate needs at least 2 draws a datum")
-    others = lambda f: (f - f.mean(axis=0)) * len(f) / (len(f) - 1)  # noqa: E731
-    return weighted_score(model, params, key, x, num_samples, weights, others)
+    if len(z) < 2:
+        raise ValueError(f"num_samples is {len(z)}: the control variate needs at least 2 draws a datum")
+    return weighted_score(model, params, z, x, weights, lambda f: (f - f.mean(axis=0)) * len(f) / (len(f) - 1))
 
 
 def weighted_score(
-    model: LatentModel,
-    params: PyTree,
-    key: Key[Array, ""],
-    x: Float[Array, "b ..."],
-    num_samples: int,
-    weights: Weights,
-    scale: Callable[[Float[Array, "k b"]], Float[Array, "k b"]],
-) -> BoundAndGradient:
-    """Estimate E[scale(f) grad log q(z|x)] + E[grad log p(x, z)] at draws z that do not depend on the parameters."""
-
-    def surrogate(params: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        z = stop_gradient(sample(model, params, key, x, num_samples))
-        log_p, log_q = log_joint(model, params, z, x), log_posterior(model, params, z, x)
-        f = stop_gradient(log_p - log_q)
-        return mean(scale(f) * log_q + log_p, weights), mean(f, weights)
-
-    grads, bound = jax.grad(surrogate, has_aux=True)(params)
-    return bound, grads
+    model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights, scale: Callable[[PerDraw], PerDraw]
+) -> SurrogateAndBound:
+    """Return the surrogate of E[scale(f) grad log q(z|x)] + E[grad log p(x, z)], whose draws are fixed."""
+    z = stop_gradient(z)
+    log_p, log_q = log_joint(model, params, z, x), log_posterior(model, params, z, x)
+    f = stop_gradient(log_p - log_q)
+    return mean(scale(f) * log_q + log_p, weights), mean(f, weights)
 
 
-def iwae_pathwise(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+@estimator
+def iwae_pathwise(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the IWAE-K bound's gradient by the reparametrisation trick.
 
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 13.
     """
-
-    def bound(params: PyTree) -> Float[Array, ""]:
-        z = sample(model, params, key, x, num_samples)
-        return importance_bound(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
-
-    return jax.value_and_grad(bound)(params)
+    bound = importance_bound(log_joint(model, params, z, x) - log_posterior(model, params, z, x), weights)
+    return bound, bound
 
 
-def doubly_reparametrised(
-    model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
-) -> BoundAndGradient:
+@estimator
+def doubly_reparametrised(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the IWAE-K bound's gradient with the score of q reparametrised too: DReG, clearer with every draw.
 
     With v_k the normalised weights, sum_k v_k grad log p(x, z_k) at fixed draws, plus
@@ -215,20 +200,14 @@ def doubly_reparametrised(
     Source:
         Tucker et al. 2018, Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, eq. 8.
     """
-
-    def surrogate(params: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        z = sample(model, params, key, x, num_samples)
-        fixed = stop_gradient(params)
-        log_w = log_joint(model, fixed, z, x) - log_posterior(model, fixed, z, x)  # depends on params through z alone
-        v = stop_gradient(jax.nn.softmax(log_w, axis=0))
-        direct = log_joint(model, params, stop_gradient(z), x)
-        return mean(jnp.sum(v * direct + v**2 * log_w, axis=0), weights), importance_bound(log_w, weights)
-
-    grads, bound = jax.grad(surrogate, has_aux=True)(params)
-    return bound, grads
+    fixed = stop_gradient(params)
+    log_w = log_joint(model, fixed, z, x) - log_posterior(model, fixed, z, x)  # depends on params through z alone
+    v = stop_gradient(jax.nn.softmax(log_w, axis=0))
+    direct = log_joint(model, params, stop_gradient(z), x)
+    return mean(jnp.sum(v * direct + v**2 * log_w, axis=0), weights), importance_bound(log_w, weights)
 
 
-def importance_bound(log_w: Float[Array, "k b"], weights: Weights) -> Float[Array, ""]:
+def importance_bound(log_w: PerDraw, weights: Weights) -> Float[Array, ""]:
     """Return the IWAE-K bound of log weights, mean over the batch."""
     return mean(jax.nn.logsumexp(log_w, axis=0) - jnp.log(len(log_w)), weights)
 
@@ -263,7 +242,7 @@ def gradient_moments(
     model: LatentModel,
     params: PyTree,
     key: Key[Array, ""],
-    x: Float[Array, "b ..."],
+    x: Data,
     num_samples: int,
     repeats: int,
 ) -> Moments:
