@@ -118,14 +118,8 @@ def posterior_scale_tril(model: PPCA) -> Float[Array, "m m"]:
 def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: Posterior | None = None) -> LogDensities:
     """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
 
-    With the exact posterior log_px_z + log_pz - log_qz_x is log p(x) at every draw, and every bound is tight. With
-    another q the ELBO is below log p(x) by KL(q || p(z|x)), which `kl_full` knows.
-
-    Args:
-        model: the parameters.
-        key: decides the draw.
-        x: the data.
-        q: the approximate posterior; the exact one by default.
+    With the exact posterior, the default, log_px_z + log_pz - log_qz_x is log p(x) at every draw, and every bound is
+    tight. With another q the ELBO is below log p(x) by KL(q || p(z|x)), which `kl_full` knows.
 
     Raises:
         ValueError: x is not [b, d] for the model's d, or q's loc is not [b, m].
@@ -140,12 +134,11 @@ def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: P
     z = q.loc + matmul(jax.random.normal(key, q.loc.shape, q.loc.dtype), q.scale_tril.T)
     noise = jax.scipy.linalg.solve_triangular(q.scale_tril, (z - q.loc).T, lower=True).T
     residual = (x - model.loc - matmul(z, model.weights.T)) * jnp.exp(-model.log_scale)
-    standard = Posterior(jnp.zeros_like(q.loc), jnp.eye(m, dtype=q.loc.dtype))
     return LogDensities(
         log_px_z=_log_standard(residual) - len(model.loc) * model.log_scale,
         log_pz=_log_standard(z),
         log_qz_x=_log_standard(noise) - jnp.sum(jnp.log(jnp.diag(q.scale_tril))),
-        kl=kl_full(q.loc, q.scale_tril, *standard),
+        kl=kl_full(q.loc, q.scale_tril, jnp.zeros_like(q.loc), jnp.eye(m, dtype=q.loc.dtype)),
     )
 
 
@@ -174,13 +167,9 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
     columns are sqrt(l_i - sigma^2) u_i, up to a rotation of the latents. The covariance is the population's, 1/n, which
     the likelihood asks for; scikit-learn's PCA uses 1/(n-1).
 
-    Args:
-        x: the data.
-        latent_dim: m, from 1 to d - 1.
-
     Raises:
-        ValueError: latent_dim or x's shape is not as above, or the data vary in no more than m directions: then sigma^2
-            is 0 and the likelihood has no maximum.
+        ValueError: x is not [n, d], latent_dim is not from 1 to d - 1, or the data vary in no more than m directions:
+            then sigma^2 is 0 and the likelihood has no maximum.
 
     Source:
         Tipping & Bishop 1999, section 3.2 and appendix A.
@@ -207,6 +196,7 @@ def _maximum(x: Float[Array, "n d"], latent_dim: int) -> tuple[PPCA, Float[Array
     return model, 10 * jnp.finfo(x.dtype).eps * values[-1]
 
 
+@partial(jax.jit, static_argnames=("latent_dim", "steps"))
 def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, ""]) -> Fit:
     """Fit by expectation maximisation from random weights, with b at the mean. No step lowers the likelihood.
 
@@ -223,11 +213,6 @@ def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, 
         Tipping & Bishop 1999, section 3.3 and appendix B, both steps in one.
     """
     check_fit(x, latent_dim, steps)
-    return _em(x, latent_dim, steps, key)
-
-
-@partial(jax.jit, static_argnames=("latent_dim", "steps"))
-def _em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, ""]) -> Fit:
     moments = compute_moments(x)
 
     def body(model: PPCA, _: None) -> tuple[PPCA, Float[Array, ""]]:
@@ -254,7 +239,10 @@ def em_step(model: PPCA, moments: Moments) -> PPCA:
     return PPCA(moments.mean, weights, jnp.log(variance) / 2)
 
 
-def fit_gradient(x: Float[Array, "n d"], latent_dim: int, steps: int, learning_rate: float, key: Key[Array, ""]) -> Fit:
+@partial(jax.jit, static_argnames=("latent_dim", "steps"))
+def fit_gradient(
+    x: Float[Array, "n d"], latent_dim: int, steps: int, learning_rate: float | Float[Array, ""], key: Key[Array, ""]
+) -> Fit:
     """Fit by gradient ascent (Adam) on the mean log-likelihood in b, W and log sigma, from b = 0 and random weights.
 
     The learning rate falls to 0 along a cosine, so that the last steps settle. Every step sees all data, as moments.
@@ -270,13 +258,6 @@ def fit_gradient(x: Float[Array, "n d"], latent_dim: int, steps: int, learning_r
         ValueError: latent_dim, steps or x's shape is not as above.
     """
     check_fit(x, latent_dim, steps)
-    return _gradient(x, latent_dim, steps, learning_rate, key)
-
-
-@partial(jax.jit, static_argnames=("latent_dim", "steps"))
-def _gradient(
-    x: Float[Array, "n d"], latent_dim: int, steps: int, learning_rate: float | Float[Array, ""], key: Key[Array, ""]
-) -> Fit:
     moments = compute_moments(x)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
