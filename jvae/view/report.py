@@ -4,29 +4,30 @@ import math
 from typing import Any
 
 from jvae.diagnostics import Diagnostics
-from jvae.evaluation import Evaluation, ImportanceEvaluation, spread
+from jvae.evaluation import Estimate, Evaluation, ImportanceEvaluation, spread
 from jvae.runs.checkpoint import TrainedModel
 from jvae.transforms import dequantise
+
+PARTS = ("elbo", "reconstruction", "kl")
 
 
 def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     """Return an evaluation as lines for a person."""
     k, n = evaluation.num_samples, evaluation.num_images
-    lines = [
-        f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)",
-        model.recipe.unit,
-    ]
-    for name in ("elbo", "reconstruction", "kl"):
-        e = getattr(evaluation, name)
-        drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
-        lines.append(f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}")
+    heading = f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)"
+    lines = [heading, model.recipe.unit, *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS)]
     if model.recipe.transform is dequantise:
         d = math.prod(model.data_shape)
         discrete = evaluation.elbo.value - d * math.log(256)
-        lines.append(
-            f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits(-discrete / d):.3f} bits per pixel"
-        )
+        bits = -discrete / d / math.log(2)
+        lines.append(f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits:.3f} bits per pixel")
     return "\n".join(lines)
+
+
+def describe_estimate(name: str, e: Estimate) -> str:
+    """Return a named estimate as a line for a person."""
+    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+    return f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}"
 
 
 def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
@@ -46,21 +47,11 @@ def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
 
 def run_columns(evaluations: list[Evaluation]) -> dict[str, list[float]]:
     """Return every bound and part, one value a run, in nats per image."""
-    columns = {name: [getattr(e, name).value for e in evaluations] for name in ("elbo", "reconstruction", "kl")}
+    columns = {name: [getattr(e, name).value for e in evaluations] for name in PARTS}
     importance = [e.importance for e in evaluations if e.importance is not None]
     if importance:
         columns[f"iwae-{importance[0].num_samples}"] = [e.iwae.value for e in importance]
     return columns
-
-
-def runs_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, Any]:
-    """Return the evaluations of all runs as JSON values: each, and their spread."""
-    columns = run_columns(evaluations)
-    over_runs = {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}
-    first = evaluations[0]
-    counts = {"num_images": first.num_images, "num_samples": first.num_samples}
-    about = about_model(model)
-    return {"unit": model.recipe.unit, "runs": over_runs, **counts, **about}
 
 
 def describe_all(evaluations: list[Evaluation], model: TrainedModel) -> str:
@@ -73,33 +64,33 @@ def describe_all(evaluations: list[Evaluation], model: TrainedModel) -> str:
 
 
 def all_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, Any]:
-    """Return what `describe_all` says, as JSON values."""
+    """Return what `describe_all` says, with what it was said of, as JSON values."""
+    first, config, recipe_file = evaluations[0], model.config, model.recipe_file
     if model.num_runs > 1:
-        return runs_values(evaluations, model)
-    (found,) = evaluations
-    values = evaluation_values(found, model)
-    return values if found.importance is None else {**values, "iwae": importance_values(found.importance)}
+        columns = run_columns(evaluations)
+        found = {"runs": {name: {**spread(values)._asdict(), "values": values} for name, values in columns.items()}}
+    else:
+        found = {name: getattr(first, name)._asdict() for name in PARTS}
+        if first.importance is not None:
+            found["iwae"] = {**first.importance._asdict(), "iwae": first.importance.iwae._asdict()}
+    return {
+        "unit": model.recipe.unit,
+        **found,
+        "num_images": first.num_images,
+        "num_samples": first.num_samples,
+        "config": None if config is None else config.to_dict(),
+        "recipe_file": None if recipe_file is None else {"name": recipe_file.name, "sha256": recipe_file.sha256},
+        "fingerprint": model.fingerprint,
+        "versions": model.versions,
+    }
 
 
 def describe_importance(evaluation: ImportanceEvaluation) -> str:
     """Return an importance-weighted bound as lines for a person."""
-    e = evaluation.iwae
-    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+    k = evaluation.num_samples
     middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
-    return (
-        f"  {f'iwae-{evaluation.num_samples}':<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}\n"
-        f"  effective sample size: median {middle:.1f}, least {least:.1f} of {evaluation.num_samples}"
-    )
-
-
-def importance_values(evaluation: ImportanceEvaluation) -> dict[str, Any]:
-    """Return an importance-weighted bound as JSON values."""
-    return {**evaluation._asdict(), "iwae": evaluation.iwae._asdict()}
-
-
-def bits(nats: float) -> float:
-    """Return nats in bits."""
-    return nats / math.log(2)
+    bound = describe_estimate(f"iwae-{k}", evaluation.iwae)
+    return f"{bound}\n  effective sample size: median {middle:.1f}, least {least:.1f} of {k}"
 
 
 def describe_diagnostics(diagnostics: Diagnostics) -> str:
@@ -121,22 +112,3 @@ def describe_diagnostics(diagnostics: Diagnostics) -> str:
 def diagnostics_values(diagnostics: Diagnostics) -> dict[str, Any]:
     """Return diagnostics as JSON values."""
     return {"levels": [level._asdict() for level in diagnostics.levels], "pixels_at_floor": diagnostics.pixels_at_floor}
-
-
-def evaluation_values(evaluation: Evaluation, model: TrainedModel) -> dict[str, Any]:
-    """Return an evaluation as JSON values, with what it is an evaluation of."""
-    parts = {name: getattr(evaluation, name)._asdict() for name in ("elbo", "reconstruction", "kl")}
-    counts = {"num_images": evaluation.num_images, "num_samples": evaluation.num_samples}
-    about = about_model(model)
-    return {"unit": model.recipe.unit, **parts, **counts, **about}
-
-
-def about_model(model: TrainedModel) -> dict[str, Any]:
-    """Return what an evaluation is an evaluation of, as JSON values."""
-    config, recipe_file = model.config, model.recipe_file
-    return {
-        "config": None if config is None else config.to_dict(),
-        "recipe_file": None if recipe_file is None else {"name": recipe_file.name, "sha256": recipe_file.sha256},
-        "fingerprint": model.fingerprint,
-        "versions": model.versions,
-    }
