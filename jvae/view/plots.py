@@ -31,21 +31,11 @@ def plot_posterior(
     """Plot samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
     fig = figure(7.2, 6)
     ax = fig.subplots()
-    classes = np.unique(labels)
-    colours = class_colours(classes)
     if coordinates.shape[1] == 1:
-        parts = [coordinates[labels == c, 0] for c in classes]
-        ax.hist(parts, bins=80, stacked=True, color=colours, label=[str(c) for c in classes])
+        draw_histograms(ax, coordinates, labels)
         ax.set_ylabel("samples")
     else:
-        # in random order, so that no class is drawn over all the others
-        order = np.random.default_rng(0).permutation(len(labels))
-        index = np.searchsorted(classes, labels)
-        points = coordinates[order]
-        size = float(np.clip(30_000 / len(labels), 3, 20))
-        ax.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[index[order]], alpha=0.7, linewidths=0)
-        for c, colour in zip(classes, colours, strict=True):
-            ax.scatter([], [], s=40, color=colour, label=str(c))
+        draw_points(ax, coordinates, labels, size=float(np.clip(30_000 / len(labels), 3, 20)), alpha=0.7)
         ax.set_ylabel(axis_labels[1])
         ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(axis_labels[0])
@@ -53,6 +43,25 @@ def plot_posterior(
     ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     soften(ax)
     return fig
+
+
+def draw_histograms(ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: np.ndarray, density: bool = False) -> None:
+    """Draw the samples of every class, stacked."""
+    classes = np.unique(labels)
+    parts = [coordinates[labels == c, 0] for c in classes]
+    names = [str(c) for c in classes]
+    ax.hist(parts, bins=80, stacked=True, density=density, color=class_colours(classes), label=names)
+
+
+def draw_points(ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: np.ndarray, size: float, alpha: float) -> None:
+    """Draw the samples coloured by class, in random order, so that no class is drawn over all the others."""
+    classes, index = np.unique(labels, return_inverse=True)
+    colours = class_colours(classes)
+    order = np.random.default_rng(0).permutation(len(labels))
+    x, y = coordinates[order].T
+    ax.scatter(x, y, s=size, c=np.array(colours)[index[order]], alpha=alpha, linewidths=0)
+    for c, colour in zip(classes, colours, strict=True):
+        ax.scatter([], [], s=40, color=colour, label=str(c))
 
 
 class PriorView(NamedTuple):
@@ -107,11 +116,8 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
 def draw_prior(ax: Axes, view: PriorView) -> None:
     """Draw a prior's density, the samples by class, and the components."""
     density, ticks, coordinates, labels, marks, mark_name, axis_labels = view
-    classes = np.unique(labels)
-    colours = class_colours(classes)
     if len(ticks) == 1:
-        parts = [coordinates[labels == c, 0] for c in classes]
-        ax.hist(parts, bins=80, stacked=True, density=True, color=colours, label=[str(c) for c in classes])
+        draw_histograms(ax, coordinates, labels, density=True)
         ax.plot(ticks[0], density, color=INK, linewidth=2, label="p(z)")
         if marks is not None:
             ax.plot(marks[:, 0], np.zeros(len(marks)), "x", color=INK, markersize=7, clip_on=False, label=mark_name)
@@ -120,13 +126,7 @@ def draw_prior(ax: Axes, view: PriorView) -> None:
         levels = mass_levels(density, (0.99, 0.95, 0.8, 0.6, 0.4, 0.2))
         ax.contourf(*ticks, density, levels=[*levels, density.max() * 1.001], cmap="Greys", alpha=0.75)
         ax.contour(*ticks, density, levels=levels, colors=INK, linewidths=0.5, alpha=0.6)
-        order = np.random.default_rng(0).permutation(len(labels))
-        index = np.searchsorted(classes, labels)
-        points = coordinates[order]
-        size = float(np.clip(20_000 / len(labels), 2, 20))
-        ax.scatter(points[:, 0], points[:, 1], s=size, c=np.array(colours)[index[order]], alpha=0.5, linewidths=0)
-        for c, colour in zip(classes, colours, strict=True):
-            ax.scatter([], [], s=40, color=colour, label=str(c))
+        draw_points(ax, coordinates, labels, size=float(np.clip(20_000 / len(labels), 2, 20)), alpha=0.5)
         if marks is not None:
             style: dict[str, Any] = {"marker": "X", "s": 45, "color": "white", "edgecolors": INK, "linewidths": 0.9}
             ax.scatter(marks[:, 0], marks[:, 1], label=mark_name, zorder=3, **style)
@@ -173,8 +173,7 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
 def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
     """Plot a cell a row: a dot a run, and the mean with its standard deviation; a panel for every unit.
 
-    Args:
-        panels: unit -> cell -> one value a run; what is larger is better.
+    The panels are unit -> cell -> one value a run, of which the larger is the better.
     """
     rows = [len(cells) for cells in panels.values()]
     fig = figure(8, 0.9 * len(rows) + 0.42 * sum(rows) + 0.3)
@@ -202,11 +201,8 @@ def plot_roofline(
 ) -> Figure:
     """Plot how near a step comes to the machine's peak: a pair of bars a measurement.
 
-    Args:
-        names: of the measurements.
-        shares: FLOP/s of the matrix products, over the whole step and over the products alone.
-        peaks: FLOP/s of a large product.
-        title: of the picture.
+    The shares are FLOP/s of its matrix products, over the whole step and over the products alone; the peaks are FLOP/s
+    of a large product.
     """
     fig = figure(8, 0.55 * len(names) + 1.5)
     ax = fig.subplots()
