@@ -36,8 +36,10 @@ class Layer(NamedTuple):
 
     theirs: str
     """Such as `encoder.encoder_net.1`."""
-    ours: tuple[str, ...]
-    """The path in the parameters."""
+    part: str
+    """`encoder` or `decoder`."""
+    name: str
+    """In the part's network, such as `linear_0`."""
     to_theirs: tuple[int, ...]
     """The axes of our kernel in the order of their weight's."""
 
@@ -63,7 +65,7 @@ LAYERS: dict[str, dict[str, tuple[tuple[int, str, tuple[int, ...]], ...]]] = {
 def layers_of(network: str) -> list[Layer]:
     """Return the layers of both networks."""
     return [
-        Layer(f"{part}.{part}_net.{number}", (part, "net", name), axes)
+        Layer(f"{part}.{part}_net.{number}", part, name, axes)
         for part, layers in LAYERS[network].items()
         for number, name, axes in layers
     ]
@@ -81,20 +83,27 @@ def export_weights(model: TrainedModel) -> Weights:
             "the model is a recipe of one's own: only those of a configuration have a counterpart in PyTorch"
         )
     check_bridge(config)
-    params = jax.device_get(model.run_params())["params"]
+    params = model.run_params()["params"]
     weights: Weights = {}
     if config.prior == "gaussian":
-        weights |= {"prior.mean": np.zeros(config.latent_dim, np.float32)}
-        weights |= {"prior.std": np.ones(config.latent_dim, np.float32)}
-    else:
-        prior = {**params["prior"], "log_scale": np.asarray(bounded(jnp.asarray(params["prior"]["log_scale"])))}
-        weights |= {theirs: np.asarray(prior[ours]) for theirs, ours in MIXTURE.items()}
+        weights["prior.mean"] = np.zeros(config.latent_dim, np.float32)
+        weights["prior.std"] = np.ones(config.latent_dim, np.float32)
+    weights |= {name: np.ascontiguousarray(array) for name, array in renamed(params, config).items()}
     if config.decoder == "bernoulli":
         weights[IGNORED] = np.full(model.data_shape[:2], 0.5, np.float32)
+    return weights
+
+
+def renamed(params: PyTree, config: Config) -> dict[str, Any]:
+    """Return a single run's parameters as the state dict has them."""
+    weights = {}
+    if config.prior == "mog":
+        prior = {**params["prior"], "log_scale": bounded(params["prior"]["log_scale"])}
+        weights = {theirs: prior[ours] for theirs, ours in MIXTURE.items()}
     for layer in layers_of(config.network):
-        found = at(params, layer.ours)
-        weights[f"{layer.theirs}.weight"] = np.ascontiguousarray(found["kernel"].transpose(layer.to_theirs))
-        weights[f"{layer.theirs}.bias"] = np.asarray(found["bias"])
+        found = params[layer.part]["net"][layer.name]
+        weights[f"{layer.theirs}.weight"] = found["kernel"].transpose(layer.to_theirs)
+        weights[f"{layer.theirs}.bias"] = found["bias"]
     return weights
 
 
@@ -106,7 +115,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     """
     check_bridge(config)
     found = canonical(weights, config.network)
-    wanted = wanted_shapes(config, shapes_of(config, image_shape))
+    wanted = wanted_shapes(config, image_shape)
     optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is not expected" for name in found.keys() - wanted.keys() - optional]
@@ -123,8 +132,8 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     params: dict[str, Any] = {"encoder": {"net": {}}, "decoder": {"net": {}}}
     for layer in layers_of(config.network):
         kernel = found[f"{layer.theirs}.weight"].transpose(np.argsort(layer.to_theirs))
-        part, net, name = layer.ours
-        params[part][net][name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(found[f"{layer.theirs}.bias"])}
+        bias = found[f"{layer.theirs}.bias"]
+        params[layer.part]["net"][layer.name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     if config.prior == "mog":
         mixture = {ours: found[theirs] for theirs, ours in MIXTURE.items()}
         ratio = mixture["log_scale"].astype(np.float64) / LOG_SCALE_LIMIT
@@ -147,36 +156,18 @@ def check_bridge(config: Config) -> None:
         raise ModelFileError(f"runs is {config.runs}: choose one with --run")
 
 
-def shapes_of(config: Config, image_shape: tuple[int, ...]) -> PyTree:
-    """Return the shapes of a single run's parameters."""
-    shapes = run_shapes(build_recipe(config, image_shape), image_shape, 1).params["params"]
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
-
-
-def wanted_shapes(config: Config, shapes: PyTree) -> dict[str, tuple[int, ...]]:
+def wanted_shapes(config: Config, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the state dict of a configuration."""
-    wanted = {}
-    for layer in layers_of(config.network):
-        found = at(shapes, layer.ours)
-        wanted[f"{layer.theirs}.weight"] = tuple(found["kernel"].shape[axis] for axis in layer.to_theirs)
-        wanted[f"{layer.theirs}.bias"] = found["bias"].shape
-    if config.prior == "mog":
-        wanted |= {theirs: shapes["prior"][ours].shape for theirs, ours in MIXTURE.items()}
-    return wanted
-
-
-def at(tree: PyTree, path: tuple[str, ...]) -> PyTree:
-    """Return the part of nested dicts at a path."""
-    for name in path:
-        tree = tree[name]
-    return tree
+    runs = run_shapes(build_recipe(config, image_shape), image_shape, 1).params["params"]
+    wanted = jax.eval_shape(lambda runs: renamed(jax.tree.map(lambda leaf: leaf[0], runs), config), runs)
+    return {name: array.shape for name, array in wanted.items()}
 
 
 def canonical(weights: Weights, network: str) -> Weights:
     """Return the state dict with the exercise's names of the networks' layers, where as many are there in order."""
     stems: dict[str, str] = {}
     for part in ("encoder", "decoder"):
-        layers = [layer.theirs for layer in layers_of(network) if layer.ours[0] == part]
+        layers = [layer.theirs for layer in layers_of(network) if layer.part == part]
         found = [name.removesuffix(".weight") for name in weights if re.fullmatch(rf"{part}\..*\.weight", name)]
         if len(found) == len(layers):
             stems |= dict(zip(found, layers, strict=True))
@@ -197,9 +188,9 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
     inferred: dict[str, Any] = {"latent_dim": len(biases[-1]) // 2, "network": "cnn" if convolutional else "mlp"}
     if not convolutional:
         inferred["hidden_dim"] = len(biases[0])
-    if "prior.logits" in weights or "prior.means" in weights:
-        inferred["prior"] = "mog"
-        inferred["num_components"] = len(weights.get("prior.means", weights.get("prior.logits", [0])))
+    mixture = weights.get("prior.means", weights.get("prior.logits"))
+    if mixture is not None:
+        inferred |= {"prior": "mog", "num_components": len(mixture)}
     try:
         return Config(**{**inferred, **fields})
     except ValueError as error:
