@@ -16,13 +16,7 @@ HIDDEN = 256
 
 
 class Dense(nn.Module):
-    """The affine layer x @ kernel + bias, started as PyTorch starts `nn.Linear`.
-
-    Attributes:
-        features: how many numbers come out.
-        matmul: how x @ kernel is computed.
-        init: another start.
-    """
+    """The affine layer x @ kernel + bias, started by `init`, or else as PyTorch starts `nn.Linear`."""
 
     features: int
     matmul: Matmul = float32
@@ -32,26 +26,18 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b f"]:
         """Map every row."""
         init = self.init or uniform_fan_in(x.shape[1])
-        kernel, bias = (
-            self.param("kernel", init, (x.shape[1], self.features)),
-            self.param("bias", init, (self.features,)),
-        )
-        return self.matmul(x, kernel) + bias
+        y = self.matmul(x, self.param("kernel", init, (x.shape[1], self.features)))
+        return y + self.param("bias", init, (self.features,))
 
 
 class MLP(nn.Module):
-    """A fully connected network with ReLUs: flattens each datum, and shapes its output.
-
-    Attributes:
-        hidden: the widths of the hidden layers.
-        out_shape: the shape of one output datum.
-        zero_output: start the last layer at zero, so that the network starts as the zero function.
-        matmul: how matrix products are computed.
-    """
+    """A fully connected network with ReLUs: flattens each datum, and shapes its output."""
 
     hidden: Sequence[int]
+    """The widths of the hidden layers."""
     out_shape: Sequence[int]
     zero_output: bool = False
+    """Start the last layer at zero, so that the network starts as the zero function."""
     matmul: Matmul = float32
 
     @nn.compact
@@ -66,12 +52,7 @@ class MLP(nn.Module):
 
 
 class ConvEncoderNet(nn.Module):
-    """A convolutional network, image -> numbers: two convolutions that halve the image, and two linear layers.
-
-    Attributes:
-        out_shape: the shape of one output datum.
-        matmul: how matrix products are computed.
-    """
+    """A convolutional network, image -> numbers: two convolutions that halve the image, and two linear layers."""
 
     out_shape: Sequence[int]
     matmul: Matmul = float32
@@ -91,13 +72,10 @@ class ConvDecoderNet(nn.Module):
     """A convolutional network, z -> image: two linear layers, and two transposed convolutions that double the image.
 
     It starts from ceil(h/4) x ceil(w/4) pixels, and the image's own h x w are cut from what comes out.
-
-    Attributes:
-        out_shape: the image's shape (h, w, c).
-        matmul: how matrix products are computed.
     """
 
     out_shape: Sequence[int]
+    """The image's (h, w, c)."""
     matmul: Matmul = float32
 
     @nn.compact
