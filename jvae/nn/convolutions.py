@@ -82,13 +82,6 @@ def gather(
     return y.reshape(f, 2 * h, 2 * w, b)
 
 
-def gather_forward(
-    x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul
-) -> tuple[Float[Array, "f rows columns b"], tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]]:
-    """Return the value, and what its gradient needs."""
-    return gather(x, kernel, matmul), (x, kernel)
-
-
 def gather_backward(
     matmul: Matmul,
     operands: tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]],
@@ -101,7 +94,7 @@ def gather_backward(
     return dx, kernel_of(matmul(seen, x.reshape(x.shape[0], -1).T)).swapaxes(2, 3)
 
 
-gather.defvjp(gather_forward, gather_backward)
+gather.defvjp(lambda x, kernel, matmul: (gather(x, kernel, matmul), (x, kernel)), gather_backward)
 
 
 def scatter(
