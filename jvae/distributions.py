@@ -98,12 +98,8 @@ class ContinuousBernoulli(distrax.Distribution):
 
     def __init__(self, logits: Float[Array, "..."]) -> None:
         super().__init__()
-        self._logits = jnp.asarray(logits)
-
-    @property
-    def logits(self) -> Float[Array, "..."]:
+        self.logits = jnp.asarray(logits)
         """The natural parameter eta."""
-        return self._logits
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -113,23 +109,23 @@ class ContinuousBernoulli(distrax.Distribution):
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """The shape of the logits."""
-        return self._logits.shape
+        return self.logits.shape
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the log-density, in nats; -inf outside [0, 1]."""
-        eta = self._logits
+        eta = self.logits
         # eta x - max(eta, 0), written so that x near 1 and a large eta do not cancel
         log_prob = eta * jnp.where(eta > 0, value - 1, value) - log_normaliser_tail(eta)
         return jnp.where((value >= 0) & (value <= 1), log_prob, -jnp.inf)
 
     def _sample_n(self, key: Key[Array, ""], n: int) -> Float[Array, "n ..."]:
         step = 2.0**-24
-        u = jax.random.uniform(key, (n, *self.batch_shape), self._logits.dtype, minval=step, maxval=1.0)
+        u = jax.random.uniform(key, (n, *self.batch_shape), self.logits.dtype, minval=step, maxval=1.0)
         return self.inverse_cdf(u)
 
     def inverse_cdf(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return x where P(X <= x) = u: log(1 + u (e^eta - 1))/eta, for u in (0, 1)."""
-        eta = jnp.broadcast_to(self._logits, u.shape)
+        eta = jnp.broadcast_to(self.logits, u.shape)
         small = jnp.abs(eta) < INVERSE_SERIES
         size = -jnp.abs(jnp.where(small, 1.0, eta))
         decreasing = jnp.log1p(jnp.where(eta > 0, 1 - u, u) * jnp.expm1(size)) / size  # of the density with -|eta|
@@ -139,19 +135,15 @@ class ContinuousBernoulli(distrax.Distribution):
 
     def mean(self) -> Float[Array, "..."]:
         """Return A'(eta) = 1/(1 - e^-eta) - 1/eta."""
-        return jnp.vectorize(jax.grad(log_normaliser))(self._logits)
+        return jnp.vectorize(jax.grad(log_normaliser))(self.logits)
 
     def variance(self) -> Float[Array, "..."]:
         """Return A''(eta) = 1/eta^2 - 1/(2 sinh(eta/2))^2."""
-        return jnp.vectorize(jax.grad(jax.grad(log_normaliser)))(self._logits)
-
-    def stddev(self) -> Float[Array, "..."]:
-        """Return the square root of the variance."""
-        return jnp.sqrt(self.variance())
+        return jnp.vectorize(jax.grad(jax.grad(log_normaliser)))(self.logits)
 
     def mode(self) -> Float[Array, "..."]:
         """Return 1 where the density rises, and 0 elsewhere."""
-        return (self._logits > 0).astype(self._logits.dtype)
+        return (self.logits > 0).astype(self.logits.dtype)
 
     def entropy(self) -> Float[Array, "..."]:
         """Return A(eta) - eta A'(eta), in nats: at most 0, which is that of eta = 0."""
@@ -162,7 +154,7 @@ class ContinuousBernoulli(distrax.Distribution):
         return other.log_prob(self.mean())  # log p is affine in x, so its mean is its value at the mean
 
     def __getitem__(self, index: object) -> "ContinuousBernoulli":
-        return ContinuousBernoulli(self._logits[index])
+        return ContinuousBernoulli(self.logits[index])
 
 
 @tfp.distributions.RegisterKL(ContinuousBernoulli, ContinuousBernoulli)
