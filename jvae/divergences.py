@@ -23,13 +23,7 @@ def kl_univariate(
 ) -> Float[Array, "*b"]:
     """Return KL(N(loc_q, scale_q^2) || N(loc_p, scale_p^2)) in nats, element by element; p is N(0, 1) by default.
 
-    log(scale_p / scale_q) + (scale_q^2 + (loc_q - loc_p)^2) / (2 scale_p^2) - 1/2
-
-    Args:
-        loc_q: mean of q.
-        scale_q: standard deviation of q, above 0.
-        loc_p: mean of p.
-        scale_p: standard deviation of p, above 0.
+    log(scale_p / scale_q) + (scale_q^2 + (loc_q - loc_p)^2) / (2 scale_p^2) - 1/2, for scales above 0.
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B, for p = N(0, 1).
@@ -60,14 +54,10 @@ def kl_full(
 ) -> Float[Array, "*b"]:
     """Return KL(N(loc_q, L_q L_q') || N(loc_p, L_p L_p')) in nats, for Cholesky factors L.
 
+    Each is lower triangular with a positive diagonal; what stands above the diagonal is not read.
+
     With A = L_p^-1 L_q and y = L_p^-1 (loc_q - loc_p), it is (|A|^2 - m + |y|^2)/2 - log|det A|. A is triangular, and
     so this is `scale_part` of its diagonal, plus half the squares of what stands below it, plus |y|^2 / 2.
-
-    Args:
-        loc_q: mean of q.
-        scale_tril_q: lower triangular with a positive diagonal; what stands above the diagonal is not read.
-        loc_p: mean of p.
-        scale_tril_p: as scale_tril_q.
     """
     return jnp.vectorize(_kl_full, signature="(m),(m,m),(m),(m,m)->()")(loc_q, scale_tril_q, loc_p, scale_tril_p)
 

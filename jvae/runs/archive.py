@@ -37,12 +37,9 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 
 
 def restore(shapes: PyTree, archive: zipfile.ZipFile, only: bool = True) -> PyTree[np.ndarray]:
-    """Restore the tree of the given shapes with its leaves taken from an archive, once all of their headers fit.
+    """Restore a tree of shapes and dtypes with its leaves taken from an archive, once all of their headers fit.
 
-    Args:
-        shapes: leaves with a shape and a dtype.
-        archive: of `open_archive`.
-        only: whether the archive must hold nothing else.
+    The archive may hold nothing else, if `only`.
 
     Raises:
         ValueError: an array is missing, unexpected, or of another shape or dtype.
