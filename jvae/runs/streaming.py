@@ -24,7 +24,7 @@ from jvae.runs.plan import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
 SHARE_OF_MEMORY = 0.5
-Block = tuple[slice, ...]
+AXES = (RUNS, None, DATA)  # of a mesh, over which batches [r, steps, b, ...] are spread
 
 
 class Rows(NamedTuple):
@@ -75,52 +75,19 @@ def streamed(
 
     def take(states: TrainState, step_metrics: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
         whole = rows_of(int(fetch(states.step)[0]) // num_steps)
-        rows = Rows(*(part[:, start:stop] for part in whole))
-        for (first, last), batches in read_ahead(Chunks(data, rows, length, mesh)):
-            begin, end = start + first, start + last
+        # filled up with steps that are not taken: chunks of one size are served by one program
+        filled = [(0, 0), (0, (start - stop) % length), (0, 0)]
+        rows = Rows(*(np.pad(part[:, start:stop], filled) for part in whole))
+        for begin, batches in zip(range(start, stop, length), read_ahead(data, rows, length, mesh), strict=True):
+            end = min(begin + length, stop)
             states, step_metrics = compiled(states, placed, begin, batches, step_metrics, begin, end)
         return states, step_metrics
 
     return take
 
 
-class Chunks:
-    """Batches in chunks of so many steps each: a random-access source, as Grain's are.
-
-    A chunk is a list of blocks, those that this process's devices need, in the order of `blocks_of`. All are of one
-    size, so that one program serves them: the last chunk is filled up with zeros, which are no steps.
-    """
-
-    def __init__(self, images: np.ndarray, rows: Rows, length: int, mesh: Mesh | None) -> None:
-        self.images, self.rows, self.length, self.mesh = images, rows, length, mesh
-
-    def __len__(self) -> int:
-        return -(-self.rows.weights.shape[1] // self.length)
-
-    def bounds(self, number: int) -> tuple[int, int]:
-        """Return the first step of a chunk, and the one after its last."""
-        return number * self.length, min((number + 1) * self.length, self.rows.weights.shape[1])
-
-    def filled(self, block: np.ndarray) -> np.ndarray:
-        """Return a block `[r, steps, b, ...]` with as many steps as every chunk has."""
-        lacking = self.length - block.shape[1]
-        return block if lacking == 0 else np.pad(block, [(0, 0), (0, lacking), *[(0, 0)] * (block.ndim - 2)])
-
-    def weights(self, number: int) -> np.ndarray:
-        """Return the weights of a chunk's images."""
-        start, stop = self.bounds(number)
-        return self.filled(self.rows.weights[:, start:stop])
-
-    def __getitem__(self, number: int) -> list[np.ndarray]:
-        start, stop = self.bounds(number)
-        runs, _, batch_size = self.rows.indices.shape
-        blocks = blocks_of(self.mesh, (runs, self.length, batch_size))
-        indices = self.rows.indices[:, start:stop]
-        return [self.filled(self.images[indices[block]]) for block in blocks]
-
-
-def read_ahead(chunks: Chunks) -> Iterator[tuple[tuple[int, int], Batch]]:
-    """Yield which steps a chunk has, and its batches on the devices; the next one is read while one is used.
+def read_ahead(images: np.ndarray, rows: Rows, length: int, mesh: Mesh | None) -> Iterator[Batch]:
+    """Return the batches on the devices, in chunks of so many steps each; the next one is read while one is used.
 
     Raises:
         JvaeError: Grain is not installed.
@@ -129,36 +96,15 @@ def read_ahead(chunks: Chunks) -> Iterator[tuple[tuple[int, int], Batch]]:
         import grain
     except ImportError as error:
         raise JvaeError("images that do not fit into memory are read with Grain: pip install 'jvae[stream]'") from error
-    ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-    for number, blocks in enumerate(grain.MapDataset.source(chunks).to_iter_dataset(ahead)):
-        yield chunks.bounds(number), batches_of(blocks, chunks.weights(number), chunks.mesh)
 
+    def read(start: int) -> Batch:
+        """Return the batches `[r, steps, b, ...]` of a chunk, each part on the device that needs it."""
+        indices, weights = (part[:, start : start + length] for part in rows)
+        if mesh is None:
+            return Batch(jnp.asarray(images[indices]), jnp.asarray(weights))
+        shape, sharding = (*indices.shape, *images.shape[1:]), NamedSharding(mesh, PartitionSpec(*AXES))
+        spread = jax.make_array_from_callback(shape, sharding, lambda part: images[indices[(part or ())[:3]]])
+        return Batch(spread, place(weights, mesh, *AXES))
 
-def batches_of(blocks: list[np.ndarray], weights: np.ndarray, mesh: Mesh | None) -> Batch:
-    """Return a chunk's batches `[r, steps, b, ...]`, on the devices that need them."""
-    if mesh is None:
-        return Batch(jnp.asarray(blocks[0]), jnp.asarray(weights))
-    places = blocks_of(mesh, weights.shape)
-
-    def images_at(index: Block | None) -> np.ndarray:
-        return blocks[places.index((index or ())[:3])]
-
-    shape = (*weights.shape, *blocks[0].shape[3:])
-    images = jax.make_array_from_callback(shape, sharding_of(mesh), images_at)
-    return Batch(images, place(weights, mesh, RUNS, None, DATA))
-
-
-def sharding_of(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of batches `[r, steps, b, ...]`."""
-    return NamedSharding(mesh, PartitionSpec(RUNS, None, DATA))
-
-
-def blocks_of(mesh: Mesh | None, shape: tuple[int, ...]) -> list[Block]:
-    """Return the parts of an array `[r, steps, b]` that this process's devices need, each once."""
-    if mesh is None:
-        return [(slice(None),) * 3]
-    blocks: list[Block] = []
-    for block in sharding_of(mesh).addressable_devices_indices_map(shape).values():
-        if block is not None and block not in blocks:  # slices cannot be put into a set
-            blocks.append(block)
-    return blocks
+    chunks = grain.MapDataset.range(0, rows.weights.shape[1], length).map(read)
+    return iter(chunks.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)))
