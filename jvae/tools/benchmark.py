@@ -5,7 +5,6 @@ timed on its own in the same process: their sum is the time that no step can be 
 """
 
 import math
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -195,8 +194,8 @@ def measure(training: Training, repeats: int) -> Measurement:
 
 def timing(seconds: list[float]) -> Timing:
     """Return median and quartiles."""
-    low, high = np.quantile(seconds, [0.25, 0.75])
-    return Timing(statistics.median(seconds), float(low), float(high))
+    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
+    return Timing(median, low, high)
 
 
 def one_step(training: Training) -> tuple[Callable, tuple]:
@@ -205,9 +204,8 @@ def one_step(training: Training) -> tuple[Callable, tuple]:
     first = jax.tree.map(lambda leaf: leaf[:1], numbers)
     states = init_states(recipe_of(None), first, data, np.arange(len(data)))
     number, state = jax.tree.map(lambda leaf: leaf[0], (first, states))
-    step_of = make_step_of(recipe_of, None)
     batch = Batch(jnp.asarray(data[:batch_size]), jnp.ones(batch_size))
-    return lambda state, key, batch: step_of(number)(state, key, batch), (state, number.key, batch)
+    return make_step_of(recipe_of, None)(number), (state, number.key, batch)
 
 
 def step_products(training: Training) -> Counter[Shape]:

@@ -7,7 +7,6 @@ the direction, and the scopes of `jvae.training`.
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,18 +43,11 @@ def profile_step(training: Training, steps: int = 50) -> list[Share]:
             chunk.take(steps)
         (path,) = Path(folder).rglob("*.xplane.pb")
         seconds: dict[str, float] = defaultdict(float)
-        for name, duration in events(ProfileData.from_file(str(path))):
-            if name in sources and not name.startswith(CONTAINERS):
-                seconds[part_of(sources[name])] += duration / steps
+        lines = (line for plane in ProfileData.from_file(str(path)).planes for line in plane.lines)
+        for event in (event for line in lines for event in line.events):
+            if event.name in sources and not event.name.startswith(CONTAINERS):
+                seconds[part_of(sources[event.name])] += event.duration_ns / 1e9 / steps
     return sorted((Share(*found) for found in seconds.items()), key=lambda share: -share.seconds)
-
-
-def events(recorded: ProfileData) -> Iterator[tuple[str, float]]:
-    """Yield the names and the seconds of everything that was recorded."""
-    for plane in recorded.planes:
-        for line in plane.lines:
-            for event in line.events:
-                yield event.name, event.duration_ns / 1e9
 
 
 def part_of(source: str) -> str:
