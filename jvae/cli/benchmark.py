@@ -28,24 +28,20 @@ if TYPE_CHECKING:
     from jvae.tools.profile import Share
 
 
-class Numbers(click.ParamType):
-    """Whole numbers above 0, separated by commas."""
+def numbers(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    """Return whole numbers above 0, separated by commas."""
+    parts = value.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value}: must be whole numbers above 0, separated by commas")
+    return tuple(map(int, parts))
 
-    name = "N,N,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).split(",")
-        if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value}: must be whole numbers above 0, separated by commas", param, context)
-        return tuple(map(int, parts))
+numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
 @click.command()
-@click.option("--batch-sizes", type=Numbers(), default="128,1024,8192", help="images per training step")
-@click.option("--runs", "run_counts", type=Numbers(), default="1,8", help="how many runs in one program")
+@numbers_option("--batch-sizes", default="128,1024,8192", help="images per training step")
+@numbers_option("--runs", "run_counts", default="1,8", help="how many runs in one program")
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
 @click.option("--repeats", type=click.IntRange(3), default=7, help="measurements of which the median counts")
 @click.option("--profile", is_flag=True, help="also which part of the first combination's step takes which time")
@@ -110,10 +106,10 @@ def benchmark(
         from jvae.runs.checkpoint import current_versions
 
         machine = {"platform": backend.platform, "device": backend.device_kind, **environment()}
-        rows = [values_of(*each) for each in zip(configs, measurements, strict=True)]
+        rows = list(map(values_of, configs, measurements))
         parts = {share.part: share.seconds for share in shares}
-        values = {"versions": current_versions(), "measurements": rows, "profile": parts}
-        write_json(json_path, {"machine": machine, **values})
+        about = {"machine": machine, "versions": current_versions()}
+        write_json(json_path, {**about, "measurements": rows, "profile": parts})
     if plot_path is not None:
         what = describe_model(configs[0]) if own is None else own.file.name
         write_figure(roofline(f"training step: {what}", measurements), plot_path)
@@ -137,26 +133,25 @@ def roofline(heading: str, measurements: "list[Measurement]") -> "Figure":
 
 def describe(measurements: "list[Measurement]") -> str:
     """Return the measurements as a table for a person."""
-    columns = ("precision", "batch", "runs", "compile s", "ms/step", "quartiles", "images/s", "step/products")
-    rows = [(*columns, "GFLOP/s", "of peak", "MiB")]
-    for m in measurements:
-        rows.append(
-            (
-                m.precision,
-                str(m.batch_size),
-                str(m.runs),
-                f"{m.compile_seconds:.2f}",
-                f"{1e3 * m.step.median:.2f}",
-                f"{1e3 * m.step.low:.2f} to {1e3 * m.step.high:.2f}",
-                f"{m.images_per_second:,.0f}",
-                f"{m.step.median / m.products:.2f}",
-                f"{m.achieved / 1e9:.0f}",
-                f"{m.achieved / m.peak:.0%}",
-                "" if m.memory is None else f"{m.memory / 2**20:.0f}",
-            )
-        )
+    cells = [
+        {
+            "precision": m.precision,
+            "batch": str(m.batch_size),
+            "runs": str(m.runs),
+            "compile s": f"{m.compile_seconds:.2f}",
+            "ms/step": f"{1e3 * m.step.median:.2f}",
+            "quartiles": f"{1e3 * m.step.low:.2f} to {1e3 * m.step.high:.2f}",
+            "images/s": f"{m.images_per_second:,.0f}",
+            "step/products": f"{m.step.median / m.products:.2f}",
+            "GFLOP/s": f"{m.achieved / 1e9:.0f}",
+            "of peak": f"{m.achieved / m.peak:.0%}",
+            "MiB": "" if m.memory is None else f"{m.memory / 2**20:.0f}",
+        }
+        for m in measurements
+    ]
+    rows = [list(cells[0]), *(list(row.values()) for row in cells)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+    lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
     first = measurements[0]
     per_image = first.product_flops / (first.batch_size * first.runs)
     lines.append(f"matrix products: {per_image / 1e6:.2f} MFLOP an image, counted from their shapes")
