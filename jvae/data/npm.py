@@ -65,10 +65,9 @@ def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
     """Run npm in `folder`, where no project's settings reach it."""
     command = [npm, *arguments, "--fetch-retries=0", "--no-update-notifier", "--loglevel=error"]
     what = f"npm {arguments[0]} {arguments[1]}"
-    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     try:
         done = subprocess.run(
-            command, cwd=folder, stdin=nothing, stdout=nothing, stderr=pipe, errors="replace", timeout=seconds
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, errors="replace", timeout=seconds
         )
     except subprocess.TimeoutExpired:
         raise DataError(f"{what}: no answer within {seconds:g} s") from None
