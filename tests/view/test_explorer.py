@@ -7,6 +7,7 @@ import re
 import zlib
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -17,7 +18,6 @@ from jvae.cli.main import main
 from jvae.latents import Projection
 from jvae.runs.checkpoint import save
 from jvae.runs.config import Config
-from jvae.tools.pytorch import at
 from jvae.view.explorer import assembled_page, explorer_page, packed, prior_data, square_window
 from jvae.view.pictures import latents_of_test_set
 
@@ -119,9 +119,10 @@ def test_the_weights_are_the_models(small, tiny):
     model = random_model(Config(dataset="digits", latent_dim=3, network="cnn"), tiny)
     decoder = data_of(explorer_page(model, tiny))["decoder"]
     names = ["linear_0", "linear_1", "conv_transpose_0", "conv_transpose_1"]
+    weights = model.run_params()["params"]["decoder"]["net"]
     for name, layer in zip(names, decoder["layers"], strict=True):
         for part in ("kernel", "bias"):
-            np.testing.assert_array_equal(layer[part], at(model.run_params(), ("params", "decoder", "net", name, part)))
+            np.testing.assert_array_equal(layer[part], weights[name][part])
 
 
 def test_of_two_levels_the_lower_one_is_explored(small, tiny):
