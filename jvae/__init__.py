@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
     from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
-    from jvae.data.datasets import Dataset as Dataset, load_dataset as load_dataset, make_dataset as make_dataset
+    from jvae.data.dataset import Dataset as Dataset, make_dataset as make_dataset
+    from jvae.data.datasets import load_dataset as load_dataset
     from jvae.decoders import (
         BernoulliDecoder as BernoulliDecoder,
         ContinuousBernoulliDecoder as ContinuousBernoulliDecoder,
@@ -39,7 +40,12 @@ if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the sam
     )
     from jvae.runs.checkpoint import TrainedModel as TrainedModel, load as load, save as save
     from jvae.runs.config import Config as Config, build_recipe as build_recipe
-    from jvae.transforms import binarise as binarise, dequantise as dequantise, rescale as rescale
+    from jvae.transforms import (
+        binarise as binarise,
+        dequantise as dequantise,
+        rescale as rescale,
+        stochastic_binarise as stochastic_binarise,
+    )
     from jvae.vae import VAE as VAE, HierarchicalVAE as HierarchicalVAE
     from jvae.view import pictures as pictures
 
@@ -50,9 +56,10 @@ _PLACES = {
     "decoders": ("BernoulliDecoder", "GaussianDecoder", "ContinuousBernoulliDecoder"),
     "nn.networks": ("MLP", "ConvEncoderNet", "ConvDecoderNet"),
     "bounds": ("LogDensities", "elbo", "iwae"),
-    "transforms": ("binarise", "rescale", "dequantise"),
+    "transforms": ("binarise", "stochastic_binarise", "rescale", "dequantise"),
     "recipe": ("Recipe",),
-    "data.datasets": ("Dataset", "load_dataset", "make_dataset"),
+    "data.dataset": ("Dataset", "make_dataset"),
+    "data.datasets": ("load_dataset",),
     "runs.config": ("Config", "build_recipe"),
     "runs.checkpoint": ("TrainedModel", "load", "save"),
     "runs.api": (

@@ -15,6 +15,15 @@ def binarise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) ->
     return (jnp.asarray(images) >= 128).astype(jnp.float32)
 
 
+def stochastic_binarise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+    """Draw x ~ Bernoulli(pixel / 255) for every pixel: 0 and 255 stay 0 and 1.
+
+    Source:
+        Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks; often called dynamic.
+    """
+    return (255 * jax.random.uniform(key, images.shape) < jnp.asarray(images)).astype(jnp.float32)
+
+
 def rescale(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return pixel / 255, in [0, 1]. The key is not used."""
     return jnp.asarray(images).astype(jnp.float32) / 255

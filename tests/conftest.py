@@ -27,7 +27,8 @@ install_import_hook(
 import jax
 import pytest
 
-from jvae.data.datasets import Dataset, load_dataset
+from jvae.data.dataset import Dataset
+from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jvae.bounds import LogDensities
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.state import init_loop_state

@@ -10,7 +10,7 @@ from flax import linen as nn
 from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.errors import JvaeError, ModelFileError
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
 from jvae.recipe import Recipe

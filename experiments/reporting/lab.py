@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.reporting.settings import Settings
 
 if TYPE_CHECKING:
-    from jvae.data.datasets import Dataset
+    from jvae.data.dataset import Dataset
     from jvae.evaluation import Evaluation, ImportanceEvaluation
     from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.config import Config

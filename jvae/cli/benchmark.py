@@ -81,7 +81,7 @@ def benchmark(
         if path is not None:
             check_output(path, formats)
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
-    dataset = open_dataset(configs[0].dataset, data_dir)
+    dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
     given = {name for name in values if is_given(context, name)}
     check_all_read(own, configs[0], dataset, given | ({"precision"} if is_given(context, "precisions") else set()))

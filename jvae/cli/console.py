@@ -1,19 +1,20 @@
 """What the commands share: opening what they read, checking what they write, and saying what they do."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.options import COMPILE_CACHE, flag, usage_error
+from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
 
 if TYPE_CHECKING:
     import jax
     from jax.sharding import Mesh
     from matplotlib.figure import Figure
 
-    from jvae.data.datasets import Dataset
+    from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.config import Config
     from jvae.runs.recipe_file import OwnRecipe
@@ -93,6 +94,8 @@ def open_model(
             f"{error}{', with --recipe FILE.py' if own is None else '; leave --recipe out'}"
         ) from error
     for name, value in given.items():
+        if name in DATA_FIELDS:  # the same data may lie elsewhere now: their fingerprint tells
+            continue
         known = value if model.config is None else getattr(model.config, name)
         if value != known:
             raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
@@ -146,11 +149,50 @@ def log_of_first_process() -> Callable[[str], None]:
     return log if is_first_process() else say_nothing
 
 
-def open_dataset(name: str, data_dir: Path | None, log: Callable[[str], None] = log) -> "Dataset":
-    """Load a data set, and report where it came from."""
+def config_of_dataset(name: str) -> "Config":
+    """Return a configuration with a data set, or refuse a name that is none's."""
+    from jvae.runs.config import Config
+
+    try:
+        return Config(dataset=name)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def open_dataset(config: "Config", data_dir: Path | None, log: Callable[[str], None] = log) -> "Dataset":
+    """Load the data of a configuration, and report where they came from."""
     from jvae.data.datasets import load_dataset
 
-    return load_dataset(name, data_dir=data_dir, log=log)
+    how = {name: getattr(config, name) for name in (*DATA_FIELDS[1:], "binarise")}
+    try:
+        return load_dataset(config.dataset, data_dir, log=log, **how)
+    except ValueError as error:
+        raise usage_error(error) from error
+
+
+def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path | None) -> "Dataset":
+    """Load the data that a model was trained on, from where its file says, or where the options say anew.
+
+    Raises:
+        DataError: they are other data.
+    """
+    from jvae.runs.config import Config
+    from jvae.runs.training import check_fingerprint
+
+    given = {name: repeated[name] for name in DATA_FIELDS if repeated.get(name) is not None}
+    try:
+        if model.config is not None and "dataset" not in given:
+            config = replace(model.config, **given)
+        else:
+            binarise = "threshold" if model.config is None else model.config.binarise
+            config = Config(**{"dataset": model.data_name, "binarise": binarise, **given})
+    except ValueError as error:
+        if model.config is None and "dataset" not in given:
+            raise click.UsageError(f"the model was trained from Python on {model.data_name}: add --dataset") from error
+        raise usage_error(error) from error
+    dataset = open_dataset(config, data_dir)
+    check_fingerprint(model, dataset)
+    return dataset
 
 
 def write_figure(figure: "Figure", path: Path) -> None:

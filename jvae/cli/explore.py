@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, open_dataset, open_model, open_recipe, use_device
+from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device
 from jvae.cli.options import data_options, model_options, run_option
 
 PAGE_FORMATS = (".html", ".htm")
@@ -35,11 +35,9 @@ def explore(
     import jax
 
     from jvae.files import write_file
-    from jvae.runs.training import check_fingerprint
     from jvae.view.explorer import explorer_page
 
-    dataset = open_dataset(model.data_name, data_dir)
-    check_fingerprint(model, dataset)
+    dataset = open_data_of(model, repeated, data_dir)
     page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode()
     write_file(output, page)
     shown = min(num_points, len(dataset.test_images))

@@ -14,6 +14,8 @@ from jvae.cli.benchmark import benchmark
 from jvae.cli.console import (
     PICTURE_FORMATS,
     check_output,
+    config_of_dataset,
+    open_data_of,
     open_dataset,
     open_model,
     open_recipe,
@@ -32,7 +34,6 @@ from jvae.cli.options import (
 from jvae.cli.pytorch import export_pytorch, import_pytorch
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
-from jvae.runs.config import Config
 
 
 @click.group(
@@ -71,7 +72,7 @@ def evaluate(
     from jvae.runs import api
     from jvae.view import report
 
-    dataset, key = open_dataset(model.data_name, data_dir), jax.random.key(seed)
+    dataset, key = open_data_of(model, repeated, data_dir), jax.random.key(seed)
     with click.progressbar(
         length=model.num_runs * len(dataset.test_images),
         label=f"iwae-{iwae}",
@@ -164,13 +165,11 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         model = open_model(model_path, repeated, open_recipe(recipe_path))
         import jax
 
-        from jvae.runs.training import check_fingerprint
         from jvae.view import pictures
 
         draw = getattr(pictures, function)
         if needs_data:
-            dataset = open_dataset(model.data_name, data_dir)
-            check_fingerprint(model, dataset)
+            dataset = open_data_of(model, repeated, data_dir)
             figure = draw(model, dataset, jax.random.key(seed), run, **which)
         else:
             figure = draw(model) if function == "history" else draw(model, run)
@@ -210,21 +209,11 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
 @data_options
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Bring data sets into the cache, and check them."""
-    for name in names:
-        check_dataset_name(name)
-    for name in names:
-        dataset = open_dataset(name, data_dir)
+    for name, config in [(name, config_of_dataset(name)) for name in names]:
+        dataset = open_dataset(config, data_dir)
         click.echo(
             f"{name}: {len(dataset.train_images):,} + {len(dataset.test_images):,} images, {dataset.fingerprint}"
         )
-
-
-def check_dataset_name(name: str) -> None:
-    """Refuse a name that is no data set's."""
-    try:
-        Config(dataset=name)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 @main.command()

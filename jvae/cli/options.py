@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from jvae.data.known import OWN_KINDS
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
 from jvae.runs.fields import ConfigField
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
+DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
+"""The fields of a Config that say where data are, which may be said anew of a trained model."""
 
 
 class Commands(click.Group):
@@ -55,8 +58,16 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
     attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
     if field.type is bool:
         return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
+    if field.name == "dataset":
+        attributes["callback"] = lambda context, option, value: value if value is None else absolute_source(value)
     kind = click.Choice(field.choices) if field.choices else field.type
     return click.option(flag(field.name), field.name, type=kind, **attributes)
+
+
+def absolute_source(name: str) -> str:
+    """Return a data source whose file or folder does not depend on the working directory, so that it is found again."""
+    kind, _, place = name.partition(":")
+    return f"{kind}:{Path(place).expanduser().absolute()}" if kind in OWN_KINDS and place else name
 
 
 def config_options(command: Callable, without: Collection[str] = ()) -> Callable:
@@ -74,7 +85,7 @@ def repeated_options(command: Callable) -> Callable:
     """
     for field in reversed(config_fields()):
         if field.name not in ("seed", "num_samples"):
-            command = option_of(field, default=None, hidden=True)(command)
+            command = option_of(field, default=None, hidden=field.name not in DATA_FIELDS)(command)
     return command
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, open_dataset
+from jvae.cli.console import check_output, config_of_dataset, open_dataset
 from jvae.cli.options import data_options, run_option
 from jvae.errors import JvaeError
 
@@ -52,7 +52,7 @@ def import_pytorch(
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder}
     if decoder == "gaussian":
         fields["output_scale"] = output_scale
-    data = open_dataset(dataset, data_dir)
+    data = open_dataset(config_of_dataset(dataset), data_dir)
     weights, shape = load_state_dict(source), data.train_images.shape[1:]
     try:
         config = infer_config(weights, **fields)

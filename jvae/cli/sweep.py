@@ -52,7 +52,7 @@ def sweep(
     except ValueError as error:
         raise usage_error(error) from error
     use_device(device)
-    dataset = open_dataset(cells[0].config.dataset, data_dir)
+    dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
     given = [name for name in values if name in grid or is_given(context, name)]
     check_all_read(own, cells[0].config, dataset, given)

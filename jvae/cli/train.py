@@ -20,6 +20,7 @@ from jvae.cli.console import (
     use_mesh,
 )
 from jvae.cli.options import (
+    DATA_FIELDS,
     config_options,
     data_options,
     device_option,
@@ -90,7 +91,7 @@ def train(
         if known is None:
             return
         config = known.config or config
-    dataset = open_dataset(config.dataset, data_dir, log)
+    dataset = open_dataset(config, data_dir, log)
     check_all_read(own, config, dataset, given)
     from jvae.cli.interruption import interruptible, name_of
     from jvae.files import sweep_temporaries, write_json
@@ -158,9 +159,12 @@ def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "Tr
 
     repeated = {name: value for name, value in given.items() if name != "epochs"}
     model = open_model(path, repeated, own, to_resume=True)
-    trained, config, state = len(model.history), model.config, model.state
-    if config is None:
+    if model.config is None:
         raise ModelFileError(f"{path}: was trained from Python: it is gone on with there")
+    moved = {name: value for name, value in given.items() if name in DATA_FIELDS}
+    config = replace(model.config, **moved)
+    model = model._replace(config=config)
+    trained, state = len(model.history), model.state
     if state is None:
         raise ModelFileError(f"{path}: cannot be gone on with: {model.no_state}")
     if epochs is not None and epochs != config.epochs:

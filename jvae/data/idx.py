@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import stat
 import struct
 import zlib
@@ -24,6 +25,7 @@ from jvae.errors import DataError
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(type_).newbyteorder("="): code for code, type_ in TYPES.items()}
 GZIP = b"\x1f\x8b"
+NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-_](?P<kind>images|labels)[-.]idx\d-u?byte(\.gz)?")
 MAX_AXES = 4
 MAX_BYTES = 2**30
 
@@ -183,11 +185,41 @@ def write_files(arrays: IdxArrays, folder: Path) -> None:
             file.writelines(_encoding(array))
 
 
+def find_set(folder: Path) -> tuple[Path, ...]:
+    """Return the paths of the four files of the one set that a folder holds, in the order of `FILES`.
+
+    The files are called as MNIST's, perhaps with something before it (`emnist-letters-train-images-idx3-ubyte.gz`),
+    with a dot for a dash, gzipped or not; they lie in the folder, or in folders in it, three deep at most.
+
+    Raises:
+        DataError: there is no such set, a file of it is missing, or there are several sets.
+    """
+    sets: dict[str, dict[str, Path]] = {}
+    for pattern in ("*", "*/*", "*/*/*"):
+        for path in sorted(folder.glob(pattern)):
+            match = NAME.fullmatch(path.name)
+            if match and path.is_file():
+                split = "train" if match["split"] == "train" else "test"
+                sets.setdefault(match["prefix"], {}).setdefault(f"{split} {match['kind']}", path)
+    if not sets:
+        raise NotThereError(f"{folder}: holds no IDX files such as {FILES[0]}")
+    if len(sets) > 1:
+        raise DataError(f"{folder}: holds several sets, {', '.join(sorted(sets))}: name the folder of one")
+    (files,) = sets.values()
+    wanted = ("train images", "train labels", "test images", "test labels")
+    if missing := [name for name in wanted if name not in files]:
+        raise NotThereError(f"{folder}: lacks the file of the {' and '.join(missing)}")
+    return tuple(files[name] for name in wanted)
+
+
 def _present(folder: Path, name: str) -> Path | None:
-    """Return what lies in `folder` under one of the spellings of `name`."""
+    """Return what lies in `folder` under one of the spellings of `name`, perhaps in a folder that is called so."""
     dotted = name.replace("-idx", ".idx")
-    places = (folder / spelling for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"))
-    return next(filter(os.path.lexists, places), None)  # a broken link counts: reading it then says what is wrong
+    places = (folder / spelling for spelling in (f"{name}/{name}", name, f"{name}.gz", dotted, f"{dotted}.gz"))
+    there = sorted(
+        filter(os.path.lexists, places), key=Path.is_dir
+    )  # a broken link, too: reading it says what is wrong
+    return next(iter(there), None)
 
 
 def _parse_magic(head: bytes, name: str) -> tuple[np.dtype, int]:

@@ -73,3 +73,44 @@ KNOWN_SETS = {
 }
 
 DATASETS = (*KNOWN_SETS, "digits")
+OWN_KINDS = ("npz", "npy", "folder", "idx")
+"""Of a user's own images: `npz:FILE`, `npy:FILE`, `folder:DIR`, `idx:DIR`."""
+
+
+def split_source(name: str) -> tuple[str, str]:
+    """Return the kind of a source and what it names: (`npz`, `FILE`); of a known set (its name, "").
+
+    Raises:
+        ValueError: there is no such source.
+    """
+    kind, _, place = name.partition(":")
+    if name in DATASETS or (kind in (*OWN_KINDS, "tfds") and place):
+        return kind, place
+    kinds = "npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME"
+    raise ValueError(f"dataset is {name!r}: must be one of {', '.join(DATASETS)}, or {kinds}")
+
+
+def split_size(text: str) -> tuple[int, int] | None:
+    """Return the height and width that `HxW` says; None for an empty text.
+
+    Raises:
+        ValueError: it says none.
+    """
+    if not text:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and 0 < int(height) <= 2**12 and 0 < int(width) <= 2**12):
+        raise ValueError(f"resize is {text!r}: must be HxW, such as 32x32, each from 1 to {2**12}")
+    return int(height), int(width)
+
+
+def check_options(kind: str, test_share: float, resize: str, transpose: bool) -> None:
+    """Raise a ValueError that names an option that means nothing with a kind of source, or breaks its rule."""
+    if test_share and kind not in ("npz", "npy", "folder"):
+        raise ValueError(f"test_share is {test_share:g}: {kind} has a test set of its own")
+    if not 0 <= test_share <= 0.9:
+        raise ValueError(f"test_share is {test_share:g}: must be at least 0 and at most 0.9")
+    if split_size(resize) and kind != "folder":
+        raise ValueError(f"resize is {resize}: means something only with folder:DIR")
+    if transpose and kind != "idx":
+        raise ValueError("transpose is True: means something only with idx:DIR")

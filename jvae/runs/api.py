@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, Shaped
 
 from jvae import diagnostics, evaluation, latents
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation
 from jvae.latents import Encoding

@@ -189,7 +189,7 @@ def read_model(
                     raise
                 why = f"its state {error}"
         params = read_params(archive, made, plan, shape, about) if state is None else state.params
-    name = config.dataset if config is not None else about["data_name"]
+    name = config.dataset if config is not None and first else about["data_name"]
     about_data = (name, shape, about["fingerprint"])
     return TrainedModel(
         made, plan, params, state, about["history"], *about_data, about["versions"], config, recipe_file, why

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jvae.data.known import DATASETS
+from jvae.data.known import DATASETS, check_options, split_source
 from jvae.runs.fields import ConfigField, OnlyWith, Range, fields_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,19 @@ class Config:
         ValueError: on construction, naming the field, its value and the rule it breaks.
     """
 
-    dataset: Annotated[str, f"{', '.join(DATASETS)}, or tfds:NAME for a set that tfds has prepared"] = "mnist"
+    dataset: Annotated[
+        str, f"{', '.join(DATASETS)}; npz:FILE, npy:FILE, folder:DIR, idx:DIR; or tfds:NAME, prepared by tfds"
+    ] = "mnist"
+    test_share: Annotated[
+        float, "share of the images that is the test set, where there is none (npz, npy, folder)", Range(0, 0.9)
+    ] = 0.0
+    resize: Annotated[str, "HxW that pictures are brought to (folder)"] = ""
+    transpose: Annotated[bool, "swap the axes of the images, as EMNIST's files need (idx)"] = False
+    binarise: Annotated[
+        Literal["threshold", "stochastic"],
+        "pixels are 1 from 128 on, or drawn x ~ Bernoulli(pixel/255): anew for every batch, once for the test set",
+        OnlyWith("decoder", ("bernoulli",)),
+    ] = "threshold"
     latent_dim: Annotated[int, "dimension of the latent variable z", Range(1, 4096)] = 32
     epochs: Annotated[int, "passes over the training images", Range(1, 10**6)] = 10
     batch_size: Annotated[int, "images per training step", Range(1, 10**6)] = 32
@@ -114,8 +126,7 @@ class Config:
     def __post_init__(self) -> None:
         for field in config_fields():
             field.check(getattr(self, field.name))
-        if self.dataset not in DATASETS and not (self.dataset.startswith("tfds:") and len(self.dataset) > len("tfds:")):
-            raise ValueError(f"dataset is {self.dataset!r}: must be one of {', '.join(DATASETS)}, or tfds:NAME")
+        check_options(split_source(self.dataset)[0], self.test_share, self.resize, self.transpose)
         if self.seed + self.runs > 2**32:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
         if self.bound == "iwae" and self.beta != 1:
@@ -271,14 +282,15 @@ def build_transform(config: Config) -> "Transform":
     from jvae import transforms
 
     if config.decoder == "bernoulli":
-        return transforms.binarise
+        return transforms.binarise if config.binarise == "threshold" else transforms.stochastic_binarise
     return transforms.dequantise if config.dequantise else transforms.rescale
 
 
 def unit(config: Config) -> str:
     """Return in words what the numbers of a bound of this configuration are."""
     if config.decoder == "bernoulli":
-        return "nats per image, log-probability of binary pixels"
+        how = "" if config.binarise == "threshold" else ", drawn from the grey values"
+        return f"nats per image, log-probability of binary pixels{how}"
     pixels = "dequantised pixels" if config.dequantise else "pixels, not dequantised"
     return f"nats per image, log-density of {pixels} in [0, 1]"
 

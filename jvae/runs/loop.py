@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, PyTree, UInt8
 
 from jvae.bounds import iwae
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.errors import NonFiniteError
 from jvae.evaluation import evaluate, evaluate_iwae
 from jvae.recipe import Recipe

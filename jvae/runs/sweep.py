@@ -14,12 +14,12 @@ from jvae.runs.config import Config, config_fields
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from jvae.data.datasets import Dataset
+    from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
-ONE_FOR_ALL = ("dataset", "runs")
+ONE_FOR_ALL = ("dataset", "test_share", "resize", "transpose", "binarise", "runs")
 Grid = dict[str, tuple[Any, ...]]
 
 

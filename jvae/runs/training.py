@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
 
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel

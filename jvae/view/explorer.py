@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from jvae.errors import JvaeError
 from jvae.latents import Projection, decode, principal_projection, projected_prior_density

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder, bounded_scale
 from jvae.errors import JvaeError
 from jvae.latents import (

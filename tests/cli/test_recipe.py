@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jvae.cli.main import main
-from jvae.data.datasets import make_dataset
+from jvae.data.dataset import make_dataset
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.recipe_file import load_recipe_file

@@ -14,7 +14,7 @@ import pytest
 from helpers import random_model
 from PIL import Image
 
-from jvae.data.datasets import Dataset
+from jvae.data.dataset import Dataset
 from jvae.runs.config import Config, build_model
 from jvae.view.explorer import explorer_page
 

@@ -1,0 +1,117 @@
+"""Arrays that people have, `.npz` and `.npy`, as uint8 images: whatever else they hold is refused, or said.
+
+No pickle is ever opened: an array of objects is refused by its header.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from jvae.errors import DataError
+
+T = TypeVar("T")
+KERAS = ("x_train", "x_test")
+"""The images' names in an `.npz` with a split of its own; the labels' are y_train and y_test."""
+EXACT = 1e-3  # how far from a whole number 255 x may lie
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file, by name.
+
+    Raises:
+        DataError: it is absent or damaged, or holds objects.
+    """
+    return _read(path, lambda: dict(_arrays(path)))
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Map the array of an `.npy` file: what is not used is not read.
+
+    Raises:
+        DataError: it is absent or damaged, or holds objects.
+    """
+    return _read(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def as_images(arrays: Mapping[str, Shaped[np.ndarray, "n ..."]], say: Callable[[str], None]) -> list[np.ndarray]:
+    """Return arrays as uint8 from 0 to 255, and say where they had to be changed.
+
+    uint8 stays as it is; booleans, and arrays with nothing but 0 and 1 in any type, are black and white: 0 and 255;
+    floats are pixels / 255. Read by name together, for a dark test set says nothing alone.
+
+    Raises:
+        DataError: they are neither; the message names the array, and what was found.
+    """
+    if all(array.dtype in (np.bool_, np.uint8) and (not array.size or array.max() <= 1) for array in arrays.values()):
+        if any(array.any() for array in arrays.values()):
+            say("pixels are 0 and 1: loaded as 0 and 255")
+        return [array.astype(np.uint8) * np.uint8(255) for array in arrays.values()]
+    return [as_uint8(array, name) for name, array in arrays.items()]
+
+
+def as_uint8(array: Shaped[np.ndarray, "n ..."], name: str) -> UInt8[np.ndarray, "n ..."]:
+    """Return pixels from 0 to 255.
+
+    Raises:
+        DataError: the array is neither uint8, nor floats in [0, 1] that are multiples of 1/255.
+    """
+    if array.dtype == np.uint8:
+        return array
+    rule = "must be uint8 from 0 to 255, or floats in [0, 1] that are multiples of 1/255"
+    found = f"{name} is {array.dtype}"
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(f"{found}: {rule}")
+    if not array.size:
+        return array.astype(np.uint8)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise DataError(f"{found} from {low:g} to {high:g}: {rule}")
+    pixels = np.empty(array.shape, np.uint8)
+    tolerance = max(EXACT, 255 * float(np.finfo(array.dtype).eps))
+    for i in range(0, len(array), 1000):
+        part = array[i : i + 1000].astype(np.float32 if array.dtype.itemsize < 8 else np.float64) * 255
+        whole = np.rint(part)
+        if (off := np.abs(part - whole)).max() > tolerance:
+            value = float(part.ravel()[int(off.argmax())]) / 255
+            raise DataError(f"{found} with the value {value:g}, which is no multiple of 1/255: {rule}")
+        pixels[i : i + 1000] = whole
+    return pixels
+
+
+def _arrays(path: Path) -> list[tuple[str, np.ndarray]]:
+    """Return the arrays of an open archive, none longer than its member says."""
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                if dtype.hasobject:
+                    raise ValueError(f"{name} holds objects: no pickle is opened")
+                if file.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize != member.file_size:
+                    raise ValueError(f"{name} is not as long as its header says")
+            with archive.open(member) as file:
+                found.append((name, np.lib.format.read_array(file, allow_pickle=False)))
+    return found
+
+
+def _read(path: Path, read: Callable[[], T]) -> T:
+    """Return what is read, with whatever is wrong in one line."""
+    try:
+        if not path.is_file() and path.exists():
+            raise DataError(f"{path}: is a directory or device, not a file")
+        return read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, EOFError, SyntaxError, KeyError, NotImplementedError, RuntimeError) as error:
+        first = str(error).strip().splitlines()
+        raise DataError(f"{path}: is no file of arrays: {first[0] if first else type(error).__name__}") from None
+    except (zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise DataError(f"{path}: is damaged: {error}") from None

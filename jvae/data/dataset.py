@@ -1,0 +1,83 @@
+"""Dataset: images and labels, with the fingerprint by which a model knows its data."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, Shaped, UInt8
+
+from jvae.data.idx import idx_sha256
+
+MAX_SIDE = 2**14
+"""Of a datum along one axis."""
+
+
+class Dataset(NamedTuple):
+    """Images, or other uint8 data, and labels; two loads with one fingerprint hold the same data."""
+
+    train_images: UInt8[np.ndarray, "n ..."]
+    """From 0 to 255; [n, h, w, c] where they are images."""
+    train_labels: Integer[np.ndarray, " n"]
+    """uint8, or int32 where a label does not fit; zeros where there are none."""
+    test_images: UInt8[np.ndarray, "m ..."]
+    test_labels: Integer[np.ndarray, " m"]
+    name: str
+    fingerprint: str
+    """sha256 in hex over the sha256 of the four arrays' IDX encodings."""
+
+
+def make_dataset(
+    train_images: Shaped[Any, "n ..."],
+    test_images: Shaped[Any, "m ..."],
+    train_labels: Shaped[Any, "..."] | None = None,
+    test_labels: Shaped[Any, "..."] | None = None,
+    name: str = "mine",
+) -> Dataset:
+    """Return a data set of arrays, NumPy's or JAX's: data of any rank, with its fingerprint computed.
+
+    Args:
+        train_images: uint8, from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of two axes like any other.
+        test_images: of the same shape each.
+        train_labels: whole numbers [n]; zeros by default.
+        test_labels: as train_labels.
+        name: what titles call the set.
+
+    Raises:
+        ValueError: an array has another type or shape.
+    """
+    arrays: list[np.ndarray] = []
+    pairs = (("train", train_images, train_labels), ("test", test_images, test_labels))
+    for split, given, given_labels in pairs:
+        images = np.asarray(given)
+        found = f"{split}_images are {images.dtype}{list(images.shape)}"
+        if images.dtype != np.uint8:
+            raise ValueError(f"{found}: must be uint8, from 0 to 255")
+        if not 2 <= images.ndim <= 5 or 0 in images.shape or max(images.shape[1:]) > MAX_SIDE:
+            raise ValueError(f"{found}: must be [n, ...] with 1 to 4 axes a datum, each from 1 to {MAX_SIDE}")
+        if arrays and images.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(f"{found}: must be [m, {', '.join(map(str, arrays[0].shape[1:]))}], as train_images")
+        labels = np.zeros(len(images), np.uint8) if given_labels is None else np.asarray(given_labels)
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(
+                f"{split}_labels are {labels.dtype}{list(labels.shape)}: must be whole numbers [{len(images)}]"
+            )
+        if labels.min() < -(2**31) or labels.max() >= 2**31:
+            raise ValueError(f"{split}_labels are from {labels.min()} to {labels.max()}: must be 32 bits each")
+        arrays += [images, labels.astype(np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32)]
+    encoded = [a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a for a in arrays]  # grey, as IDX files hold it
+    fingerprint = hashlib.sha256("".join(map(idx_sha256, encoded)).encode()).hexdigest()
+    train_images, train_labels, test_images, test_labels = arrays
+    return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
+
+
+def draw_test_set(dataset: Dataset) -> Dataset:
+    """Return the data with a binary test set, x ~ Bernoulli(pixel / 255) drawn once: pixels 0 or 255.
+
+    Drawn by NumPy's legacy generator, whose numbers will never change.
+    """
+    generator, images = np.random.RandomState(0), dataset.test_images
+    drawn = np.empty(images.shape, np.uint8)
+    for i in range(0, len(images), 1000):
+        part = images[i : i + 1000]
+        drawn[i : i + 1000] = 255 * (255 * generator.random_sample(part.shape) < part)
+    return make_dataset(dataset.train_images, drawn, dataset.train_labels, dataset.test_labels, dataset.name)

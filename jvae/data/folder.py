@@ -1,0 +1,131 @@
+"""Folders of pictures, as torchvision's ImageFolder has them: `train/CLASS/*.png`, `CLASS/*.png`, or plain pictures.
+
+Decoding takes long: what was decoded is kept in the cache, and read from there as long as no file's size or time has
+changed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from jvae.data.cache import replacing
+from jvae.errors import DataError
+
+SPLITS = ("train", "test")
+GREY = ("1", "L", "LA")
+COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+Pictures = tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]
+
+
+def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Callable[[str], None]) -> list[Pictures]:
+    """Load the pictures of a folder and their labels: of `train` and of `test`, or of all where there is no such split.
+
+    A class is a folder; labels number the classes' sorted names, and are 0 where pictures lie without one. One colour
+    picture makes all of them colour.
+
+    Args:
+        folder: it.
+        size: height and width that every picture is brought to; None where all have one.
+        cache: the folder for decoded sets.
+        log: called with a line that says where they came from.
+
+    Raises:
+        DataError: there is none, one cannot be read, or they differ in size; the message names the file.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is not a directory")
+    roots = [folder / split for split in SPLITS]
+    if not all(root.is_dir() for root in roots):
+        roots = [folder]
+    found = [find_pictures(root) for root in roots]
+    for root, files in zip(roots, found, strict=True):
+        if not files:
+            raise DataError(f"{root}: holds no pictures")
+    paths = [[path for path, _ in files] for files in found]
+    classes = sorted({name for files in found for _, name in files})
+    labels = [np.array([classes.index(name) for _, name in files]) for files in found]
+    stamp = json.dumps([size, [[(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in each] for each in paths]])
+    kept = cache / f"folder-{hashlib.sha256(stamp.encode()).hexdigest()[:32]}"
+    names = [kept / f"{i}.npy" for i in range(len(roots))]
+    try:
+        images = [np.load(name, mmap_mode="r", allow_pickle=False) for name in names]
+        if [len(part) for part in images] == [len(each) for each in paths]:
+            log(f"read from {kept}")
+            return list(zip(images, labels, strict=True))
+    except (OSError, ValueError):
+        pass
+    images = decode_pictures(paths, size)
+    log(f"decoded from {folder}")
+    try:
+        with replacing(kept) as new:
+            for name, part in zip(names, images, strict=True):
+                np.save(new / name.name, part)
+    except OSError as error:
+        log(f"cache: cannot be written at {kept}: {error.strerror or error}")
+    return list(zip(images, labels, strict=True))
+
+
+def find_pictures(root: Path) -> list[tuple[Path, str]]:
+    """Return the sorted pictures of a folder and of the folders in it, each with its class: its folder, or ""."""
+    from PIL import Image
+
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = []
+    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file():
+                found.append((path, "" if folder == root else folder.name))
+    return found
+
+
+def decode_pictures(
+    paths: Sequence[Sequence[Path]], size: tuple[int, int] | None
+) -> list[UInt8[np.ndarray, "n h w c"]]:
+    """Decode pictures of one size, or brought to one; colour where one of them is.
+
+    Raises:
+        DataError: one cannot be read, or differs in size.
+    """
+    every = [path for each in paths for path in each]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pictures = list(pool.map(lambda path: decode_picture(path, size), every, chunksize=64))
+    first = pictures[0].shape[:2]
+    for path, picture in zip(every, pictures, strict=True):
+        if picture.shape[:2] != first:
+            ours, theirs = ("x".join(map(str, shape)) for shape in (picture.shape[:2], first))
+            raise DataError(f"{path}: is {ours}, and {every[0].name} is {theirs}: give one size, --resize HxW")
+    channels = max(picture.shape[2] for picture in pictures)
+    whole = np.empty((len(every), *first, channels), np.uint8)
+    for i, picture in enumerate(pictures):
+        whole[i] = picture  # a grey one is the same in all channels
+    return np.split(whole, np.cumsum([len(each) for each in paths])[:-1])
+
+
+def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w c"]:
+    """Decode one picture: one channel where it is grey, else red, green and blue.
+
+    Raises:
+        DataError: it cannot be read, or its pixels have more than 8 bits.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in (*GREY, *COLOUR):
+                raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")
+            if picture.width * picture.height > 2**26:
+                raise DataError(f"{path}: claims {picture.width} x {picture.height} pixels: too large")
+            plain = picture.convert("L" if picture.mode in GREY else "RGB")
+            if size is not None:
+                plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)
+            pixels = np.asarray(plain)
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
+        first = str(error).strip().splitlines()
+        raise DataError(f"{path}: cannot be read as a picture: {first[0] if first else type(error).__name__}") from None
+    return pixels[..., None] if pixels.ndim == 2 else pixels
