@@ -149,12 +149,12 @@ def log_of_first_process() -> Callable[[str], None]:
     return log if is_first_process() else say_nothing
 
 
-def config_of_dataset(name: str) -> "Config":
+def config_of_dataset(name: str, **how: Any) -> "Config":
     """Return a configuration with a data set, or refuse a name that is none's."""
     from jvae.runs.config import Config
 
     try:
-        return Config(dataset=name)
+        return Config(dataset=name, **how)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

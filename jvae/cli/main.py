@@ -5,6 +5,7 @@ command imports what it needs.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from jvae.cli.console import (
 )
 from jvae.cli.explore import explore
 from jvae.cli.options import (
+    DATA_FIELDS,
     Commands,
+    absolute_source,
+    config_options,
     data_options,
     json_option,
     model_options,
@@ -214,6 +218,29 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
         click.echo(
             f"{name}: {len(dataset.train_images):,} + {len(dataset.test_images):,} images, {dataset.fingerprint}"
         )
+
+
+@datasets.command()
+@click.argument("source")
+@partial(config_options, only=DATA_FIELDS[1:])
+@data_options
+@click.option("--sheet", type=click.Path(path_type=Path), help="picture to write: the first test images")
+def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) -> None:
+    """Say what is in SOURCE, a data set's name, npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME."""
+    if sheet is not None:
+        check_output(sheet, PICTURE_FORMATS)
+    dataset = open_dataset(config_of_dataset(absolute_source(source), **how), data_dir)
+    click.echo(f"fingerprint  {dataset.fingerprint}")
+    for split in ("train", "test"):
+        images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
+        shape, classes = "x".join(map(str, images.shape[1:])), len(set(labels.tolist()))
+        found = f"{len(images):,} of {shape}, from {images.min()} to {images.max()}, mean {images.mean():.1f}"
+        click.echo(f"{split:<13}{found}, {classes} class{'es' * (classes > 1)}")
+    if sheet is not None:
+        from jvae.view.image_grids import plot_images
+        from jvae.view.pictures import as_images
+
+        write_figure(plot_images(as_images(dataset.test_images[:64] / 255), title=dataset.name), sheet)
 
 
 @main.command()

@@ -70,10 +70,10 @@ def absolute_source(name: str) -> str:
     return f"{kind}:{Path(place).expanduser().absolute()}" if kind in OWN_KINDS and place else name
 
 
-def config_options(command: Callable, without: Collection[str] = ()) -> Callable:
-    """Add every Config field as an option, with its default; but for some."""
+def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:
+    """Add every Config field as an option, with its default; but for some, or only some."""
     for field in reversed(config_fields()):
-        if field.name not in without:
+        if field.name not in without and (not only or field.name in only):
             command = option_of(field, default=field.default)(command)
     return command
 
