@@ -224,7 +224,7 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @click.argument("source")
 @partial(config_options, only=DATA_FIELDS[1:])
 @data_options
-@click.option("--sheet", type=click.Path(path_type=Path), help="picture to write: the first test images")
+@click.option("--sheet", type=click.Path(path_type=Path), help="picture to write, of some 64 test images")
 def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) -> None:
     """Say what is in SOURCE, a data set's name, npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME."""
     if sheet is not None:
@@ -240,7 +240,9 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         from jvae.view.image_grids import plot_images
         from jvae.view.pictures import as_images
 
-        write_figure(plot_images(as_images(dataset.test_images[:64] / 255), title=dataset.name), sheet)
+        n = len(dataset.test_images)
+        shown = dataset.test_images[:: -(-n // 64)] / 255  # from all over the set, which may be sorted by class
+        write_figure(plot_images(as_images(shown), title=dataset.name), sheet)
 
 
 @main.command()
