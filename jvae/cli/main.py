@@ -132,7 +132,7 @@ for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train
     main.add_command(command)
 
 
-@main.group()
+@main.group(cls=Commands)
 def plot() -> None:
     """Plot pictures of a trained model."""
 
@@ -190,7 +190,7 @@ plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=Fa
 plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
 
 
-@main.group(invoke_without_command=True)
+@main.group(cls=Commands, invoke_without_command=True)
 @data_options
 @click.pass_context
 def datasets(context: click.Context, data_dir: Path | None) -> None:

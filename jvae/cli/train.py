@@ -20,6 +20,7 @@ from jvae.cli.console import (
     use_mesh,
 )
 from jvae.cli.options import (
+    Command,
     config_options,
     data_options,
     device_option,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 
-@click.command()
+@click.command(cls=Command)
 @config_options
 @data_options
 @device_option
