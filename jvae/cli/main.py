@@ -20,7 +20,9 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.encode import encode
 from jvae.cli.explore import explore
+from jvae.cli.info import info
 from jvae.cli.options import (
     Commands,
     data_options,
@@ -30,6 +32,7 @@ from jvae.cli.options import (
     run_option,
 )
 from jvae.cli.pytorch import export_pytorch, import_pytorch
+from jvae.cli.sample import sample
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
 from jvae.runs.config import Config
@@ -92,43 +95,7 @@ def evaluate(
         write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
 
 
-@main.command()
-@model_options
-@run_option
-@click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
-@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
-@click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
-@click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
-def sample(
-    model_path: Path,
-    device: str,
-    seed: int,
-    recipe_path: Path | None,
-    run: int,
-    output: Path,
-    mean: bool,
-    compare: bool,
-    num_images: int,
-    **repeated: Any,
-) -> None:
-    """Draw images from the model: z ~ p(z), x ~ p(x|z)."""
-    check_output(output, PICTURE_FORMATS)
-    if mean and compare:
-        raise click.UsageError("--mean and --compare: at most one of them")
-    use_device(device)
-    model = open_model(model_path, repeated, open_recipe(recipe_path))
-    import jax
-
-    from jvae.view import pictures
-
-    key = jax.random.key(seed)
-    if compare:
-        write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
-    else:
-        write_figure(pictures.samples(model, key, num_images, mean, run), output)
-
-
-for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train):
+for command in (benchmark, encode, explore, export_pytorch, import_pytorch, info, sample, sweep, train):
     main.add_command(command)
 
 
@@ -225,21 +192,3 @@ def check_dataset_name(name: str) -> None:
         Config(dataset=name)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-@main.command()
-def info() -> None:
-    """Print versions, devices and paths."""
-    import platform
-
-    import jax
-
-    from jvae.data.cache import cache_folder
-    from jvae.runs.checkpoint import current_versions
-
-    for name, version in current_versions().items():
-        click.echo(f"{name:<10}{version}")
-    click.echo(f"platform  {platform.platform()}")
-    for device in jax.devices():
-        click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
-    click.echo(f"data      {cache_folder('mnist').parent}")
