@@ -7,14 +7,16 @@ import os
 import re
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jvae.errors import JvaeError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file beside the path, flush it to the disk, and rename it into place.
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside the path to write to; at the end flush it to the disk, and rename it into place.
 
     Raises:
         OSError: it cannot be written; what stood at the path is as it was, and nothing is left beside it.
@@ -24,7 +26,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~current_umask())
@@ -40,16 +42,38 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.close(directory)
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file, so that a reader, or a crash, meets what stood there before or all of it.
+
+    Raises:
+        OSError: it cannot be written; what stood at the path is as it was, and nothing is left beside it.
+    """
+    with open_atomically(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_result(path: Path) -> Iterator[BinaryIO]:
+    """Open a result to write to, which comes to be whole or not at all.
+
+    Raises:
+        JvaeError: the file cannot be written.
+    """
+    try:
+        with open_atomically(path) as file:
+            yield file
+    except OSError as error:
+        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a result, whole or not at all.
 
     Raises:
         JvaeError: the file cannot be written.
     """
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with open_result(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

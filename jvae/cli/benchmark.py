@@ -18,7 +18,15 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
-from jvae.cli.options import config_options, data_options, device_option, json_option, recipe_option, usage_error
+from jvae.cli.options import (
+    Command,
+    config_options,
+    data_options,
+    device_option,
+    json_option,
+    recipe_option,
+    usage_error,
+)
 from jvae.runs.config import Config
 
 if TYPE_CHECKING:
@@ -39,7 +47,7 @@ def numbers(context: click.Context, option: click.Parameter, value: str) -> tupl
 numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
-@click.command()
+@click.command(cls=Command)
 @numbers_option("--batch-sizes", default="128,1024,8192", help="images per training step")
 @numbers_option("--runs", "run_counts", default="1,8", help="how many runs in one program")
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.config_file import said_in
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
+ARRAY_FORMATS = (".npz", ".npy")
 
 
 def check_output(path: Path, formats: Sequence[str] = ()) -> None:
@@ -28,8 +30,21 @@ def check_output(path: Path, formats: Sequence[str] = ()) -> None:
         raise click.UsageError(f"{path}: the ending must be one of {', '.join(formats)}")
     if path.is_dir():
         raise click.UsageError(f"{path}: is a directory")
+    if formats and is_model_file(path):
+        raise click.UsageError(f"{path}: is a model file, which is not written over")
     if not path.parent.is_dir():
         raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
+
+
+def is_model_file(path: Path) -> bool:
+    """Return True if there is a file that seems to hold a model, damaged or not."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "model.json" in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
@@ -98,7 +113,8 @@ def open_model(
             continue
         known = value if model.config is None else getattr(model.config, name)
         if value != known:
-            raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+            where = said_in(click.get_current_context(silent=True), name)
+            raise click.UsageError(f"{where}{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
     if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
         ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
         other = f"{own.file.name} is not the text that {path} was trained by: sha256 {ours}, not {theirs}"
@@ -118,9 +134,9 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
 
 
 def is_given(context: click.Context, name: str) -> bool:
-    """Return True if an option was given, on the command line or by its environment variable."""
-    source = context.get_parameter_source(name)
-    return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+    """Return True if an option was given: on the command line, by its environment variable or in a config file."""
+    source = click.core.ParameterSource
+    return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
 
 
 def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:
@@ -205,3 +221,19 @@ def write_figure(figure: "Figure", path: Path) -> None:
     figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
     write_file(path, buffer.getvalue())
     click.echo(f"wrote {path}")
+
+
+def write_arrays(arrays: dict[str, Any], path: Path) -> None:
+    """Save arrays in an .npz under their names, or the only one in an .npy, without pickle, and say so."""
+    import numpy as np
+
+    from jvae.files import open_result
+
+    with open_result(path) as file:
+        if path.suffix.lower() == ".npy":
+            (only,) = arrays.values()
+            np.save(file, only, allow_pickle=False)
+        else:
+            np.savez(file, **arrays)
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    click.echo(f"wrote {path}: {shapes}")

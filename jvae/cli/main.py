@@ -23,7 +23,9 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.encode import encode
 from jvae.cli.explore import explore
+from jvae.cli.info import info
 from jvae.cli.options import (
     DATA_FIELDS,
     Commands,
@@ -36,6 +38,7 @@ from jvae.cli.options import (
     run_option,
 )
 from jvae.cli.pytorch import export_pytorch, import_pytorch
+from jvae.cli.sample import sample
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
 
@@ -97,47 +100,11 @@ def evaluate(
         write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
 
 
-@main.command()
-@model_options
-@run_option
-@click.option("--samples", "output", type=click.Path(path_type=Path), default="samples.png", help="picture to write")
-@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
-@click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
-@click.option("--num-images", type=click.IntRange(1, 10_000), default=64, help="how many")
-def sample(
-    model_path: Path,
-    device: str,
-    seed: int,
-    recipe_path: Path | None,
-    run: int,
-    output: Path,
-    mean: bool,
-    compare: bool,
-    num_images: int,
-    **repeated: Any,
-) -> None:
-    """Draw images from the model: z ~ p(z), x ~ p(x|z)."""
-    check_output(output, PICTURE_FORMATS)
-    if mean and compare:
-        raise click.UsageError("--mean and --compare: at most one of them")
-    use_device(device)
-    model = open_model(model_path, repeated, open_recipe(recipe_path))
-    import jax
-
-    from jvae.view import pictures
-
-    key = jax.random.key(seed)
-    if compare:
-        write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
-    else:
-        write_figure(pictures.samples(model, key, num_images, mean, run), output)
-
-
-for command in (benchmark, explore, export_pytorch, import_pytorch, sweep, train):
+for command in (benchmark, encode, explore, export_pytorch, import_pytorch, info, sample, sweep, train):
     main.add_command(command)
 
 
-@main.group()
+@main.group(cls=Commands)
 def plot() -> None:
     """Plot pictures of a trained model."""
 
@@ -193,7 +160,7 @@ plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=Fa
 plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
 
 
-@main.group(invoke_without_command=True)
+@main.group(cls=Commands, invoke_without_command=True)
 @data_options
 @click.pass_context
 def datasets(context: click.Context, data_dir: Path | None) -> None:
@@ -243,21 +210,3 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         n = len(dataset.test_images)
         shown = dataset.test_images[:: -(-n // 64)] / 255  # from all over the set, which may be sorted by class
         write_figure(plot_images(as_images(shown), title=dataset.name), sheet)
-
-
-@main.command()
-def info() -> None:
-    """Print versions, devices and paths."""
-    import platform
-
-    import jax
-
-    from jvae.data.cache import cache_folder
-    from jvae.runs.checkpoint import current_versions
-
-    for name, version in current_versions().items():
-        click.echo(f"{name:<10}{version}")
-    click.echo(f"platform  {platform.platform()}")
-    for device in jax.devices():
-        click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
-    click.echo(f"data      {cache_folder('mnist').parent}")

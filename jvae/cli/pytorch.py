@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jvae.cli.console import check_output, config_of_dataset, open_dataset
-from jvae.cli.options import data_options, run_option
+from jvae.cli.options import Command, data_options, run_option
 from jvae.errors import JvaeError
 
 
@@ -18,7 +18,7 @@ def need_torch() -> None:
         raise JvaeError("PyTorch is not installed: pip install 'jvae[pytorch]'") from error
 
 
-@click.command("import-pytorch")
+@click.command("import-pytorch", cls=Command)
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
@@ -66,7 +66,7 @@ def import_pytorch(
     )
 
 
-@click.command("export-pytorch")
+@click.command("export-pytorch", cls=Command)
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--model",

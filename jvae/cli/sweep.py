@@ -16,12 +16,20 @@ from jvae.cli.console import (
     use_mesh,
     write_figure,
 )
-from jvae.cli.options import config_options, data_options, device_option, mesh_option, recipe_option, usage_error
+from jvae.cli.options import (
+    Command,
+    config_options,
+    data_options,
+    device_option,
+    mesh_option,
+    recipe_option,
+    usage_error,
+)
 from jvae.errors import JvaeError
 from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--grid", "grids", multiple=True, required=True, metavar="NAME=VALUE,...", help="an option's values")
 @config_options
 @data_options

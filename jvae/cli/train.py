@@ -21,6 +21,7 @@ from jvae.cli.console import (
 )
 from jvae.cli.options import (
     DATA_FIELDS,
+    Command,
     config_options,
     data_options,
     device_option,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 
-@click.command()
+@click.command(cls=Command)
 @config_options
 @data_options
 @device_option

@@ -1,7 +1,8 @@
 """Archives: named arrays and a JSON description in one checksummed `.npz`, read without trust.
 
 A valid `.npz`: a zip of `.npy` arrays and a member `model.json`. Every array has the zip's CRC, and the archive's
-comment is the sha256 of all bytes before it, so that no flipped bit goes unseen. No pickle is written or read.
+comment is the sha256 of all bytes before it, so that no flipped bit goes unseen. No pickle is written or read. Only the
+functions of trees import JAX: what a file says of itself is read in a moment.
 """
 
 import contextlib
@@ -12,11 +13,12 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import PyTree
+
+from jvae.errors import ModelFileError, RecipeNeededError
 
 ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20
@@ -24,26 +26,32 @@ DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
 
 
-def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:
-    """Return the leaves of a tree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Return the leaves of a PyTree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+    import jax
+
     leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
     return {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
     """Return a leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
+    import jax
+
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     return name.replace("params/params/", "params/").lstrip("/")
 
 
-def restore(shapes: PyTree, archive: zipfile.ZipFile, only: bool = True) -> PyTree[np.ndarray]:
-    """Restore a tree of shapes and dtypes with its leaves taken from an archive, once all of their headers fit.
+def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
+    """Restore a PyTree of shapes and dtypes with its leaves taken from an archive, once all of their headers fit.
 
     The archive may hold nothing else, if `only`.
 
     Raises:
         ValueError: an array is missing, unexpected, or of another shape or dtype.
     """
+    import jax
+
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
     wanted = {leaf_name(path): leaf for path, leaf in leaves}
     there = {name.removesuffix(".npy") for name in archive.namelist() if name != MEMBER}
@@ -102,6 +110,28 @@ def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     body = buffer.getbuffer()[:-DIGEST_LENGTH]
     return b"".join((body, hashlib.sha256(body).hexdigest().encode()))
+
+
+@contextlib.contextmanager
+def open_model_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
+    """Open a model file to read it meanwhile; what turns out to be wrong with it is one line that names it.
+
+    Raises:
+        RecipeNeededError: there must be a recipe, or none.
+        ModelFileError: it cannot be read, or anything in it raised a ValueError.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file() and path.exists():  # opening a pipe would wait for ever
+            raise ModelFileError(f"{path}: cannot be read: is a directory or device, not a file")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except RecipeNeededError as error:
+        raise RecipeNeededError(f"{path}: {error}") from error
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -21,33 +21,14 @@ from jaxtyping import Array, PyTree
 from jvae.errors import JvaeError, ModelFileError, RecipeNeededError
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
-from jvae.runs.archive import MEMBER, named_arrays, open_archive, pack, read_json, restore
-from jvae.runs.config import Config, build_recipe, plan_of
-from jvae.runs.plan import Plan, check_plan
+from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
+from jvae.runs.config import Config, build_recipe
+from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, read_description
+from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import MakeRecipe, RecipeFile
 from jvae.runs.state import LoopState, init_loop_state, make_counters
 from jvae.training import TrainState, init_state
 
-FORMAT = "jvae model file"
-FORMAT_VERSION = 2
-MAX_SIDE = 2**14
-MAX_STEPS = 2**31
-FIELDS: dict[int, dict[str, type | tuple[type, ...]]] = {
-    1: {"config": dict, "history": list, "image_shape": list, "fingerprint": str, "versions": dict},
-    2: {
-        "config": (dict, type(None)),
-        "plan": (dict, type(None)),
-        "history": list,
-        "data_name": str,
-        "data_shape": list,
-        "fingerprint": str,
-        "versions": dict,
-        "steps_per_epoch": int,
-        "kept": bool,
-        "recipe_file": (dict, type(None)),
-    },
-}
-RECORD = {"epoch", "bound", "reconstruction", "kl", "seconds"}
 PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
 
 
@@ -145,18 +126,8 @@ def load(
         RecipeNeededError: in one line, that there must be a recipe, or none.
         ModelFileError: in one line, the file's name and what is wrong with it.
     """
-    path = Path(path)
-    try:
-        if not path.is_file() and path.exists():  # opening a pipe would wait for ever
-            raise ModelFileError(f"{path}: cannot be read: is a directory or device, not a file")
-        with path.open("rb") as file:
-            return read_model(file, recipe, params_only, options or {})
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except RecipeNeededError as error:
-        raise RecipeNeededError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+    with open_model_file(path) as file:
+        return read_model(file, recipe, params_only, options or {})
 
 
 def read_model(
@@ -173,26 +144,21 @@ def read_model(
     """
     with open_archive(file) as archive:
         about = read_description(archive)
-        first = about["format_version"] == 1
-        shape = tuple(about["image_shape" if first else "data_shape"])
-        steps = 1 if first else about["steps_per_epoch"]
-        config = None if about["config"] is None else Config.from_dict(about["config"])
-        plan = read_plan(about["plan"]) if config is None else plan_of(config)
-        recipe_file = read_record(about.get("recipe_file"))
-        made = choose_recipe(recipe, config, recipe_file, options)(shape, steps)
+        first, shape = about.format_version == 1, about.data_shape
+        make = choose_recipe(recipe, about.config, about.recipe_file, options)
+        made = make(shape, about.steps_per_epoch)
         state, why = None, "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
         if not first and not params_only:
             try:
-                state, why = read_state(archive, made, plan, shape, about), ""
+                state, why = read_state(archive, made, about), ""
             except ValueError as error:
                 if recipe is None:
                     raise
                 why = f"its state {error}"
-        params = read_params(archive, made, plan, shape, about) if state is None else state.params
-    name = config.dataset if config is not None and first else about["data_name"]
-    about_data = (name, shape, about["fingerprint"])
+        params = read_params(archive, made, about) if state is None else state.params
+    data = (about.data_name, shape, about.fingerprint)
     return TrainedModel(
-        made, plan, params, state, about["history"], *about_data, about["versions"], config, recipe_file, why
+        made, about.plan, params, state, about.history, *data, about.versions, about.config, about.recipe_file, why
     )
 
 
@@ -222,97 +188,38 @@ def record_of(recipe_file: RecipeFile | None) -> dict[str, str] | None:
     return None if recipe_file is None else {**recipe_file._asdict(), "sha256": recipe_file.sha256}
 
 
-def read_record(values: dict[str, Any] | None) -> RecipeFile | None:
-    """Return the record of a recipe file that a description holds.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if values is None:
-        return None
-    if values.keys() != {"name", "text", "sha256"} or not all(isinstance(value, str) for value in values.values()):
-        raise ValueError(f"{MEMBER}: recipe_file must have name, text and sha256")
-    found = RecipeFile(values["name"], values["text"])
-    if found.sha256 != values["sha256"]:
-        raise ValueError(f"{MEMBER}: recipe_file: the sha256 is not its text's")
-    return found
-
-
 def run_shapes(recipe: Recipe, data_shape: tuple[int, ...], runs: int) -> TrainState:
     """Return the shapes and dtypes of the states of a recipe's runs, with nothing computed."""
     one = jax.eval_shape(lambda: init_state(recipe, jax.random.key(0), data_shape))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), one)
 
 
-def read_params(
-    archive: zipfile.ZipFile, recipe: Recipe, plan: Plan, data_shape: tuple[int, ...], about: dict[str, Any]
-) -> PyTree[Array]:
+def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> PyTree[Array]:
     """Read the parameters that the runs keep, and check nothing else."""
-    shapes = run_shapes(recipe, data_shape, len(plan.seeds)).params
-    if about["format_version"] > 1:
-        tree = {"kept": shapes} if about["kept"] else {"runs": {"params": shapes}}
+    shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
+    if about.format_version > 1:
+        tree = {"kept": shapes} if about.kept else {"runs": {"params": shapes}}
         found = jax.tree.leaves(restore(tree, archive, only=False))
         return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, found))
-    single = len(plan.seeds) == 1  # its arrays had no axis of runs
+    single = len(about.plan.seeds) == 1  # its arrays had no axis of runs
     stored = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[single:], leaf.dtype), shapes)
     found = restore({"params": stored}, archive, only=False)["params"]
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[None] if single else leaf), found)
 
 
-def read_state(
-    archive: zipfile.ZipFile, recipe: Recipe, plan: Plan, data_shape: tuple[int, ...], about: dict[str, Any]
-) -> LoopState:
+def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> LoopState:
     """Read the whole state of a training, and check every array.
 
     Raises:
         ValueError: an array does not fit the recipe, or a counter makes no sense.
     """
-    states = run_shapes(recipe, data_shape, len(plan.seeds))
-    make = partial(init_loop_state, num_steps=about["steps_per_epoch"], validated=about["kept"])
+    runs = len(about.plan.seeds)
+    states = run_shapes(recipe, about.data_shape, runs)
+    make = partial(init_loop_state, num_steps=about.steps_per_epoch, validated=about.kept)
     devices = jax.eval_shape(lambda states: make(states)[:3], states)
-    shapes = LoopState(*(*devices, *make_counters(len(plan.seeds))))
+    shapes = LoopState(*(*devices, *make_counters(runs)))
     state: LoopState = restore(shapes, archive)
-    if state.epoch < 1 or not 0 <= state.done <= state.num_steps or len(about["history"]) > state.epoch:
+    if state.epoch < 1 or not 0 <= state.done <= state.num_steps or len(about.history) > state.epoch:
         raise ValueError(f"its counters make no sense: epoch {state.epoch}, step {state.done} of {state.num_steps}")
     on_devices = [jax.tree.map(jnp.asarray, part) for part in state[:3]]
     return LoopState(*(*on_devices, *state[3:]))
-
-
-def read_plan(values: Any) -> Plan:
-    """Return the plan that a description holds.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(values, dict) or values.keys() != set(Plan._fields) or not isinstance(values["seeds"], list):
-        raise ValueError(f"{MEMBER}: plan must have {', '.join(Plan._fields)}")
-    plan = Plan(**{**values, "seeds": tuple(values["seeds"])})
-    check_plan(plan)
-    return plan
-
-
-def read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Read the description in a model file, every field of which has the type that it must have.
-
-    Raises:
-        ValueError: it is absent, of a later format, or a field is missing or wrong.
-    """
-    about = read_json(archive)
-    if about.get("format") != FORMAT:
-        raise ValueError("is not a jvae model file")
-    version = about.get("format_version")
-    if type(version) is not int or version not in FIELDS:
-        raise ValueError(f"has format version {version}, this jvae reads 1 to {FORMAT_VERSION}")
-    for name, kind in FIELDS[version].items():
-        if name not in about:
-            raise ValueError(f"{MEMBER} has no field {name!r}")
-        if not isinstance(about[name], kind) or (kind is int and isinstance(about[name], bool)):
-            raise ValueError(f"{MEMBER}: {name} is {type(about[name]).__name__}, which it must not be")
-    name = "image_shape" if version == 1 else "data_shape"
-    if not 1 <= len(about[name]) <= 4 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in about[name]):
-        raise ValueError(f"{MEMBER}: {name} is {str(about[name])[:50]}: must be 1 to 4 numbers from 1 to {MAX_SIDE}")
-    if not 0 < about.get("steps_per_epoch", 1) < MAX_STEPS:
-        raise ValueError(f"{MEMBER}: steps_per_epoch is {about['steps_per_epoch']}: must be above 0")
-    if not all(isinstance(record, dict) and record.keys() >= RECORD for record in about["history"]):
-        raise ValueError(f"{MEMBER}: history must be records with {', '.join(sorted(RECORD))}")
-    return about

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import PyTree
 
     from jvae.recipe import KlWeight, Recipe
-    from jvae.runs.plan import Plan, RunNumbers
+    from jvae.runs.numbers import RunNumbers
+    from jvae.runs.plan import Plan
     from jvae.transforms import Transform
     from jvae.vae import VAE
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, Key, PyTree, UInt8
 from jvae.recipe import Recipe
 from jvae.runs.config import Config
 from jvae.runs.mesh import RUNS, split_over_data
-from jvae.runs.plan import RunNumbers
+from jvae.runs.numbers import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, TrainStep, init_state, make_train_step, shuffled, take_steps
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")

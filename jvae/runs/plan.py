@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple, SupportsIndex
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Int
 
 Validation = Literal["none", "held-out", "test"]
 Keep = Literal["last", "best"]
@@ -27,17 +27,6 @@ class Plan(NamedTuple):
     """The epoch whose parameters are kept: the last, or the one with the best validation bound."""
     patience: int = 0
     """Epochs without a better validation bound that end a run; 0 for never."""
-
-
-class RunNumbers(NamedTuple):
-    """The numbers of a run, all it has of its own; with a leading axis of runs where there are several."""
-
-    init_key: Key[Array, "*r"]
-    """Decides the initialisation."""
-    key: Key[Array, "*r"]
-    """Decides the shuffles and the noise."""
-    learning_rate: Float[Array, "*r"]
-    beta: Float[Array, "*r"]
 
 
 def make_plan(

@@ -20,7 +20,7 @@ from jvae.errors import JvaeError
 from jvae.runs.ensemble import Chunk
 from jvae.runs.loop import TakeSteps
 from jvae.runs.mesh import DATA, RUNS, fetch, place
-from jvae.runs.plan import RunNumbers
+from jvae.runs.numbers import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
 SHARE_OF_MEMORY = 0.5

@@ -28,7 +28,8 @@ from jvae.runs.ensemble import (
 )
 from jvae.runs.loop import Chunking, Member, TakeSteps, run_epochs
 from jvae.runs.mesh import RUNS, place
-from jvae.runs.plan import Plan, RunNumbers, split_rows
+from jvae.runs.numbers import RunNumbers
+from jvae.runs.plan import Plan, split_rows
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.state import LoopState, init_loop_state
 from jvae.runs.streaming import fits_in_memory, streamed

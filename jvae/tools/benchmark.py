@@ -27,7 +27,7 @@ from jvae.runs.ensemble import (
     resident_batches,
     runs_at_a_time,
 )
-from jvae.runs.plan import RunNumbers
+from jvae.runs.numbers import RunNumbers
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.training import Batch, init_step_metrics, steps_per_epoch
 

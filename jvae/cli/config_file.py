@@ -1,0 +1,112 @@
+"""Config files: `--config FILE.toml`, which sets any options of a command."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.errors import JvaeError
+
+CONFIG_FILE = "jvae.cli.config_file"
+
+
+def config_option() -> click.Option:
+    """Return `--config`. Its file's values count as given, after the command line's and the environment's."""
+    return click.Option(
+        ["--config"],
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=use_config_file,
+        metavar="FILE.toml",
+        help="file that sets options of this command, such as latent-dim = 10",
+    )
+
+
+def use_config_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Take a file's values as the command's defaults."""
+    if path is None:
+        return
+    context.meta[CONFIG_FILE] = path
+    try:
+        context.default_map = option_values(read_toml(path), context.command)
+    except click.UsageError as error:
+        raise click.UsageError(f"{path}: {error.format_message()}", context) from error
+    except ValueError as error:  # a number of more digits than Python writes
+        raise JvaeError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def said_in(context: click.Context | None, name: str | None) -> str:
+    """Return `FILE.toml: ` where the value of a command's parameter is the config file's, and nothing elsewhere."""
+    if context is None or name is None:
+        return ""
+    from_file = context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
+    return f"{context.meta[CONFIG_FILE]}: " if from_file else ""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        JvaeError: in one line, that it cannot be read or is none.
+    """
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise JvaeError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise JvaeError(f"{path}: is not TOML: {str(error).splitlines()[0]}") from error
+
+
+def option_values(values: dict[str, Any], command: click.Command) -> dict[str, Any]:
+    """Return the values of a command's parameters by their names; keys are options' names, with - or _.
+
+    Raises:
+        click.UsageError: a key is no option of the command or comes twice, or its value is of another type.
+    """
+    options = {
+        option.opts[0].removeprefix("--").replace("-", "_"): option
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_eager
+    }
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        option = options.get(key.replace("-", "_"))
+        if option is None or option.name is None:
+            raise click.UsageError(f"{key!r:.50} is no option of this command")
+        if option.name in found:
+            raise click.UsageError(f"{key!r:.50} is there twice, with - and with _")
+        found[option.name] = option_value(option, value)
+    return found
+
+
+def option_value(option: click.Option, value: Any) -> Any:
+    """Return a value as the command line would have it: a bool, or text; for an option that may repeat, a list of them.
+
+    Raises:
+        click.BadParameter: it is of another type, or no line of text.
+    """
+    if option.multiple:
+        return [one_value(option, part) for part in (value if isinstance(value, list) else [value])]
+    return one_value(option, value)
+
+
+def one_value(option: click.Option, value: Any) -> bool | str:
+    """Return a bool for an option that is on or off, and text for any other.
+
+    Raises:
+        click.BadParameter: it is of another type, or no line of text.
+    """
+    on_or_off = isinstance(option.type, click.types.BoolParamType)
+    if isinstance(value, bool) and on_or_off:
+        return value
+    wrong = click.BadParameter(f"{value!r:.50} is not a valid {option.type.name}.", param=option)
+    if on_or_off or isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise wrong
+    text = str(value)
+    if not text.isprintable():
+        raise wrong
+    return text

@@ -1,0 +1,180 @@
+"""`jvae encode`: the command of `jvae.runs.api.encode`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device, write_arrays
+from jvae.cli.options import Command, data_options, model_options
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+    from jvae.data.dataset import Dataset
+    from jvae.latents import Encoding
+    from jvae.runs.checkpoint import TrainedModel
+
+FORMATS = (".npz", ".csv")
+SPLITS = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
+ROWS_AT_A_TIME = 1000
+
+
+class Which(click.ParamType):
+    """A number, several as `N,N,...`, or `all`."""
+
+    name = "N,N,...|all"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int | list[int] | str:
+        """Return a number, a list of them, or "all"."""
+        parts = [part.strip() for part in str(value).split(",")]
+        if value == "all":
+            return "all"
+        if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+            self.fail(f"{value}: must be a whole number, several with commas between them, or all", param, context)
+        numbers = list(map(int, parts))
+        if len(set(numbers)) < len(numbers):
+            self.fail(f"{value}: a number is there twice", param, context)
+        return numbers if len(numbers) > 1 else numbers[0]
+
+
+@click.command(cls=Command)
+@model_options
+@data_options
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="latents.npz", help="arrays (.npz) or table (.csv) to write"
+)
+@click.option(
+    "--split",
+    type=click.Choice(tuple(SPLITS)),
+    default="test",
+    help="which data to encode; no step was trained on test",
+)
+@click.option("--run", type=Which(), default="0", help="which of several runs; 0 is the first")
+@click.option("--level", type=Which(), default="1", help="of a two-level model: 1 is nearer x")
+def encode(
+    model_path: Path,
+    device: str,
+    seed: int,
+    recipe_path: Path | None,
+    data_dir: Path | None,
+    output: Path,
+    split: str,
+    run: int | list[int] | str,
+    level: int | list[int] | str,
+    **repeated: Any,
+) -> None:
+    """Write q(z|x) of every datum - loc, scale, a draw z - with its label, its split and its index there.
+
+    The .npz holds float32 loc, scale and z [n, m], label, index and split [n], run and level. With several runs, or
+    all, loc, scale and z are [runs, n, m]; with several levels, or all, they are loc_level_1, loc_level_2 and so on.
+    The .csv has a header, and a row for every run, level and datum.
+
+    The draws of the test set are those of jvae.encode with the key of --seed, those of the training set with
+    jax.random.fold_in(key, 1); every run and level has the same key, so that level 2 is encoded from level 1's draw.
+    """
+    check_output(output, FORMATS)
+    use_device(device)
+    model = open_model(model_path, repeated, open_recipe(recipe_path))
+    depth = model.recipe.model.num_levels
+    runs = numbers_of(run, range(model.num_runs))
+    levels = numbers_of(level, range(1, depth + 1))
+    for number in runs:
+        model.run_params(number)
+    for number in levels:
+        if not 1 <= number <= depth:
+            raise click.UsageError(f"--level is {number}: must be from 1 to {depth}, for {model_path} has {depth}")
+    import jax
+
+    dataset = open_data_of(model, repeated, data_dir)
+    latents = Latents(model, dataset, SPLITS[split], jax.random.key(seed))
+    if output.suffix.lower() == ".csv":
+        write_table(latents, runs, levels, output)
+    else:
+        write_arrays(latents.arrays(runs, levels, isinstance(run, int), isinstance(level, int)), output)
+
+
+def numbers_of(asked: int | list[int] | str, there: Sequence[int]) -> Sequence[int]:
+    """Return the numbers that were asked for, those that are there for "all"."""
+    if isinstance(asked, str):
+        return there
+    return [asked] if isinstance(asked, int) else asked
+
+
+class Latents:
+    """The latents of a model at the data of some splits, computed when they are asked for."""
+
+    def __init__(self, model: "TrainedModel", dataset: "Dataset", splits: Sequence[str], key: "jax.Array") -> None:
+        self.model, self.dataset, self.splits, self.key = model, dataset, splits, key
+
+    def of_split(self, split: str, run: int, level: int) -> "Encoding":
+        """Return loc, scale and a draw [n, m] of a run and a level, from 1, at the data of one split."""
+        import jax
+
+        from jvae.runs import api
+
+        key = self.key if split == "test" else jax.random.fold_in(self.key, 1)
+        return api.encode(self.model, getattr(self.dataset, f"{split}_images"), key, run, level - 1)
+
+    def labels(self, split: str) -> "np.ndarray":
+        """Return the labels [n] of a split."""
+        return getattr(self.dataset, f"{split}_labels")
+
+    def arrays(self, runs: Sequence[int], levels: Sequence[int], one_run: bool, one_level: bool) -> dict[str, Any]:
+        """Return all arrays by their names: without an axis of runs for one, without a level in their names for one."""
+        import numpy as np
+
+        from jvae.latents import Encoding
+
+        found: dict[str, np.ndarray] = {}
+        for level in levels:
+            of_runs = [[self.of_split(split, run, level) for split in self.splits] for run in runs]
+            for i, name in enumerate(Encoding._fields):
+                stacked = np.stack([np.concatenate([part[i] for part in parts]) for parts in of_runs])
+                found[name if one_level else f"{name}_level_{level}"] = stacked[0] if one_run else stacked
+        counts = [len(self.labels(split)) for split in self.splits]
+        return found | {
+            "label": np.concatenate([self.labels(split) for split in self.splits]),
+            "index": np.concatenate([np.arange(count) for count in counts]),
+            "split": np.repeat(self.splits, counts),
+            "run": np.array(runs),
+            "level": np.array(levels),
+        }
+
+
+def write_table(latents: Latents, runs: Sequence[int], levels: Sequence[int], path: Path) -> None:
+    """Write a row for every run, level and datum, with the latents of one run, level and split in memory at a time."""
+    from jvae.files import open_result
+    from jvae.vae import latent_dims
+
+    model, rows = latents.model, 0
+    dims = latent_dims(model.recipe.model, model.run_params(runs[0]), model.data_shape)
+    width = max(dims[level - 1] for level in levels)
+    columns = [f"{name}_{i + 1}" for name in ("loc", "scale", "z") for i in range(width)]
+    with open_result(path) as file:
+        file.write(f"run,level,split,index,label,{','.join(columns)}\n".encode())
+        for run in runs:
+            for level in levels:
+                for split in latents.splits:
+                    encoding = latents.of_split(split, run, level)
+                    for text in table_rows(encoding, latents.labels(split), f"{run},{level},{split}", width):
+                        file.write(text.encode())
+                    rows += len(encoding.z)
+    click.echo(f"wrote {path}: {rows:,} rows")
+
+
+def table_rows(encoding: "Encoding", labels: "np.ndarray", start: str, width: int) -> Iterator[str]:
+    """Yield rows as text, some at a time; a float32 in the fewest digits that read back as it, no cell beyond m."""
+    import numpy as np
+
+    for first in range(0, len(labels), ROWS_AT_A_TIME):
+        part = slice(first, first + ROWS_AT_A_TIME)
+        cells = np.full((len(labels[part]), len(encoding), width), "", "<U32")
+        for i, array in enumerate(encoding):
+            cells[:, i, : array.shape[1]] = array[part].astype(str)
+        numbered = enumerate(zip(labels[part], cells.reshape(len(cells), -1).tolist(), strict=True), first)
+        yield "".join(f"{start},{i},{label},{','.join(row)}\n" for i, (label, row) in numbered)

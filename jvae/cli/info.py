@@ -1,0 +1,146 @@
+"""`jvae info`: what this installation is, and what model files hold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jvae.cli.options import Command, fail, flag
+from jvae.errors import JvaeError
+from jvae.runs.config import config_fields, unit
+
+if TYPE_CHECKING:
+    from jvae.runs.description import Description
+
+DIGITS = 12
+"""Of a digest that are shown."""
+TOLD_ELSEWHERE = ("dataset", "epochs", "seed", "runs")
+"""Fields of a Config that have a row of another name."""
+Rows = dict[str, str]
+
+
+@click.command(cls=Command)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.pass_context
+def info(context: click.Context, files: tuple[Path, ...]) -> None:
+    """Print what model files hold, side by side; without FILES the versions, devices and paths of this installation.
+
+    Files of any recipe are told of without it. Bounds are the last of the training, in nats per datum, of several runs
+    mean ± standard deviation. A row in which the files differ is marked with *.
+    """
+    if not files:
+        describe_installation()
+        return
+    columns: dict[str, Rows] = {}
+    for path in files:
+        try:
+            columns[str(path)] = describe_file(path)
+        except JvaeError as error:
+            fail(str(error), 1)
+    if columns:
+        click.echo(side_by_side(columns))
+    if len(columns) < len(set(files)):
+        context.exit(1)
+
+
+def describe_installation() -> None:
+    """Print versions, devices and paths."""
+    import platform
+
+    import jax
+
+    from jvae.data.cache import cache_folder
+    from jvae.runs.checkpoint import current_versions
+
+    for name, version in current_versions().items():
+        click.echo(f"{name:<10}{version}")
+    click.echo(f"platform  {platform.platform()}")
+    for device in jax.devices():
+        click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
+    click.echo(f"data      {cache_folder('mnist').parent}")
+
+
+def describe_file(path: Path) -> Rows:
+    """Return what a model file holds, with no array read.
+
+    Raises:
+        ModelFileError: it is damaged or none.
+    """
+    from jvae.runs.archive import open_archive, open_model_file
+    from jvae.runs.description import count_parameters, last_records, read_description
+
+    with open_model_file(path) as file, open_archive(file) as archive:
+        about = read_description(archive)
+        counts, last = count_parameters(archive, about), last_records(about)
+    own, config, seeds = about.recipe_file, about.config, about.plan.seeds
+    parts = ", ".join(f"{part} {count:,}" for part, count in sorted(counts.items()))
+
+    def column(name: str) -> list[float]:
+        return [record[name] for record in last if name in record]
+
+    rows = {
+        "model": title(about),
+        "recipe file": "" if own is None else f"{own.name}, sha256 {own.sha256[:DIGITS]}",
+        "parameters": f"{sum(counts.values()):,} ({parts})",
+        "runs": f"{len(seeds)}, seed{'s' * (len(seeds) > 1)} {spans(seeds)}",
+        "epochs": f"{together(column('epoch')) or 0} of {about.plan.epochs}",
+        "kept epoch": together(column("kept")),
+        **{name: mean_of(column(name)) for name in ("bound", "reconstruction", "kl", "validation")},
+        "unit": "nats per datum" if config is None or own is not None else unit(config),
+        "data": f"{about.data_name}, {'x'.join(map(str, about.data_shape))}",
+        "fingerprint": about.fingerprint[:DIGITS],
+        "format": str(about.format_version),
+    }
+    if config is not None:
+        rows |= {flag(name): str(value) for name, value in config.to_dict().items() if name not in TOLD_ELSEWHERE}
+    return rows | {str(name): str(version) for name, version in about.versions.items()}
+
+
+def title(about: "Description") -> str:
+    """Return in a few words what a model is, as far as its file says."""
+    config = about.config
+    if about.recipe_file is not None or config is None:
+        return "a recipe of one's own" + (" from Python" if about.recipe_file is None else "")
+    learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
+    dims = f"{config.latent_dim} + {config.upper_dim}" if config.levels == 2 else str(config.latent_dim)
+    return f"{config.prior} prior, {config.decoder} output{learned}, {config.network}, M = {dims}"
+
+
+def spans(numbers: tuple[int, ...]) -> str:
+    """Return numbers in words, such as `0 to 9` where they follow one another."""
+    if len(numbers) > 1 and numbers == tuple(range(numbers[0], numbers[0] + len(numbers))):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def together(numbers: list[float]) -> str:
+    """Return one number a run in words: one where all are the same."""
+    return ", ".join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))
+
+
+def mean_of(values: list[float]) -> str:
+    """Return one value a run in words: mean ± standard deviation (n-1) of several."""
+    from math import isfinite
+    from statistics import fmean, stdev
+
+    if len(values) > 1 and all(map(isfinite, values)):
+        return f"{fmean(values):.3f} ± {stdev(values):.3f}"
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
+def side_by_side(columns: dict[str, Rows]) -> str:
+    """Return a table, a column a file, whose rows that differ are marked; of options those that are not the default."""
+    usual = {flag(field.name): str(field.default) for field in config_fields()}
+    names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
+    table = [["", "", *columns]]
+    for name in names:
+        cells = [rows.get(name, "") for rows in columns.values()]
+        if all(cell in ("", usual.get(name)) for cell in cells):
+            continue
+        table.append(["*" if len(set(cells)) > 1 else "", name, *cells])
+    shown = [[cell if cell.isprintable() else ascii(cell) for cell in row] for row in table]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    if len(columns) == 1:
+        widths[0] = 0
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in shown]
+    return "\n".join(line.removeprefix("  " * (len(columns) == 1)).rstrip() for line in lines)

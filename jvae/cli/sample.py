@@ -1,0 +1,94 @@
+"""`jvae sample`: the command of `jvae.runs.api.sample`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jvae.cli.console import (
+    ARRAY_FORMATS,
+    PICTURE_FORMATS,
+    check_output,
+    open_model,
+    open_recipe,
+    use_device,
+    write_arrays,
+    write_figure,
+)
+from jvae.cli.options import Command, model_options, run_option
+
+if TYPE_CHECKING:
+    import jax
+    import numpy as np
+
+    from jvae.runs.checkpoint import TrainedModel
+
+AT_A_TIME = 10_000
+"""Draws in one program, and at most in a picture."""
+
+
+@click.command(cls=Command)
+@model_options
+@run_option
+@click.option(
+    "--samples",
+    "output",
+    type=click.Path(path_type=Path),
+    default="samples.png",
+    help="picture (.png, .pdf, .svg) or float32 arrays (.npz: x, mean; .npy: one of them) to write",
+)
+@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
+@click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
+@click.option("--num-images", type=click.IntRange(1, 10**6), default=64, help="how many; in a picture at most 10,000")
+def sample(
+    model_path: Path,
+    device: str,
+    seed: int,
+    recipe_path: Path | None,
+    run: int,
+    output: Path,
+    mean: bool,
+    compare: bool,
+    num_images: int,
+    **repeated: Any,
+) -> None:
+    """Draw images, or data of any shape, from the model: z ~ p(z), x ~ p(x|z)."""
+    check_output(output, PICTURE_FORMATS + ARRAY_FORMATS)
+    as_arrays = output.suffix.lower() in ARRAY_FORMATS
+    if mean and compare:
+        raise click.UsageError("--mean and --compare: at most one of them")
+    if compare and output.suffix.lower() == ".npy":
+        raise click.UsageError(f"{output}: an .npy holds one array, and --compare writes two: take .npz")
+    if num_images > AT_A_TIME and not as_arrays:
+        raise click.UsageError(f"--num-images is {num_images}: must be at most {AT_A_TIME} in a picture")
+    use_device(device)
+    model = open_model(model_path, repeated, open_recipe(recipe_path))
+    import jax
+
+    key = jax.random.key(seed)
+    if as_arrays:
+        kinds = {"x": not mean, "mean": mean or compare}
+        write_arrays({name: draw(model, key, num_images, run, name == "mean") for name in kinds if kinds[name]}, output)
+        return
+    from jvae.view import pictures
+
+    if compare:
+        write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
+    else:
+        write_figure(pictures.samples(model, key, num_images, mean, run), output)
+
+
+def draw(model: "TrainedModel", key: "jax.Array", n: int, run: int, mean: bool) -> "np.ndarray":
+    """Draw float32 x[n, ...], or their means: with one key up to 10,000, and with another for each 10,000 more."""
+    import jax
+    import numpy as np
+
+    from jvae.runs import api
+
+    starts = range(0, n, AT_A_TIME)
+    keys = [key, *(jax.random.fold_in(key, start) for start in starts[1:])]
+    parts = [
+        np.asarray(api.sample(model, key, min(AT_A_TIME, n - start), run, mean), np.float32)
+        for key, start in zip(keys, starts, strict=True)
+    ]
+    return np.concatenate(parts)
