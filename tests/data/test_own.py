@@ -283,5 +283,6 @@ def test_a_source_is_checked_and_shown(four):
     told = jvae("datasets", "check", "npz:a.npz", "--sheet", "sheet.png").stdout.splitlines()
     assert told[1].split() == f"train 100 of 8x8x1, from 0 to 255, mean {four[0].mean():.1f}, 10 classes".split()
     assert load_dataset("npz:a.npz").fingerprint in told[0]
-    assert Image.open("sheet.png").size[0] > 300
+    with Image.open("sheet.png") as picture:
+        assert picture.size[0] > 300
     assert "resize" in jvae("datasets", "check", "npz:a.npz", "--resize", "8x8", code=2).stderr
