@@ -98,6 +98,12 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
     return click.option(flag(field.name), field.name, type=kind, **attributes)
 
 
+def place_of(name: str) -> Path | None:
+    """Return the file or folder of a user's own data source, links followed; None of another source."""
+    kind, _, place = name.partition(":")
+    return Path(place).expanduser().resolve() if kind in OWN_KINDS and place else None
+
+
 def absolute_source(name: str) -> str:
     """Return a data source whose file or folder does not depend on the working directory, so that it is found again."""
     kind, _, place = name.partition(":")

@@ -27,6 +27,7 @@ from jvae.cli.options import (
     device_option,
     json_option,
     mesh_options,
+    place_of,
     recipe_option,
     stream_option,
     usage_error,
@@ -76,6 +77,9 @@ def train(
     for path in (model_path, json_path):
         if path is not None:
             check_output(path)
+    for path in (model_path, json_path):
+        if path is not None and path.resolve() == place_of(config.dataset):
+            raise click.UsageError(f"{path}: holds the data to train on: name another output")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
     if model_path.exists() and not (resume or overwrite):

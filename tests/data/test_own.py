@@ -278,6 +278,15 @@ def test_stochastic_binarisation_draws_the_grey_values(tiny, digits, tmp_path):
     )
 
 
+def test_the_data_are_never_written_over(four):
+    np.savez("a.npz", **dict(zip(NAMES, four, strict=True)))
+    os.symlink("a.npz", "link.npz")
+    for option in ("--model", "--json"):
+        line = jvae("train", "--dataset", "npz:a.npz", option, "link.npz", "--overwrite", code=2).stderr
+        assert "link.npz: holds the data to train on" in line
+    load_dataset("npz:a.npz")
+
+
 def test_a_source_is_checked_and_shown(four):
     np.savez("a.npz", **dict(zip(NAMES, four, strict=True)))
     told = jvae("datasets", "check", "npz:a.npz", "--sheet", "sheet.png").stdout.splitlines()
