@@ -40,6 +40,7 @@ CONFINED = {
     "google_crc32c": {"jvae.data.tfds"},
     "tensorflow_probability": {"jvae.distributions"},
     "grain": {"jvae.runs.streaming"},
+    "tqdm": {"jvae.cli.progress"},
     "distrax": {
         f"jvae.{name}"
         for name in ("encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents")
