@@ -27,6 +27,7 @@ OUTSIDE = {"jvae", "jvae.__main__"}
 CONFINED = {
     "click": {"jvae.cli"},
     "matplotlib": {
+        "jvae.view.classes",
         "jvae.view.plots",
         "jvae.view.image_grids",
         "jvae.view.pictures",
