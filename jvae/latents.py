@@ -40,12 +40,15 @@ def principal_projection(z: Float[np.ndarray, "n m"], dimensions: int = 2) -> Pr
     m = z.shape[1]
     if m <= 2:
         return Projection(np.zeros(m, z.dtype), np.eye(m, dtype=z.dtype), tuple(f"$z_{i + 1}$" for i in range(m)))
-    from sklearn.decomposition import PCA
+    if len(z) == 1:  # which has no variance
+        center, axes, shares = z[0], np.eye(m, dtype=z.dtype)[:dimensions], np.zeros(dimensions)
+    else:
+        from sklearn.decomposition import PCA
 
-    pca = PCA(min(dimensions, *z.shape)).fit(z)
-    shares = pca.explained_variance_ratio_
+        pca = PCA(min(dimensions, *z.shape)).fit(z)
+        center, axes, shares = pca.mean_, pca.components_, pca.explained_variance_ratio_
     labels = tuple(f"principal component {i + 1} ({share:.1%} of the variance)" for i, share in enumerate(shares))
-    return Projection(pca.mean_, pca.components_, labels)
+    return Projection(center, axes, labels)
 
 
 class Mixture(NamedTuple):
@@ -182,14 +185,25 @@ def decode_batch(model: VAE, params: PyTree, key: Key[Array, ""], z: Float[Array
 
 
 def latent_grid(
-    coordinates: Float[np.ndarray, "n d"], side: int
-) -> tuple[Float[np.ndarray, "k d"], list[Float[np.ndarray, " side"]]]:
+    coordinates: Float[np.ndarray, "n d"], side: int, aspect: float = 1.0
+) -> tuple[Float[np.ndarray, "k d"], list[np.ndarray]]:
     """Return an even grid over the central 98 % of the coordinates along each axis, and the axes' ticks.
 
-    The k = side^d points run row by row from the top left, as a picture is read: the second axis falls from row to row.
+    The k points run row by row from the top left, as a picture is read: the second axis falls from row to row.
+
+    Args:
+        coordinates: on d <= 2 axes.
+        side: how many points along the axis with the most of them; the other has those that its range asks for.
+        aspect: the grid's step along the second axis, as a multiple of that along the first.
     """
     low, high = np.quantile(coordinates, [0.01, 0.99], axis=0)
-    ticks = [np.linspace(a, b, side).astype(coordinates.dtype) for a, b in zip(low, high, strict=True)]
+    shape = np.array([1.0, aspect])[: len(low)]
+    steps = shape * (float(np.max((high - low) / shape)) or 1.0) / max(side - 1, 1)
+    counts = np.ceil((high - low) / steps - 1e-6).astype(int) + 1
+    ticks = [
+        (middle + step * (np.arange(count) - (count - 1) / 2)).astype(coordinates.dtype)
+        for middle, step, count in zip((low + high) / 2, steps, counts, strict=True)
+    ]
     if len(ticks) == 1:
         return ticks[0][:, None], ticks
     first, second = np.meshgrid(ticks[0], ticks[1][::-1])

@@ -27,6 +27,7 @@ OUTSIDE = {"jvae", "jvae.__main__"}
 CONFINED = {
     "click": {"jvae.cli"},
     "matplotlib": {
+        "jvae.view.classes",
         "jvae.view.plots",
         "jvae.view.image_grids",
         "jvae.view.pictures",
@@ -40,6 +41,7 @@ CONFINED = {
     "google_crc32c": {"jvae.data.tfds"},
     "tensorflow_probability": {"jvae.distributions"},
     "grain": {"jvae.runs.streaming"},
+    "tqdm": {"jvae.cli.progress"},
     "distrax": {
         f"jvae.{name}"
         for name in ("encoders", "decoders", "priors", "vae", "distributions", "ppca", "diagnostics", "latents")

@@ -133,16 +133,16 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
     np.testing.assert_allclose(lower.kl + upper.kl, result.kl.value, atol=1.0)
     for level in (1, 2):
         for picture in (pictures.posterior, pictures.prior):
-            assert f"$z_{level}$" in picture(model, tiny, level=level - 1).axes[0].get_title()
+            assert f"$z_{level}$" in picture(model, tiny, level=level - 1).get_suptitle()
     assert pictures.samples(model, num_images=4, mean=True).axes
     assert pictures.manifold(model, tiny).axes
 
 
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
     model = next(api.train_config_epochs(replace(TWO, prior="vamp", num_components=6), tiny))
-    axes = pictures.pseudo_inputs(model).axes[0]
-    assert "decoded pseudo-inputs" in axes.get_title()
-    assert axes.images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
+    figure = pictures.pseudo_inputs(model)
+    assert "decoded pseudo-inputs" in figure.get_suptitle()
+    assert figure.axes[0].images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):

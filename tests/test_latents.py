@@ -51,6 +51,13 @@ def test_the_grid_reads_like_a_picture():
     np.testing.assert_array_equal(points[0], [ticks[0][0], ticks[1][-1]])  # top left: left, and high
     np.testing.assert_array_equal(points[4], [ticks[0][-1], ticks[1][-1]])
     np.testing.assert_array_equal(points[-1], [ticks[0][-1], ticks[1][0]])
+    wide, ticks = latent_grid(coordinates * [1, 3], 9, aspect=2.0)
+    assert len(wide) == len(ticks[0]) * len(ticks[1])
+    assert len(ticks[1]) == 9
+    np.testing.assert_allclose(np.diff(ticks[1]), 2 * (ticks[0][1] - ticks[0][0]))  # one scale, in images of 2 : 1
+    for axis, values in zip(ticks, (coordinates * [1, 3]).T, strict=True):
+        assert axis[0] <= np.quantile(values, 0.0101)
+        assert axis[-1] >= np.quantile(values, 0.9899)
     line, ticks = latent_grid(coordinates[:, :1], 5)
     np.testing.assert_array_equal(line[:, 0], ticks[0])
 

@@ -47,6 +47,14 @@ def is_model_file(path: Path) -> bool:
         return False
 
 
+def check_distinct(outputs: dict[str, Path | None]) -> None:
+    """Refuse two outputs, by their options, that are one file."""
+    known: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is not None and (other := known.setdefault(path.resolve(), option)) != option:
+            raise click.UsageError(f"{path}: {other} and {option} must be different files")
+
+
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
     """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
     from jvae.cli.compile_cache import use_compile_cache

@@ -8,10 +8,10 @@ import click
 
 from jvae.cli.console import (
     check_all_read,
+    check_distinct,
     check_output,
     describe_placement,
     is_given,
-    log,
     log_of_first_process,
     open_dataset,
     open_model,
@@ -19,6 +19,7 @@ from jvae.cli.console import (
     use_device,
     use_mesh,
 )
+from jvae.cli.epoch_log import FORMATS, open_epoch_log
 from jvae.cli.options import (
     DATA_FIELDS,
     Command,
@@ -48,6 +49,13 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="go on where the model file ends, if it is there; --epochs may be more")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
 @json_option
+@click.option(
+    "--log",
+    "log_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv|FILE.jsonl",
+    help="write a line an epoch to this file, as it ends",
+)
 @mesh_options
 @stream_option
 @recipe_option
@@ -61,6 +69,7 @@ def train(
     resume: bool,
     overwrite: bool,
     json_path: Path | None,
+    log_path: Path | None,
     mesh: tuple[int, int] | None,
     hosts: tuple | None,
     stream: bool | None,
@@ -77,7 +86,10 @@ def train(
     for path in (model_path, json_path):
         if path is not None:
             check_output(path)
-    for path in (model_path, json_path):
+    if log_path is not None:
+        check_output(log_path, FORMATS)
+    check_distinct({"--model": model_path, "--json": json_path, "--log": log_path})
+    for path in (model_path, json_path, log_path):
         if path is not None and path.resolve() == place_of(config.dataset):
             raise click.UsageError(f"{path}: holds the data to train on: name another output")
     if resume and overwrite:
@@ -93,39 +105,39 @@ def train(
     known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
-        if known is None:
-            return
         config = known.config or config
+        if is_finished(known):
+            log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
+            with open_epoch_log(log_path if first else None, known.history):
+                return
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, config, dataset, given)
     from jvae.cli.interruption import interruptible, name_of
+    from jvae.cli.progress import Bar, Extent, Lines
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
     from jvae.runs.checkpoint import save
+    from jvae.runs.config import plan_of
+    from jvae.runs.plan import split_rows
     from jvae.view import report
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     if first:
         sweep_temporaries(model_path)
+    model, saved = known, 0 if known is None else len(known.history)
     with interruptible() as interruption:
         try:
-            how = api.Conditions(devices, stream, lambda: bool(interruption))
+            images, _ = split_rows(plan_of(config), len(dataset.train_images))
+            extent = Extent(config.epochs, len(images), config.runs, saved)
+            told = Bar(extent) if first and sys.stderr.isatty() else Lines(extent, log)
+            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=told.chunk)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
         log(f"training on {describe_placement(config.runs, devices, backend)}")
         if known is not None:
-            log(f"going on after epoch {len(known.history)} of {config.epochs}")
-        model, saved = known, 0 if known is None else len(known.history)
-        terminal = sys.stderr.isatty()
-        with click.progressbar(
-            length=config.epochs,
-            label="training",
-            file=sys.stderr,
-            hidden=not (first and terminal),
-            item_show_func=epoch_line,
-        ) as bar:
-            bar.update(saved)
+            log(f"going on after epoch {saved} of {config.epochs}")
+        with told, open_epoch_log(log_path if first else None, [] if known is None else known.history) as write_epoch:
             try:
                 for model in epochs:
                     if first:
@@ -133,9 +145,8 @@ def train(
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
-                    bar.update(1, model.history[-1])
-                    if not terminal:
-                        log(f"epoch {saved}/{config.epochs}  {epoch_line(model.history[-1])}")
+                    write_epoch(model.history[-1])
+                    told.epoch(model.history[-1])
             except NonFiniteError as error:
                 left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
                 raise NonFiniteError(f"{error}{left}") from error
@@ -153,8 +164,13 @@ def train(
         write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
 
 
-def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel | None":
-    """Return a model file to go on from, perhaps for more epochs; None, and say so, where its training is finished."""
+def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel":
+    """Return the model to go on from, perhaps for more epochs.
+
+    Raises:
+        ModelFileError: it cannot be gone on with.
+        click.UsageError: not for so many epochs.
+    """
     from dataclasses import replace
 
     epochs = given.get("epochs")
@@ -183,23 +199,9 @@ def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "Tr
             raise click.UsageError(f"--epochs is {epochs}, but {own.file.name} reads config.epochs, {config.epochs}")
         config = replace(config, epochs=epochs)
         model = model._replace(config=config, plan=plan_of(config))
-    if trained == config.epochs or not state.running.any():
-        log(f"{path}: its training is finished, after epoch {trained} of {config.epochs}")
-        return None
     return model
 
 
-def epoch_line(record: dict[str, Any] | None) -> str | None:
-    """Return an epoch's record in words; the mean over the runs that went on where there are several."""
-    if record is None:
-        return None
-    from statistics import fmean
-
-    means = {
-        name: fmean(v for v in value if v is not None) if isinstance(value, list) else value
-        for name, value in record.items()
-    }
-    parts = [f"bound {means['bound']:9.3f}", f"reconstruction {means['reconstruction']:9.3f}", f"kl {means['kl']:7.3f}"]
-    if "validation" in means:
-        parts.append(f"validation {means['validation']:9.3f}")
-    return "  ".join([*parts, f"{means['seconds']:6.2f} s"])
+def is_finished(model: "TrainedModel") -> bool:
+    """Return True if no epoch is left to train, or no run that goes on."""
+    return len(model.history) == model.plan.epochs or model.state is None or not model.state.running.any()

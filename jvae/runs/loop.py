@@ -35,6 +35,24 @@ class Chunking(NamedTuple):
     """How long a later chunk takes, about."""
 
 
+class Progress(NamedTuple):
+    """Where a training stands after a chunk of steps."""
+
+    epoch: int
+    """Which epoch, from 1."""
+    step: int
+    """How many of its steps are taken."""
+    num_steps: int
+    """How many it has."""
+    running: int
+    """How many runs go on."""
+
+    @property
+    def epochs(self) -> float:
+        """How many epochs are taken, the present one in part."""
+        return self.epoch - 1 + self.step / self.num_steps
+
+
 class Member(NamedTuple):
     """One training among those that share a program: its runs, and what is recorded of them."""
 
@@ -59,6 +77,7 @@ def run_epochs(
     validation_data: UInt8[np.ndarray, "v ..."] | None,
     interrupted: Callable[[], bool],
     chunking: Chunking,
+    progress: Callable[[Progress], None],
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
     """Run the epoch loop: yield every member's model, or its error, after every epoch.
 
@@ -70,6 +89,7 @@ def run_epochs(
     started = time.perf_counter()
     while (loop.epoch < plan.epochs or not loop.epoch_is_over) and loop.running.any():
         loop, length = take_chunk(take, loop, length, chunking.seconds)
+        progress(Progress(int(loop.epoch), int(loop.done), loop.num_steps, int(loop.running.sum())))
         whole, summary = loop._replace(step_metrics=jax.device_get(fetch(loop.step_metrics))), None
         if loop.epoch_is_over:
             whole = whole._replace(runs=fetch(whole.runs))

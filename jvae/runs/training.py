@@ -26,7 +26,7 @@ from jvae.runs.ensemble import (
     share_a_program,
     streamed_batches,
 )
-from jvae.runs.loop import Chunking, Member, TakeSteps, run_epochs
+from jvae.runs.loop import Chunking, Member, Progress, TakeSteps, run_epochs
 from jvae.runs.mesh import RUNS, place
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan, split_rows
@@ -50,6 +50,8 @@ class Conditions(NamedTuple):
     """How many runs a device computes at a time; None: one on a CPU, all on an accelerator."""
     streamed_bytes: int = 2**26
     """How much a streamed training reads at a time."""
+    progress: Callable[[Progress], None] = lambda at: None
+    """Called after every chunk of steps, before the epoch that may end with it is summarised and yielded."""
 
 
 DEFAULT = Conditions()
@@ -136,7 +138,8 @@ def train_members(
         take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
     loop = loop._replace(runs=runs, step_metrics=metrics)
-    return run_epochs(take, loop, members, dataset, validation_data(plan, dataset), how.interrupted, how.chunking)
+    validated = validation_data(plan, dataset)
+    return run_epochs(take, loop, members, dataset, validated, how.interrupted, how.chunking, how.progress)
 
 
 def resident(chunk: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:

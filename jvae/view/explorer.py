@@ -24,8 +24,9 @@ from jvae.nn.matmul import float32
 from jvae.nn.networks import MLP, ConvDecoderNet
 from jvae.runs.api import select_run
 from jvae.runs.checkpoint import TrainedModel
+from jvae.view.classes import class_colours
 from jvae.view.pictures import generator_of, key_or_zero, latents_of_test_set, title
-from jvae.view.plots import class_colours, mass_levels
+from jvae.view.plots import mass_levels
 
 SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
 """Of the prior's mass: the bands that are drawn."""
@@ -153,15 +154,9 @@ def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, An
     """Return the classes with the colours they have in every picture, and the class's number of every point shown."""
     classes = np.unique(labels)
     entries = [
-        {"name": str(name), "colour": hex_colour(colour)}
-        for name, colour in zip(classes, class_colours(classes), strict=True)
+        {"name": str(name), "colour": colour} for name, colour in zip(classes, class_colours(classes), strict=True)
     ]
     return {"classes": entries, "labels": packed(np.searchsorted(classes, labels[shown]).astype(np.int32))}
-
-
-def hex_colour(colour: tuple[float, ...]) -> str:
-    """Return a colour of red, green and blue (and more) in [0, 1] as #rrggbb."""
-    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour[:3])
 
 
 def packed(array: Any) -> dict[str, Any]:

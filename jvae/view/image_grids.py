@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jvae.view.plots import figure
+from jvae.view.plots import add_title, equal_ticks, figure, wrapped
 
 
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
@@ -20,7 +20,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
     show_image(ax, grid)
     ax.set_axis_off()
     if title:
-        ax.set_title(title, fontsize=11)
+        add_title(fig, title)
     return fig
 
 
@@ -47,34 +47,43 @@ def plot_reconstructions(
         ax.set_yticks([grid.shape[0] * 0.25, grid.shape[0] * 0.75], ["data", "mean"])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-    fig.suptitle(title, fontsize=11)
+    add_title(fig, title)
     return fig
 
 
 def plot_manifold(
     images: Float[np.ndarray, "k h w c"],
-    ticks: list[Float[np.ndarray, " side"]],
+    ticks: list[np.ndarray],
     axis_labels: tuple[str, ...],
     title: str,
 ) -> Figure:
-    """Plot the decoder's means over an even grid of latents: a strip for one axis, a square for two."""
-    columns = len(ticks[0])
+    """Plot the decoder's means over a grid of latents, as `latent_grid` makes it: a strip for one axis, else a map.
+
+    Both axes have one scale, which takes a grid whose steps are as an image's width to its height.
+    """
+    columns, (_, h, w, _) = len(ticks[0]), images.shape
     grid = montage(images, columns, gap=0)
-    rows = len(images) // columns
-    fig = figure(8, 7.4 * rows / columns + 0.9)
+    fig = figure(*fitting_size(grid, 7.4, 0.6, 1.2))
     ax = fig.subplots()
-    show_image(ax, grid)
-    cell = np.array(images.shape[1:3])
-    shown = np.linspace(0, columns - 1, 5).round().astype(int)
-    ax.set_xticks((shown + 0.5) * cell[1] - 0.5, [f"{ticks[0][i]:.1f}" for i in shown])
+    widths = [np.ptp(axis) / (len(axis) - 1) / size for axis, size in zip(ticks, (w, h), strict=False) if len(axis) > 1]
+    pixel = float(widths[0]) if widths else 1.0  # how much of the latent space it takes
+    axes = [*ticks, np.zeros(1)][:2]
+    left, bottom = (float(axis[0]) - pixel * size / 2 for axis, size in zip(axes, (w, h), strict=True))
+    show_image(ax, grid, (left, left + pixel * grid.shape[1], bottom, bottom + pixel * grid.shape[0]))
     ax.set_xlabel(axis_labels[0])
-    if rows > 1:
-        ax.set_yticks((rows - shown - 0.5) * cell[0] - 0.5, [f"{ticks[1][i]:.1f}" for i in shown])
+    if len(ticks) > 1:
         ax.set_ylabel(axis_labels[1])
+        equal_ticks(ax)
     else:
         ax.set_yticks([])
-    ax.set_title(title, fontsize=11)
+    add_title(fig, title)
     return fig
+
+
+def fitting_size(grid: Float[np.ndarray, "H W c"], longest: float, beside: float, above: float) -> tuple[float, float]:
+    """Return the size in inches of a figure whose image has a longest side, with room beside and above it."""
+    height, width = np.array(grid.shape[:2]) * longest / max(grid.shape[:2])
+    return max(float(width) + beside, 4.0), max(float(height) + above, 1.5)
 
 
 def plot_rows(
@@ -83,16 +92,15 @@ def plot_rows(
     """Plot rows of images, each row with its label at the left; the axis label says what changes along a row."""
     rows, columns, h, w, c = images.shape
     grid = montage(images.reshape(rows * columns, h, w, c), columns)
-    scale = 7.5 / grid.shape[1]
-    fig = figure(8.4, grid.shape[0] * scale + 0.8)
+    fig = figure(*fitting_size(grid, 7.5, 0.9, 1.0))
     ax = fig.subplots()
     show_image(ax, grid)
     ax.set_yticks((np.arange(rows) + 0.5) * (h + 1), row_labels, fontsize=9)
     ax.set_xticks([])
-    ax.set_xlabel(axis_label)
+    ax.set_xlabel(wrapped(axis_label, fig.get_figwidth() - 0.9, 10))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(title, fontsize=11)
+    add_title(fig, title)
     return fig
 
 
@@ -106,7 +114,7 @@ def plot_side_by_side(
         show_image(ax, montage(images, columns))
         ax.set_axis_off()
         ax.set_title(name, fontsize=11)
-    fig.suptitle(title, fontsize=11)
+    add_title(fig, title)
     return fig
 
 
@@ -126,8 +134,13 @@ def pad_to(images: Float[np.ndarray, "n h w c"], count: int) -> Float[np.ndarray
     return np.pad(images, [(0, count - len(images)), *[(0, 0)] * 3])
 
 
-def show_image(ax: Axes, image: Float[np.ndarray, "H W c"]) -> None:
-    """Draw one image with values in [0, 1]: grey for one channel, RGB for three, the channels' mean otherwise."""
+def show_image(
+    ax: Axes, image: Float[np.ndarray, "H W c"], extent: tuple[float, float, float, float] | None = None
+) -> None:
+    """Draw one image with values in [0, 1]: grey for one channel, RGB for three, the channels' mean otherwise.
+
+    The extent is its left, right, bottom and top; by default a pixel is a unit.
+    """
     if image.shape[-1] != 3:
         image = image.mean(axis=-1)
-    ax.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)

@@ -137,7 +137,8 @@ def manifold(model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None =
     """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set takes."""
     z = latents_of_test_set(model, dataset, key, run)
     projection = principal_projection(z)
-    points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE)
+    height, width = as_images(dataset.test_images[:1].astype(np.float32)).shape[1:3]
+    points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE, height / width)
     means = decode(model.recipe.model, model.run_params(run), projection.lift(points))
     heading = f"decoder means: {title(model)}"
     return image_grids.plot_manifold(as_images(means), ticks, projection.labels, heading)
@@ -182,8 +183,8 @@ def prior_view(
     coordinates = projection.project(z)
     drawn = projection.project(prior_sample(vae, params, key, 2000, level))
     low, high = np.quantile(np.concatenate([coordinates, drawn]), [0.001, 0.999], axis=0)
-    margin = 0.08 * (high - low)
-    ticks = [np.linspace(a, b, 160) for a, b in zip(low - margin, high + margin, strict=True)]
+    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # of one length for all axes, with a margin
+    ticks = [np.linspace(middle - half, middle + half, 160) for middle in (low + high) / 2]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
     density, exact = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype), level)
     mixture = prior_mixture(vae, params, level)
@@ -247,6 +248,7 @@ def interpolation(
     """Plot decoder means along straight lines between the posterior means of test images of different classes."""
     vae, params, labels = model.recipe.model, model.run_params(run), dataset.test_labels
     generator = generator_of(key)
+    several = len(np.unique(labels)) > 1
     first = generator.choice(len(labels), rows)
     others = [np.flatnonzero(labels != labels[i]) for i in first]  # nobody, where there is one class
     second = np.array([generator.choice(other if len(other) else len(labels)) for other in others])
@@ -257,7 +259,7 @@ def interpolation(
     means = as_images(decode(vae, params, lines.reshape(rows * columns, -1)))
     return image_grids.plot_rows(
         means.reshape(rows, columns, *means.shape[1:]),
-        [f"{labels[i]} to {labels[j]}" for i, j in zip(first, second, strict=True)],
+        [f"{labels[i]} to {labels[j]}" if several else "" for i, j in zip(first, second, strict=True)],
         "decoder means from one image's latent mean to another's",
         f"interpolation: {title(model)}",
     )
@@ -284,11 +286,12 @@ def traversals(
     for row, d in enumerate(dimensions):
         points[row, :, d] = np.linspace(low[d], high[d], columns)
     decoded = as_images(decode(vae, params, points.reshape(-1, z.shape[1])))
+    which = f" of class {dataset.test_labels[chosen]}" if len(np.unique(dataset.test_labels)) > 1 else ""
     return image_grids.plot_rows(
         decoded.reshape(len(dimensions), columns, *decoded.shape[1:]),
         [f"$z_{{{d + 1}}}$" for d in dimensions],
         "decoder means as one dimension crosses the aggregate posterior's central 98 %",
-        f"traversals from a test image of class {dataset.test_labels[chosen]}: {title(model)}",
+        f"traversals from a test image{which}: {title(model)}",
     )
 
 

@@ -1,14 +1,18 @@
 """Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
 
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-CLASS_COLOURS = "tab10"
+from jvae.view.classes import add_key, class_colours
+
 INK = "#222222"
+SHARES = (0.99, 0.95, 0.8, 0.6, 0.4, 0.2)
+"""Of a prior's mass: the contours that are drawn."""
 
 
 def figure(width: float, height: float) -> Figure:
@@ -16,13 +20,14 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
-def class_colours(classes: Int[np.ndarray, " k"] | UInt8[np.ndarray, " k"]) -> list:
-    """Return one colour a class: ten distinct ones, or an even walk through the rainbow where there are more."""
-    from matplotlib import colormaps
+def add_title(fig: Figure, text: str, size: int = 11) -> None:
+    """Set a figure's title, in as many lines as its width asks for."""
+    fig.suptitle(wrapped(text, fig.get_figwidth(), size), fontsize=size)
 
-    if len(classes) <= 10:
-        return [colormaps[CLASS_COLOURS](i) for i in range(len(classes))]
-    return list(colormaps["turbo"](np.linspace(0.05, 0.95, len(classes))))
+
+def wrapped(text: str, width: float, size: int) -> str:
+    """Return a text in lines that are about as long as a width in inches, by the size of its letters in points."""
+    return "\n".join(textwrap.fill(line, int(120 * width / size)) for line in text.splitlines())
 
 
 def plot_posterior(
@@ -35,12 +40,13 @@ def plot_posterior(
         draw_histograms(ax, coordinates, labels)
         ax.set_ylabel("samples")
     else:
-        draw_points(ax, coordinates, labels, size=float(np.clip(30_000 / len(labels), 3, 20)), alpha=0.7)
+        draw_points(ax, coordinates, labels, size=float(np.clip(30_000 / len(labels), 5, 30)))
         ax.set_ylabel(axis_labels[1])
         ax.set_aspect("equal", adjustable="datalim")
+        equal_ticks(ax)
     ax.set_xlabel(axis_labels[0])
-    ax.set_title(title, fontsize=11)
-    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    add_title(fig, title)
+    add_key(fig, [ax], labels)
     soften(ax)
     return fig
 
@@ -49,19 +55,20 @@ def draw_histograms(ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: np.
     """Draw the samples of every class, stacked."""
     classes = np.unique(labels)
     parts = [coordinates[labels == c, 0] for c in classes]
-    names = [str(c) for c in classes]
-    ax.hist(parts, bins=80, stacked=True, density=density, color=class_colours(classes), label=names)
+    bins = int(np.clip(2 * len(labels) ** 0.5, 10, 80))
+    ax.hist(parts, bins=bins, stacked=True, density=density, color=class_colours(classes))
 
 
-def draw_points(ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: np.ndarray, size: float, alpha: float) -> None:
-    """Draw the samples coloured by class, in random order, so that no class is drawn over all the others."""
+def draw_points(ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: np.ndarray, size: float) -> None:
+    """Draw the samples coloured by class, in random order, so that no class is drawn over all the others.
+
+    A fine white edge sets them off from each other and from what is dark beneath.
+    """
     classes, index = np.unique(labels, return_inverse=True)
-    colours = class_colours(classes)
     order = np.random.default_rng(0).permutation(len(labels))
     x, y = coordinates[order].T
-    ax.scatter(x, y, s=size, c=np.array(colours)[index[order]], alpha=alpha, linewidths=0)
-    for c, colour in zip(classes, colours, strict=True):
-        ax.scatter([], [], s=40, color=colour, label=str(c))
+    colours = np.array(class_colours(classes))[index[order]]
+    ax.scatter(x, y, s=size, color=colours, alpha=0.85, linewidths=0.03 * size**0.5 + 0.1, edgecolors="white")
 
 
 class PriorView(NamedTuple):
@@ -86,8 +93,8 @@ def plot_prior(view: PriorView, title: str) -> Figure:
     fig = figure(7.6, 6)
     ax = fig.subplots()
     draw_prior(ax, view)
-    ax.set_title(title, fontsize=11)
-    ax.legend(title="class", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    add_title(fig, title)
+    add_key(fig, [ax], view.labels)
     return fig
 
 
@@ -95,7 +102,7 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     """Plot several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
     columns = 2 if len(views) == 4 else min(3, len(views))
     rows = -(-len(views) // columns)
-    fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.7)
+    fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.9)
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes[len(views) :]:
         ax.set_axis_off()
@@ -104,12 +111,8 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
         draw_prior(ax, view._replace(mark_name=marks))  # one entry of the legend for one sign
         ax.set_title(name, fontsize=12)
         ax.tick_params(labelsize=8)
-    entries: dict[str, Any] = {}
-    for ax in axes[: len(views)]:
-        handles, names = ax.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
-    fig.legend(entries.values(), entries.keys(), loc="outside right center", frameon=False, title="class")
-    fig.suptitle(title, fontsize=12)
+    add_title(fig, title, 12)
+    add_key(fig, axes[: len(views)].tolist(), np.concatenate([view.labels for view in views.values()]))
     return fig
 
 
@@ -123,15 +126,19 @@ def draw_prior(ax: Axes, view: PriorView) -> None:
             ax.plot(marks[:, 0], np.zeros(len(marks)), "x", color=INK, markersize=7, clip_on=False, label=mark_name)
         ax.set_ylabel("density")
     else:
-        levels = mass_levels(density, (0.99, 0.95, 0.8, 0.6, 0.4, 0.2))
-        ax.contourf(*ticks, density, levels=[*levels, density.max() * 1.001], cmap="Greys", alpha=0.75)
-        ax.contour(*ticks, density, levels=levels, colors=INK, linewidths=0.5, alpha=0.6)
-        draw_points(ax, coordinates, labels, size=float(np.clip(20_000 / len(labels), 2, 20)), alpha=0.5)
+        if density.any():
+            levels = mass_levels(density, SHARES)
+            greys = [str(grey) for grey in np.linspace(0.95, 0.6, len(levels))]
+            ax.contourf(*ticks, density, levels=[*levels, density.max() * 1.001], colors=greys)
+            ax.contour(*ticks, density, levels=levels, colors=INK, linewidths=0.5, alpha=0.6)
+        draw_points(ax, coordinates, labels, size=float(np.clip(20_000 / len(labels), 4, 25)))
         if marks is not None:
             style: dict[str, Any] = {"marker": "X", "s": 45, "color": "white", "edgecolors": INK, "linewidths": 0.9}
             ax.scatter(marks[:, 0], marks[:, 1], label=mark_name, zorder=3, **style)
         ax.set_xlim(ticks[0][0], ticks[0][-1])
         ax.set_ylim(ticks[1][0], ticks[1][-1])
+        ax.set_aspect("equal")
+        equal_ticks(ax)
         ax.set_ylabel(axis_labels[1])
     ax.set_xlabel(axis_labels[0])
     soften(ax)
@@ -166,7 +173,7 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
         soften(ax)
     fig.axes[0].set_ylabel("nats per image")
-    fig.suptitle(title, fontsize=11)
+    add_title(fig, title)
     return fig
 
 
@@ -217,7 +224,7 @@ def plot_roofline(
     ax.set_xlim(left=0)
     ax.set_xlabel("GFLOP/s of matrix products")
     fig.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    fig.suptitle(title, fontsize=10)
+    add_title(fig, title, 10)
     soften(ax)
     return fig
 
@@ -234,8 +241,18 @@ def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
     drawn = ax.imshow(scale.mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
     fig.colorbar(drawn, ax=ax, label="standard deviation of a pixel in [0, 1]")
     ax.set_axis_off()
-    fig.suptitle(title, fontsize=9)
+    add_title(fig, title, 9)
     return fig
+
+
+def equal_ticks(ax: Axes) -> None:
+    """Set round ticks, of one distance along both axes, which have one scale."""
+    from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+    limits = max(ax.get_xlim(), ax.get_ylim(), key=lambda limits: limits[1] - limits[0])
+    first, second = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(*limits)[:2]
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MultipleLocator(second - first))
 
 
 def soften(ax: Axes) -> None:

@@ -203,8 +203,19 @@ def test_a_diverged_run_keeps_the_last_good_file(tmp_path, model):
 
 def test_every_option_of_train_is_a_field_of_config_or_about_the_world():
     options = {parameter.name for parameter in main.commands["train"].params}
-    world = {"data_dir", "device", "model_path", "json_path", "resume", "overwrite", "stream", "config"}
-    world |= {"compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id", "recipe_path"}
+    world = {
+        "data_dir",
+        "device",
+        "recipe_path",
+        "model_path",
+        "json_path",
+        "log_path",
+        "resume",
+        "overwrite",
+        "stream",
+        "config",
+    }
+    world |= {"compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id"}
     assert options == {field.name for field in config_fields()} | world
 
 

@@ -333,6 +333,21 @@ def test_a_drag_is_its_pointers_own(visit, plane_page):
         assert page.locator("#tip").is_visible()
 
 
+def test_what_is_nearest_in_the_plane_alone_says_so(visit, plane_page, space_page):
+    for content, said in ((plane_page, "nearest test image"), (space_page, "nearest in the plane")):
+        page = visit(content)
+        assert page.locator("#distance").inner_text() == said
+        playwright.expect(page.locator("#status")).to_have_text(re.compile(f"; {said}: class "))
+
+
+def test_one_class_is_not_named(visit, plane_model, digits):
+    data = digits._replace(test_labels=np.zeros_like(digits.test_labels))
+    page = visit(explorer_page(plane_model, data))
+    assert page.locator("#legend").is_hidden()
+    assert page.locator("#class").inner_text() == "A test image"
+    playwright.expect(page.locator("#status")).to_have_text(re.compile("; nearest test image: a test image.$"))
+
+
 def test_the_image_that_is_shown_is_the_one_to_decode(visit, plane_page):
     """By the keyboard, while the mouse rests on another point than the nearest."""
     page = visit(plane_page)

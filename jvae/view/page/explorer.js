@@ -32,6 +32,7 @@ class Explorer {
       window: data.window,
       labels: data.projection.labels,
     });
+    this.nearestIs = dimensions > 2 ? "nearest in the plane" : "nearest test image"; // what `neighbour` is
     this.isChosen = (label) => this.chosen.size === 0 || this.chosen.has(label);
   }
 
@@ -48,6 +49,11 @@ class Explorer {
   image(point) {
     const size = this.shape[0] * this.shape[1] * this.shape[2];
     return this.arrays.images.numbers.subarray(point * size, (point + 1) * size);
+  }
+
+  /** What a point's image is called; where there is one class, or no labels, it goes without. */
+  imageName(point) {
+    return this.data.classes.length > 1 ? `class ${this.className(point)}` : "a test image";
   }
 
   className(point) {
@@ -106,7 +112,7 @@ class Explorer {
 
   described() {
     const [x, y] = this.place(), where = y === null ? written(x) : `${written(x)}, ${written(y)}`;
-    return `Probe at ${where}; nearest test image: class ${this.className(this.neighbour)}.`;
+    return `Probe at ${where}; ${this.nearestIs}: ${this.imageName(this.neighbour)}.`;
   }
 
   /** The point whose test image is shown: the one under the pointer, or else the one nearest to the probe. */
@@ -117,10 +123,11 @@ class Explorer {
   drawNeighbour() {
     const point = this.pictured(), label = this.arrays.labels.numbers[point];
     drawImage($("neighbour"), this.image(point), this.shape, 255);
-    $("neighbour").setAttribute("aria-label", `A test image of class ${this.className(point)}`);
-    $("class").textContent = `Class ${this.className(point)}`;
+    const name = this.imageName(point);
+    $("neighbour").setAttribute("aria-label", `Test image: ${name}`);
+    $("class").textContent = name[0].toUpperCase() + name.slice(1);
     $("class").style.setProperty("--class", this.data.classes[label].colour);
-    $("distance").textContent = this.hovered === undefined ? "nearest test image" : "test image under the pointer";
+    $("distance").textContent = this.hovered === undefined ? this.nearestIs : "test image under the pointer";
     const [x, y] = this.map.toPixels(this.map.places[2 * point], this.map.places[2 * point + 1]);
     $("ring").style.transform = `translate(${x}px, ${y}px)`;
     $("ring").style.setProperty("--class", this.data.classes[label].colour);
