@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvae.cli.options import COMPILE_CACHE, flag, usage_error
+from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
     import jax
@@ -95,7 +96,8 @@ def open_model(
     for name, value in given.items():
         known = value if model.config is None else getattr(model.config, name)
         if value != known:
-            raise click.UsageError(f"{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+            trained = f"{path} was trained with {flag(name)} {text_of(known)}"
+            raise click.UsageError(f"{flag(name)} is {text_of(value)}, but {trained}")
     if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
         ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
         other = f"{own.file.name} is not the text that {path} was trained by: sha256 {ours}, not {theirs}"
@@ -112,12 +114,6 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
     from jvae.runs.recipe_file import load_recipe_file
 
     return load_recipe_file(path)
-
-
-def is_given(context: click.Context, name: str) -> bool:
-    """Return True if an option was given, on the command line or by its environment variable."""
-    source = context.get_parameter_source(name)
-    return source in (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
 
 
 def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:
