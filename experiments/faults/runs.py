@@ -222,7 +222,7 @@ def wrong_lines() -> list[list[str]]:
         if field.name == "hidden":  # which the default network has
             lines.append(["--network", "cnn", option, "64"])
         elif field.needs:
-            other = "64" if field.type is tuple else str(field.default + 1)
-            lines.append([option, field.choices[-1] if field.choices else other])
+            unusual = ["64"] if field.type is tuple else field.choices or [str(field.default + 1)]
+            lines.append([option, unusual[-1]])
     others = ["--nothing"], ["--mesh", "x"], ["--epochs"], ["--seed", json.dumps(2**64)], ["--resume", "--overwrite"]
     return [*lines, *others]
