@@ -10,7 +10,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from jvae.nn.networks import MLP
 
@@ -102,6 +102,18 @@ class VampPrior(nn.Module):
     def pseudo_inputs(self) -> Float[Array, "k ..."]:
         """Return u_1 ... u_K."""
         return jnp.clip(self.free, 0.0, 1.0) if self.images else self.free
+
+
+def start_at_images(count: int, params: PyTree, key: Key[Array, ""], x: Float[Array, "n ..."]) -> PyTree:
+    """Return the parameters with a VampPrior's pseudo-inputs at `count` training images.
+
+    Raises:
+        ValueError: there are fewer images than pseudo-inputs.
+    """
+    if count > len(x):
+        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(x)}")
+    prior = {**params["params"]["prior"], "pseudo_inputs": x[:count]}
+    return {"params": {**params["params"], "prior": prior}}
 
 
 class FlowPrior(nn.Module):

@@ -59,7 +59,7 @@ def tiny(digits: Dataset) -> Dataset:
 @pytest.fixture
 def small() -> Config:
     """A configuration that trains in a moment."""
-    return Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16)
+    return Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden=(16, 16))
 
 
 @pytest.fixture

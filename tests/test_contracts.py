@@ -27,7 +27,7 @@ OUTPUTS = {
     "gaussian-pixel": {"decoder": "gaussian", "variance": "pixel"},
     "continuous-bernoulli": {"decoder": "continuous-bernoulli"},
 }
-NETWORKS = {"mlp": {"hidden_dim": 16}, "cnn": {}}
+NETWORKS = {"mlp": {"hidden": (16, 16)}, "cnn": {}}
 ALL = list(itertools.product(PRIORS, OUTPUTS, NETWORKS))
 
 
@@ -101,7 +101,7 @@ def test_gradients_reach_every_parameter(prior, output, network, digits):
 @pytest.mark.parametrize("latent_dim", [1, 2])
 def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(
-        dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden_dim=16, **PRIORS[prior]
+        dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden=(16, 16), **PRIORS[prior]
     )
     model = next(api.train_config_epochs(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):

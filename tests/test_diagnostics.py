@@ -10,7 +10,7 @@ from jvae.diagnostics import diagnose, perplexity
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
 
-QUICK = {"dataset": "digits", "epochs": 1, "batch_size": 50, "hidden_dim": 8}
+QUICK = {"dataset": "digits", "epochs": 1, "batch_size": 50, "hidden": (8, 8)}
 
 
 def with_leaf(params, value, *path):

@@ -116,7 +116,7 @@ def test_iwae_needs_a_draw(images, key):
 def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
     """Five epochs that are validated, and six runs' evaluation: one program each for a model and a shape."""
     compiled = evaluation.per_datum._cache_size
-    config = Config(dataset="digits", latent_dim=7, epochs=5, batch_size=50, hidden_dim=8, validation="test", runs=6)
+    config = Config(dataset="digits", latent_dim=7, epochs=5, batch_size=50, hidden=(8, 8), validation="test", runs=6)
     before = compiled()
     *_, model = api.train_config_epochs(config, tiny)
     assert compiled() == before + 1  # one draw a datum

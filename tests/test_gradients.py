@@ -216,7 +216,7 @@ PRIORS = ("gaussian", "mog", "vamp", "flow")
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_every_estimator_runs_on_a_vae_and_pathwise_is_the_gradient_of_the_bound(prior, digits):
-    vae = build_model(Config(latent_dim=3, hidden_dim=8, prior=prior), (8, 8, 1))
+    vae = build_model(Config(latent_dim=3, hidden=(8, 8), prior=prior), (8, 8, 1))
     x = (jnp.asarray(digits.test_images[:4]) >= 128).astype(jnp.float32)
     params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), x)
     model, key = from_vae(vae), jax.random.key(5)

@@ -20,7 +20,7 @@ from jvae.runs.config import Config, build_model
 from jvae.vae import VAE, HierarchicalVAE
 from jvae.view import pictures
 
-TWO = Config(dataset="digits", latent_dim=3, levels=2, upper_dim=2, epochs=1, batch_size=50, hidden_dim=16)
+TWO = Config(dataset="digits", latent_dim=3, levels=2, upper_dim=2, epochs=1, batch_size=50, hidden=(16, 16))
 
 
 class Affine(nn.Module):
@@ -93,7 +93,7 @@ def test_both_forms_of_the_elbo_have_the_known_expectation():
 @pytest.mark.parametrize("decoder", ["bernoulli", "gaussian", "continuous-bernoulli"])
 def test_both_forms_agree_on_networks_with_any_prior_and_output(prior, decoder, digits):
     vae = build_model(
-        Config(latent_dim=3, levels=2, upper_dim=2, hidden_dim=8, prior=prior, decoder=decoder), (8, 8, 1)
+        Config(latent_dim=3, levels=2, upper_dim=2, hidden=(8, 8), prior=prior, decoder=decoder), (8, 8, 1)
     )
     x = (jnp.asarray(digits.test_images[:3]) >= 128).astype(jnp.float32)
     params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), x)

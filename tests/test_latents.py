@@ -75,7 +75,7 @@ def test_the_grid_reads_like_a_picture():
 )
 def test_the_projected_prior_is_the_density_of_projected_draws(fields, m, exact):
     """Its mass in the cells of a grid against the shares of 20,000 draws, all within 5 standard errors."""
-    vae = build_model(Config(latent_dim=m, hidden_dim=8, **fields), (8, 8, 1))
+    vae = build_model(Config(latent_dim=m, hidden=(8, 8), **fields), (8, 8, 1))
     params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))
     params = jax.tree.map(lambda p: p + 0.05 * jax.random.normal(jax.random.key(p.size), p.shape), params)
     plane = principal_projection(np.random.default_rng(0).normal(size=(500, m)).astype(np.float32))

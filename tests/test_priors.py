@@ -25,7 +25,7 @@ def make(kind: str, latent_dim: int):
         "affine flow": {"prior": "flow"},
         "spline flow": {"prior": "flow", "coupling": "spline"},
     }[kind]
-    vae = build_model(Config(latent_dim=latent_dim, hidden_dim=8, **extra), (8, 8, 1))
+    vae = build_model(Config(latent_dim=latent_dim, hidden=(8, 8), **extra), (8, 8, 1))
     params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     leaves, treedef = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -91,7 +91,7 @@ def test_the_monte_carlo_entropy_agrees_with_the_grid(kind):
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
 def test_a_flow_starts_as_the_standard_normal(latent_dim, coupling):
-    vae = build_model(Config(latent_dim=latent_dim, hidden_dim=8, prior="flow", coupling=coupling), (8, 8, 1))
+    vae = build_model(Config(latent_dim=latent_dim, hidden=(8, 8), prior="flow", coupling=coupling), (8, 8, 1))
     params = jax.jit(vae.init)(jax.random.key(0), jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     z = jax.random.normal(jax.random.key(2), (50, latent_dim)) * 2
     np.testing.assert_allclose(log_prob(vae, params, z), stats.norm.logpdf(z).sum(axis=1), rtol=2e-4, atol=1e-4)

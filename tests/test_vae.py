@@ -91,7 +91,7 @@ def test_samples_are_binary_and_means_are_not(vae, params):
 @pytest.mark.parametrize("latent_dim", [1, 2, 10, 32])
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (9, 13, 3)])
 def test_any_latent_dimension_and_image_shape(latent_dim, image_shape, key):
-    vae = build_model(Config(latent_dim=latent_dim, hidden_dim=8), image_shape)
+    vae = build_model(Config(latent_dim=latent_dim, hidden=(8, 8)), image_shape)
     x = jnp.zeros((2, *image_shape))
     params = vae.init(key, key, x)
     assert vae.apply(params, key, x).kl.shape == (2,)
@@ -101,7 +101,8 @@ def test_any_latent_dimension_and_image_shape(latent_dim, image_shape, key):
 
 def with_weights(stored) -> tuple:
     """Our model and parameters with the weights that PyTorch's model had, and its data and noise."""
-    vae = build_model(Config(latent_dim=int(stored["latent_dim"]), hidden_dim=int(stored["hidden_dim"])), (8, 8, 1))
+    hidden = (int(stored["hidden_dim"]),) * 2
+    vae = build_model(Config(latent_dim=int(stored["latent_dim"]), hidden=hidden), (8, 8, 1))
     params = {
         "params": {
             part: {

@@ -25,7 +25,7 @@ def small_model(folder: Path) -> Path:
     from jvae.runs.config import Config
 
     data = load_dataset("digits")
-    config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=512)
+    config = Config(dataset="digits", latent_dim=2, hidden=(4, 4), epochs=1, batch_size=512)
     path = folder / "original.npz"
     save(path, next(api.train_config_epochs(config, data)))
     return path
@@ -99,7 +99,7 @@ def mismatched_files(folder: Path, share: float) -> Iterator[str]:
         ("a bad field", "latent_dim is 0", pack(arrays, changed(about, latent_dim=0))),
         ("a field of another type", "latent_dim is '2'", pack(arrays, changed(about, latent_dim="2"))),
         ("an enormous number", "learning_rate is a number of 400", pack(arrays, changed(about, learning_rate=10**399))),
-        ("an enormous model", "does not fit", pack(arrays, changed(about, hidden_dim=65_536, runs=9999))),
+        ("an enormous model", "does not fit", pack(arrays, changed(about, hidden=(65_536, 65_536), runs=9999))),
         ("a later version", "format version 99", pack(arrays, {**about, "format_version": 99})),
         ("another format", "is not a jvae model file", pack(arrays, {**about, "format": "other"})),
         ("no fingerprint", "no field 'fingerprint'", pack(arrays, without(about, "fingerprint"))),

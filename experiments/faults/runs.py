@@ -14,7 +14,7 @@ from typing import Any
 from experiments.faults.model_files import small_model
 
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
-QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden_dim": 16, "epochs": 4}
+QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden": (16, 16), "epochs": 4}
 VARIATIONS: tuple[dict[str, Any], ...] = (
     {},
     {"runs": 2, "prior": "mog", "num_components": 3},
@@ -23,7 +23,7 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
     {"levels": 2, "bound": "iwae", "num_samples": 2},
     {"runs": 2, "validation": "held-out", "keep": "best", "patience": 2, "learning_rate": 0.05},
 )
-SIGNALLED = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--hidden-dim", "64", "--batch-size", "16"]
+SIGNALLED = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--hidden", "64,64", "--batch-size", "16"]
 SIGNALLED += ["--epochs", "100", "--runs", "2"]
 
 
@@ -219,9 +219,10 @@ def wrong_lines() -> list[list[str]]:
         if field.range is not None:
             lines.append([*enabled, option, str(-1)])
             lines.append([*enabled, option, "nan"])
-        if field.name == "hidden_dim":  # which the default network has
+        if field.name == "hidden":  # which the default network has
             lines.append(["--network", "cnn", option, "64"])
         elif field.needs:
-            lines.append([option, field.choices[-1] if field.choices else str(field.default + 1)])
+            unusual = ["64"] if field.type is tuple else field.choices or [str(field.default + 1)]
+            lines.append([option, unusual[-1]])
     others = ["--nothing"], ["--mesh", "x"], ["--epochs"], ["--seed", json.dumps(2**64)], ["--resume", "--overwrite"]
     return [*lines, *others]

@@ -165,7 +165,7 @@ def small_vae() -> tuple[Any, Any, "jax.Array", "jax.Array"]:
     from jvae.runs.config import Config, build_model
 
     key = jax.random.key(0)
-    vae = build_model(Config(dataset="digits", latent_dim=LATENT, hidden_dim=16), SHAPE)
+    vae = build_model(Config(dataset="digits", latent_dim=LATENT, hidden=(16, 16)), SHAPE)
     x = (jnp.asarray(load_dataset("digits").test_images[:4]) >= 128).astype(jnp.float32)
     return vae, vae.init(key, key, x), x, key
 

@@ -4,6 +4,7 @@ The same networks, initialisation, optimizer, batches and ELBO as `jvae train`. 
 that fetches and thresholds one image at a time, one optimizer step a batch. Needs the extra `pytorch`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -118,32 +119,40 @@ def build_vae(
     return VAE(GaussianPrior(latent_dim), BernoulliDecoder(nets[1]), GaussianEncoder(nets[0]))
 
 
-def cnn_nets(latent_dim: int) -> tuple[nn.Module, nn.Module]:
+def cnn_nets(
+    latent_dim: int, channels: tuple[int, ...] = (32, 64), activation: Callable[[], nn.Module] = nn.ReLU
+) -> tuple[nn.Module, nn.Module]:
     """Return the encoder's and the decoder's network, images [b, 28, 28], as `jvae.nn.networks` has them."""
+    depth, up = len(channels), [*channels[::-1], 1]
+    end, start = 28 // 2**depth, math.ceil(28 / 2**depth)
+    halve = [layer for a, b in pairwise((1, *channels)) for layer in (nn.Conv2d(a, b, 4, 2, 1), activation())]
+    double = [layer for a, b in pairwise(up) for layer in (activation(), nn.ConvTranspose2d(a, b, 4, 2, 1))][1:]
+    crop = [nn.ZeroPad2d((0, 28 - start * 2**depth) * 2)] if start > end else []
     encoder = nn.Sequential(
-        nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 4, 2, 1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(64 * 7 * 7, 256), nn.ReLU(), nn.Linear(256, 2 * latent_dim),
+        nn.Unflatten(1, (1, 28)), *halve,
+        nn.Flatten(), nn.Linear(up[0] * end**2, 256), activation(), nn.Linear(256, 2 * latent_dim),
     )  # fmt: skip
     decoder = nn.Sequential(
-        nn.Linear(latent_dim, 256), nn.ReLU(), nn.Linear(256, 64 * 7 * 7), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
-        nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(32, 1, 4, 2, 1), nn.Flatten(1, 2),
+        nn.Linear(latent_dim, 256), activation(), nn.Linear(256, up[0] * start**2), activation(),
+        nn.Unflatten(1, (up[0], start, start)), *double, *crop, nn.Flatten(1, 2),
     )  # fmt: skip
     return encoder, decoder
 
 
 def mlp_nets(
-    latent_dim: int, hidden_dim: int = 512, image_shape: tuple[int, int] = (28, 28)
+    latent_dim: int,
+    hidden: tuple[int, ...] = (512, 512),
+    image_shape: tuple[int, int] = (28, 28),
+    activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> tuple[nn.Module, nn.Module]:
     """Return the exercise's networks, with PyTorch's default initialisation."""
     pixels = image_shape[0] * image_shape[1]
 
-    def mlp(fan_in: int, fan_out: int) -> list[nn.Module]:
-        widths = (fan_in, hidden_dim, hidden_dim)
-        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
-        return [*layers, nn.Linear(hidden_dim, fan_out)]
+    def mlp(*widths: int) -> list[nn.Module]:
+        return [layer for a, b in pairwise(widths) for layer in (activation(), nn.Linear(a, b))][1:]
 
-    encoder = nn.Sequential(nn.Flatten(), *mlp(pixels, 2 * latent_dim))
-    decoder = nn.Sequential(*mlp(latent_dim, pixels), nn.Unflatten(-1, image_shape))
+    encoder = nn.Sequential(nn.Flatten(), *mlp(pixels, *hidden, 2 * latent_dim))
+    decoder = nn.Sequential(*mlp(latent_dim, *hidden[::-1], pixels), nn.Unflatten(-1, image_shape))
     return encoder, decoder
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.settings import Settings
+from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
     from jvae.data.dataset import Dataset
@@ -133,5 +134,7 @@ def name_of(config: "Config", settings: Settings | None = None) -> str:
     """Return a configuration's fields that differ from the default or from the settings, such as `prior=mog,seed=1`."""
     usual = (type(config)() if settings is None else settings.config()).to_dict()
     return ",".join(
-        f"{name.replace('_', '-')}={value}" for name, value in config.to_dict().items() if value != usual[name]
+        f"{name.replace('_', '-')}={text_of(value, 'x')}"
+        for name, value in config.to_dict().items()
+        if value != usual[name]
     )

@@ -11,7 +11,6 @@ from jvae.cli.console import (
     PICTURE_FORMATS,
     check_all_read,
     check_output,
-    is_given,
     log,
     open_dataset,
     open_recipe,
@@ -23,6 +22,7 @@ from jvae.cli.options import (
     config_options,
     data_options,
     device_option,
+    is_given,
     json_option,
     recipe_option,
     usage_error,
@@ -119,13 +119,17 @@ def benchmark(
         about = {"machine": machine, "versions": current_versions()}
         write_json(json_path, {**about, "measurements": rows, "profile": parts})
     if plot_path is not None:
-        what = describe_model(configs[0]) if own is None else own.file.name
+        what = describe_model(configs[0], dataset.train_images.shape[1:]) if own is None else own.file.name
         write_figure(roofline(f"training step: {what}", measurements), plot_path)
 
 
-def describe_model(config: Config) -> str:
-    """Return in words what a configuration builds."""
-    return f"{config.prior} prior, {config.decoder} output, {config.network}, M = {config.latent_dim}"
+def describe_model(config: Config, image_shape: tuple[int, ...]) -> str:
+    """Return in words what a configuration builds for images of shape (h, w, c)."""
+    from jvae.nn.networks import describe_network
+    from jvae.runs.config import build_networks
+
+    network = describe_network(build_networks(config, image_shape)[0])
+    return f"{config.prior} prior, {config.decoder} output, {network}, M = {config.latent_dim}"
 
 
 def roofline(heading: str, measurements: "list[Measurement]") -> "Figure":

@@ -9,6 +9,7 @@ import click
 
 from jvae.cli.config_file import said_in
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
+from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
     import jax
@@ -122,7 +123,8 @@ def open_model(
         known = value if model.config is None else getattr(model.config, name)
         if value != known:
             where = said_in(click.get_current_context(silent=True), name)
-            raise click.UsageError(f"{where}{flag(name)} is {value}, but {path} was trained with {flag(name)} {known}")
+            trained = f"{path} was trained with {flag(name)} {text_of(known)}"
+            raise click.UsageError(f"{where}{flag(name)} is {text_of(value)}, but {trained}")
     if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
         ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
         other = f"{own.file.name} is not the text that {path} was trained by: sha256 {ours}, not {theirs}"
@@ -139,12 +141,6 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
     from jvae.runs.recipe_file import load_recipe_file
 
     return load_recipe_file(path)
-
-
-def is_given(context: click.Context, name: str) -> bool:
-    """Return True if an option was given: on the command line, by its environment variable or in a config file."""
-    source = click.core.ParameterSource
-    return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
 
 
 def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from jvae.cli.config_file import config_option, said_in
 from jvae.data.known import OWN_KINDS
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
-from jvae.runs.fields import ConfigField
+from jvae.runs.fields import ConfigField, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
@@ -94,8 +94,27 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
         return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
     if field.name == "dataset":
         attributes["callback"] = lambda context, option, value: value if value is None else absolute_source(value)
-    kind = click.Choice(field.choices) if field.choices else field.type
+    kind: Any = click.Choice(field.choices) if field.choices else field.type
+    if field.type is tuple:
+        kind = NumbersType(field)
+        attributes["default"] = None if attributes["default"] is None else text_of(attributes["default"])
     return click.option(flag(field.name), field.name, type=kind, **attributes)
+
+
+class NumbersType(click.ParamType):
+    """The whole numbers of a Config field, separated by commas."""
+
+    name = "N,N,..."
+
+    def __init__(self, field: ConfigField) -> None:
+        self.field = field
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers."""
+        try:
+            return value if isinstance(value, tuple) else self.field.parse(value)
+        except ValueError as error:
+            raise usage_error(error) from error
 
 
 def place_of(name: str) -> Path | None:
@@ -115,7 +134,31 @@ def config_options(command: Callable, without: Collection[str] = (), only: Colle
     for field in reversed(config_fields()):
         if field.name not in without and (not only or field.name in only):
             command = option_of(field, default=field.default)(command)
-    return command
+    return command if only else hidden_dim_option(command)
+
+
+def hidden_dim_option(command: Callable) -> Callable:
+    """Add 0.1.0's `--hidden-dim N`, which gives the command's `hidden` as `--hidden N,N` does."""
+
+    @wraps(command)
+    def with_hidden(*arguments: Any, hidden_dim: int | None, **values: Any) -> Any:
+        context = click.get_current_context()
+        source = context.get_parameter_source("hidden_dim")
+        if hidden_dim is not None and source is not None:
+            both = (hidden_dim,) * 2
+            if is_given(context, "hidden") and values["hidden"] != both:
+                raise click.UsageError(f"--hidden-dim is {hidden_dim}, but --hidden is {text_of(values['hidden'])}")
+            context.set_parameter_source("hidden", source)
+            values["hidden"] = both
+        return command(*arguments, **values)
+
+    return click.option("--hidden-dim", type=int, hidden=True)(with_hidden)
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Return True if an option was given: on the command line, by its environment variable or in a config file."""
+    source = click.core.ParameterSource
+    return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
 
 
 def repeated_options(command: Callable) -> Callable:
@@ -126,7 +169,7 @@ def repeated_options(command: Callable) -> Callable:
     for field in reversed(config_fields()):
         if field.name not in ("seed", "num_samples"):
             command = option_of(field, default=None, hidden=field.name not in DATA_FIELDS)(command)
-    return command
+    return hidden_dim_option(command)
 
 
 def recipe_option(command: Callable) -> Callable:

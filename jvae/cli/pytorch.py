@@ -8,6 +8,9 @@ import click
 from jvae.cli.console import check_output, config_of_dataset, open_dataset
 from jvae.cli.options import Command, data_options, run_option
 from jvae.errors import JvaeError
+from jvae.runs.config import config_fields
+
+(ACTIVATIONS,) = (field.choices for field in config_fields() if field.name == "activation")
 
 
 def need_torch() -> None:
@@ -29,6 +32,12 @@ def need_torch() -> None:
     default="bernoulli",
     help="its output distribution, which weights do not tell",
 )
+@click.option(
+    "--activation",
+    type=click.Choice(ACTIVATIONS),
+    default="relu",
+    help="of its networks, which weights do not tell; gelu is the approximation by tanh",
+)
 @click.option("--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output")
 @data_options
 def import_pytorch(
@@ -37,6 +46,7 @@ def import_pytorch(
     overwrite: bool,
     dataset: str,
     decoder: str,
+    activation: str,
     output_scale: float,
     data_dir: Path | None,
 ) -> None:
@@ -46,10 +56,11 @@ def import_pytorch(
         raise click.UsageError(f"{model_path}: is there already; --overwrite replaces it")
     need_torch()
     from jvae.errors import ModelFileError
+    from jvae.nn.networks import describe_network
     from jvae.runs.checkpoint import save
     from jvae.tools.pytorch import count_weights, infer_config, load_state_dict, model_from_weights
 
-    fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder}
+    fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
     if decoder == "gaussian":
         fields["output_scale"] = output_scale
     data = open_dataset(config_of_dataset(dataset), data_dir)
@@ -60,8 +71,9 @@ def import_pytorch(
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
     save(model_path, model)
+    network = describe_network(model.recipe.model.encoder.net)
     click.echo(
-        f"wrote {model_path}: {config.prior} prior, {config.decoder} output, {config.network}, "
+        f"wrote {model_path}: {config.prior} prior, {config.decoder} output, {network}, "
         f"M = {config.latent_dim}, {count_weights(weights):,} numbers"
     )
 

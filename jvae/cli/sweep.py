@@ -8,7 +8,6 @@ import click
 
 from jvae.cli.console import (
     check_all_read,
-    is_given,
     log,
     open_dataset,
     open_recipe,
@@ -21,6 +20,7 @@ from jvae.cli.options import (
     config_options,
     data_options,
     device_option,
+    is_given,
     mesh_option,
     recipe_option,
     usage_error,
@@ -50,9 +50,9 @@ def sweep(
 ) -> None:
     """Train every combination of options' values, each from --runs seeds, and compare their test-set ELBOs.
 
-    --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. Combinations that differ only
-    in learning-rate, beta or seed are trained in one program, but for those of a --recipe. What --output already holds
-    is not trained again.
+    --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. An x joins the numbers of one
+    value: --grid hidden=512x512,256x256x256. Combinations that differ only in learning-rate, beta or seed are trained
+    in one program, but for those of a --recipe. What --output already holds is not trained again.
     """
     try:
         grid = parse_grid(grids)

@@ -1,7 +1,7 @@
 """Networks, array -> array: what stands between x and the parameters of q(z|x), and between z and those of p(x|z)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import linen as nn
@@ -11,6 +11,18 @@ from jvae.nn.convolutions import Conv, ConvTranspose, Linear
 from jvae.nn.initializers import uniform_fan_in
 from jvae.nn.matmul import Matmul, float32
 
+Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    "gelu": nn.gelu,
+    "elu": nn.elu,
+    "leaky-relu": nn.leaky_relu,
+    "silu": nn.silu,
+}
+"""By the names that the command line has for them; gelu is the approximation by tanh."""
+WIDTHS = (512, 512)
 CHANNELS = (32, 64)
 HIDDEN = 256
 
@@ -31,7 +43,7 @@ class Dense(nn.Module):
 
 
 class MLP(nn.Module):
-    """A fully connected network with ReLUs: flattens each datum, and shapes its output."""
+    """A fully connected network: flattens each datum, and shapes its output."""
 
     hidden: Sequence[int]
     """The widths of the hidden layers."""
@@ -39,54 +51,93 @@ class MLP(nn.Module):
     zero_output: bool = False
     """Start the last layer at zero, so that the network starts as the zero function."""
     matmul: Matmul = float32
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *in_shape"]) -> Float[Array, "b *out_shape"]:
         """Map a batch of data to a batch of outputs."""
         h = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
-            h = nn.relu(Dense(width, self.matmul, name=f"linear_{i}")(h))
+            h = self.activation(Dense(width, self.matmul, name=f"linear_{i}")(h))
         init = nn.initializers.zeros if self.zero_output else None
         h = Dense(math.prod(self.out_shape), self.matmul, init, name=f"linear_{len(self.hidden)}")(h)
         return h.reshape(x.shape[0], *self.out_shape)
 
 
 class ConvEncoderNet(nn.Module):
-    """A convolutional network, image -> numbers: two convolutions that halve the image, and two linear layers."""
+    """A convolutional network, image -> numbers: convolutions that each halve the image, and two linear layers."""
 
     out_shape: Sequence[int]
     matmul: Matmul = float32
+    channels: Sequence[int] = CHANNELS
+    """Of the convolutions, as many as the image can be halved times at most."""
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b *out_shape"]:
-        """Map a batch of images of at least 4x4 pixels to a batch of outputs."""
+        """Map a batch of images to a batch of outputs."""
         h = x.transpose(3, 1, 2, 0)
-        for i, channels in enumerate(CHANNELS):
-            h = nn.relu(Conv(channels, self.matmul, name=f"conv_{i}")(h))
-        h = nn.relu(Linear(HIDDEN, self.matmul, name="linear_0")(h.reshape(-1, x.shape[0])))
+        for i, channels in enumerate(self.channels):
+            h = self.activation(Conv(channels, self.matmul, name=f"conv_{i}")(h))
+        h = self.activation(Linear(HIDDEN, self.matmul, name="linear_0")(h.reshape(-1, x.shape[0])))
         h = Linear(math.prod(self.out_shape), self.matmul, name="linear_1")(h)
         return h.T.reshape(x.shape[0], *self.out_shape)
 
 
 class ConvDecoderNet(nn.Module):
-    """A convolutional network, z -> image: two linear layers, and two transposed convolutions that double the image.
+    """A convolutional network, z -> image: two linear layers, and transposed convolutions that each double the image.
 
-    It starts from ceil(h/4) x ceil(w/4) pixels, and the image's own h x w are cut from what comes out.
+    With n of these it starts from ceil(h / 2^n) x ceil(w / 2^n) pixels, and the image's own h x w are cut from the end.
     """
 
     out_shape: Sequence[int]
     """The image's (h, w, c)."""
     matmul: Matmul = float32
+    channels: Sequence[int] = CHANNELS
+    """Of the encoder's convolutions: here they come in reverse."""
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         """Map a batch of latents to a batch of images."""
         height, width, channels = self.out_shape
-        start = (CHANNELS[-1], math.ceil(height / 4), math.ceil(width / 4))
-        h = nn.relu(Linear(HIDDEN, self.matmul, name="linear_0")(z.T))
-        h = nn.relu(Linear(math.prod(start), self.matmul, name="linear_1")(h)).reshape(*start, z.shape[0])
-        h = nn.relu(ConvTranspose(CHANNELS[0], self.matmul, name="conv_transpose_0")(h))
-        h = ConvTranspose(channels, self.matmul, name="conv_transpose_1")(h)[:, :height, :width]
+        first, *others = self.channels[::-1]
+        start = (first, *start_size(self.out_shape, len(self.channels)))
+        h = self.activation(Linear(HIDDEN, self.matmul, name="linear_0")(z.T))
+        h = self.activation(Linear(math.prod(start), self.matmul, name="linear_1")(h)).reshape(*start, z.shape[0])
+        for i, features in enumerate(others):
+            h = self.activation(ConvTranspose(features, self.matmul, name=f"conv_transpose_{i}")(h))
+        h = ConvTranspose(channels, self.matmul, name=f"conv_transpose_{len(others)}")(h)[:, :height, :width]
         # written out once: without the barrier every use of the image would walk across memory to transpose it anew
         images = jax.lax.optimization_barrier(h.reshape(-1, z.shape[0]).T)
         return images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+
+
+def start_size(image_shape: Sequence[int], doublings: int) -> tuple[int, int]:
+    """Return the least (h, w) that cover an image of shape (h, w, c) once they have been doubled so many times."""
+    height, width = (math.ceil(side / 2**doublings) for side in image_shape[:2])
+    return height, width
+
+
+def check_depth(channels: Sequence[int], image_shape: Sequence[int]) -> None:
+    """Raise a ValueError if images of shape (h, w, c) cannot be halved once for each of the channels."""
+    height, width = image_shape[:2]
+    most = min(height, width).bit_length() - 1
+    if len(channels) > most:
+        named = ",".join(map(str, channels))
+        raise ValueError(f"channels is {named}: images of {height}x{width} can be halved {most} times at most")
+
+
+def describe_network(net: nn.Module) -> str:
+    """Return what a network is, such as `mlp 200-200, tanh`: what is as in the exercise is left out."""
+    match net:
+        case MLP():
+            kind, layers, usual = "mlp", net.hidden, WIDTHS
+        case ConvEncoderNet() | ConvDecoderNet():
+            kind, layers, usual = "cnn", net.channels, CHANNELS
+        case _:
+            return type(net).__name__
+    sizes = "" if tuple(layers) == usual else f" {'-'.join(map(str, layers))}"
+    names = {function: name for name, function in ACTIVATIONS.items()}
+    name = names.get(net.activation, getattr(net.activation, "__name__", "own activation"))
+    return f"{kind}{sizes}" + ("" if name == "relu" else f", {name}")

@@ -10,13 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jvae.data.known import DATASETS, check_options, split_source
-from jvae.runs.fields import ConfigField, OnlyWith, Range, fields_of
+from jvae.runs.fields import ConfigField, OnlyWith, Range, check_together, fields_of
 
 if TYPE_CHECKING:
     import jax
     import optax
     from flax import linen as nn
-    from jaxtyping import PyTree
 
     from jvae.recipe import KlWeight, Recipe
     from jvae.runs.numbers import RunNumbers
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
+JUDGED = OnlyWith("validation", ("held-out", "test"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,18 @@ class Config:
         OnlyWith("decoder", ("gaussian", "continuous-bernoulli")),
     ] = True
     network: Annotated[Literal["mlp", "cnn"], "architecture of encoder and decoder"] = "mlp"
-    hidden_dim: Annotated[int, "width of the two hidden layers", Range(1, 65536), OnlyWith("network", ("mlp",))] = 512
+    hidden: Annotated[
+        tuple[int, ...], "widths of the hidden layers, from x to z", Range(1, 65536), OnlyWith("network", ("mlp",))
+    ] = (512, 512)
+    channels: Annotated[
+        tuple[int, ...],
+        "channels of the convolutions, each of which halves the image, from x to z",
+        Range(1, 4096),
+        OnlyWith("network", ("cnn",)),
+    ] = (32, 64)
+    activation: Annotated[
+        Literal["relu", "tanh", "gelu", "elu", "leaky-relu", "silu"], "function between the networks' layers"
+    ] = "relu"
     levels: Annotated[int, "levels of latents: 2 puts another VAE, of z, in the prior's place", Range(1, 2)] = 1
     upper_dim: Annotated[
         int, "dimension of the upper level's latent variable", Range(1, 4096), OnlyWith("levels", (2,))
@@ -108,16 +119,9 @@ class Config:
         OnlyWith("validation", ("held-out",)),
     ] = 0.1
     keep: Annotated[
-        Literal["last", "best"],
-        "the epoch whose model is kept: the last, or that with the best validation bound",
-        OnlyWith("validation", ("held-out", "test")),
+        Literal["last", "best"], "the epoch whose model is kept: the last, or that with the best bound", JUDGED
     ] = "last"
-    patience: Annotated[
-        int,
-        "epochs without a better validation bound that end a run; 0 for never",
-        Range(0, 10**6),
-        OnlyWith("validation", ("held-out", "test")),
-    ] = 0
+    patience: Annotated[int, "epochs without a better bound that end a run; 0 for never", Range(0, 10**6), JUDGED] = 0
     precision: Annotated[
         Literal["float32", "bfloat16"], "operands of the networks' matrix products; all else is float32"
     ] = "float32"
@@ -130,34 +134,31 @@ class Config:
         check_options(split_source(self.dataset)[0], self.test_share, self.resize, self.transpose)
         if self.seed + self.runs > 2**32:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
-        if self.bound == "iwae" and self.beta != 1:
-            raise ValueError(f"beta is {self.beta:g}: the bound iwae knows no weight of the KL, leave it at 1")
-        if self.bound == "iwae" and self.kl_warmup > 0:
-            raise ValueError(
-                f"kl_warmup is {self.kl_warmup:g}: the bound iwae knows no weight of the KL, leave it at 0"
-            )
+        for name, none in (("beta", 1), ("kl_warmup", 0)):
+            if self.bound == "iwae" and (weight := getattr(self, name)) != none:
+                raise ValueError(f"{name} is {weight:g}: the bound iwae knows no weight of the KL, leave it at {none}")
         if self.warmup > self.epochs:
             raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
         if self.levels == 2 and self.pseudo_inputs == "data":
             raise ValueError("pseudo_inputs is data: with two levels they are latents, not images; must be noise")
-        for field in config_fields():
-            value = getattr(self, field.name)
-            for rule in field.needs:
-                other = getattr(self, rule.name)
-                if value != field.default and other not in rule.values:
-                    raise ValueError(f"{field.name} is {value}: means something only with {rule}, not {other}")
+        check_together(config_fields(), self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
+        """Return the fields as JSON values, but that several numbers are a tuple."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
         """Return the configuration of `to_dict`'s values; a field that is missing takes its default.
 
+        Lists, which JSON makes of tuples, are taken for them, and `hidden_dim` N, as of 0.1.0, for `hidden` N, N.
+
         Raises:
             ValueError: a field is unknown or has a bad value.
         """
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        if "hidden_dim" in values and "hidden" not in values:
+            values["hidden"] = (values.pop("hidden_dim"),) * 2
         unknown = values.keys() - {field.name for field in config_fields()}
         if unknown:
             raise ValueError(f"unknown configuration field {', '.join(sorted(unknown))}")
@@ -184,6 +185,7 @@ def build_recipe(
         ValueError: the network cannot take images of this shape.
     """
     from jvae.bounds import elbo, iwae
+    from jvae.priors import start_at_images
     from jvae.recipe import Recipe
 
     rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
@@ -227,12 +229,13 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
 def build_upper_level(config: Config) -> "VAE":
     """Build the VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
     from jvae.encoders import GaussianEncoder
-    from jvae.nn.networks import MLP
+    from jvae.nn.networks import ACTIVATIONS, MLP
     from jvae.vae import VAE
 
-    lower, upper, hidden = config.latent_dim, config.upper_dim, (UPPER_HIDDEN,) * 2
+    lower, upper = config.latent_dim, config.upper_dim
+    mlp = partial(MLP, (UPPER_HIDDEN,) * 2, activation=ACTIVATIONS[config.activation])
     prior = build_prior(config, upper, (lower,))
-    return VAE(prior, GaussianEncoder(MLP(hidden, (2 * lower,))), GaussianEncoder(MLP(hidden, (2 * upper,))))
+    return VAE(prior, GaussianEncoder(mlp((2 * lower,))), GaussianEncoder(mlp((2 * upper,))))
 
 
 def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":
@@ -267,15 +270,15 @@ def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Mo
     """Build the encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
     from jvae.nn import matmul, networks
 
-    precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16
-    outputs = (2 * config.latent_dim,)
+    outputs, activation = (2 * config.latent_dim,), networks.ACTIVATIONS[config.activation]
     if config.network == "mlp":
-        hidden = (config.hidden_dim,) * 2
-        return networks.MLP(hidden, outputs, matmul=precision), networks.MLP(hidden, image_shape, matmul=precision)
-    if min(image_shape[:2]) < 8:
-        raise ValueError(f"network is cnn: images must be at least 8x8, not {image_shape[0]}x{image_shape[1]}")
+        precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16
+        mlp = partial(networks.MLP, matmul=precision, activation=activation)
+        return mlp(config.hidden, outputs), mlp(config.hidden[::-1], image_shape)
+    networks.check_depth(config.channels, image_shape)
     precision = matmul.float32 if config.precision == "float32" else matmul.bfloat16_columns
-    return networks.ConvEncoderNet(outputs, precision), networks.ConvDecoderNet(image_shape, precision)
+    options = {"matmul": precision, "channels": config.channels, "activation": activation}
+    return networks.ConvEncoderNet(outputs, **options), networks.ConvDecoderNet(image_shape, **options)
 
 
 def build_transform(config: Config) -> "Transform":
@@ -304,18 +307,6 @@ def build_kl_weight(config: Config, steps_per_epoch: int, beta: "float | jax.Arr
     if config.kl_warmup == 0:
         return lambda step: jnp.asarray(beta)
     return optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
-
-
-def start_at_images(count: int, params: "PyTree", key: "jax.Array", x: "jax.Array") -> "PyTree":
-    """Return the parameters with a VampPrior's pseudo-inputs at `count` training images.
-
-    Raises:
-        ValueError: there are fewer images than pseudo-inputs.
-    """
-    if count > len(x):
-        raise ValueError(f"num_components is {count}: must be at most the number of training images, {len(x)}")
-    prior = {**params["params"]["prior"], "pseudo_inputs": x[:count]}
-    return {"params": {**params["params"], "prior": prior}}
 
 
 def build_optimizer(config: Config, steps_per_epoch: int, rate: "float | jax.Array") -> "optax.GradientTransformation":

@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+MOST_NUMBERS = 100
 
 
 class Range(NamedTuple):
-    """The rule a number must keep: low <= number <= high, or low < number with `above`."""
+    """The rule a number must keep, or every one of several: low <= number <= high, or low < number with `above`."""
 
     low: float
     high: float = math.inf
@@ -37,6 +40,7 @@ class ConfigField(NamedTuple):
 
     name: str
     type: type
+    """`tuple` is one of whole numbers."""
     default: Any
     help: str
     choices: tuple[str, ...]
@@ -44,21 +48,31 @@ class ConfigField(NamedTuple):
     needs: tuple[OnlyWith, ...]
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text stands for.
+        """Return the value that a text stands for; several whole numbers are separated by commas, or by x.
 
         Raises:
             ValueError: it stands for none, or for one that breaks a rule.
         """
         truths = {"true": True, "yes": True, "false": False, "no": False}
         try:
-            value = truths[text.lower()] if self.type is bool else self.type(text)
+            if self.type is tuple:
+                value: Any = tuple(map(int, re.split("[,x]", text)))
+            else:
+                value = truths[text.lower()] if self.type is bool else self.type(text)
         except (ValueError, KeyError) as error:
-            raise ValueError(f"{self.name} is {text!r}: must be {self.type.__name__}") from error
+            wanted = "whole numbers, such as 512,512" if self.type is tuple else self.type.__name__
+            raise ValueError(f"{self.name} is {text!r}: must be {wanted}") from error
         self.check(value)
         return value
 
     def check(self, value: Any) -> None:
         """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
+        if self.type is tuple:
+            if not isinstance(value, tuple) or not 1 <= len(value) <= MOST_NUMBERS:
+                raise ValueError(f"{self.name} is {value!r}: must be a tuple of 1 to {MOST_NUMBERS} whole numbers")
+            for number in value:
+                self._replace(type=int).check(number)
+            return
         if self.choices and value not in self.choices:
             raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
         wanted = (int, float) if self.type is float else self.type
@@ -70,6 +84,21 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
 
 
+def text_of(value: Any, separator: str = ",") -> str:
+    """Return a field's value as a command line has it."""
+    return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def check_together(fields: list[ConfigField], config: Any) -> None:
+    """Raise a ValueError that names the first field that means nothing beside a configuration's other values."""
+    for field in fields:
+        value = getattr(config, field.name)
+        for rule in field.needs:
+            other = getattr(config, rule.name)
+            if value != field.default and other not in rule.values:
+                raise ValueError(f"{field.name} is {text_of(value)}: means something only with {rule}, not {other}")
+
+
 def fields_of(config: type) -> list[ConfigField]:
     """Return the fields of a dataclass whose annotations are `Annotated[type, help, *rules]`, in order."""
     hints = get_type_hints(config, include_extras=True)
@@ -79,6 +108,6 @@ def fields_of(config: type) -> list[ConfigField]:
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         ranges = [rule for rule in rules if isinstance(rule, Range)]
         needs = tuple(rule for rule in rules if isinstance(rule, OnlyWith))
-        kind = str if choices else kind
+        kind = str if choices else get_origin(kind) or kind
         fields.append(ConfigField(field.name, kind, field.default, text, choices, next(iter(ranges), None), needs))
     return fields

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jvae.errors import JvaeError
 from jvae.runs.config import Config
+from jvae.runs.fields import text_of
 from jvae.runs.plan import Plan
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def check_all_read(
     read = {*READ_BY_PLAN, *fields_read(own, config, data_shape, steps_per_epoch)}
     for name in given:
         if name not in read:
-            raise ValueError(f"{name} is {getattr(config, name)}: {own.file.name} does not read config.{name}")
+            value = text_of(getattr(config, name))
+            raise ValueError(f"{name} is {value}: {own.file.name} does not read config.{name}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jvae.errors import JvaeError
 from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -32,8 +33,13 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as `prior=mog,latent-dim=2`; the stem of its files."""
-        return ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.settings.items())
+        """Such as `prior=mog,hidden=512x512`; the stem of its files."""
+        return ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.texts.items())
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The settings as a grid has them."""
+        return {name: text_of(value, "x") for name, value in self.settings.items()}
 
 
 class Result(NamedTuple):
@@ -47,7 +53,9 @@ class Result(NamedTuple):
 
 
 def parse_grid(texts: Sequence[str]) -> Grid:
-    """Return the fields and values of `NAME=VALUE,VALUE,...` texts.
+    """Return the fields and values of `NAME=VALUE,VALUE,...` texts; the numbers of one value are separated by x.
+
+    As `--hidden-dim N` is `--hidden N,N`, so `hidden-dim=N` is `hidden=NxN`.
 
     Raises:
         ValueError: a name is no Config field's or comes twice, or a value is not of its type.
@@ -56,6 +64,8 @@ def parse_grid(texts: Sequence[str]) -> Grid:
     grid: Grid = {}
     for text in texts:
         name, equals, values = text.partition("=")
+        if name in ("hidden-dim", "hidden_dim"):
+            name, values = "hidden", ",".join(f"{value}x{value}" for value in values.split(",") if value)
         field = fields.get(name.strip().replace("-", "_"))
         if not equals or not values or field is None or field.name in ONE_FOR_ALL:
             raise ValueError(
@@ -217,7 +227,9 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
     ours, theirs = cell.config.to_dict(), config.to_dict()
-    different = [f"{name} {theirs[name]}, not {ours[name]}" for name in ours if ours[name] != theirs[name]]
+    different = [
+        f"{name} {text_of(theirs[name])}, not {text_of(ours[name])}" for name in ours if ours[name] != theirs[name]
+    ]
     if values.get("recipe_sha256") != (None if own is None else own.file.sha256):
         different.append("another recipe file, or none")
     if fingerprint != dataset.fingerprint:
@@ -236,7 +248,7 @@ def table(results: Sequence[Result]) -> str:
     writer.writeheader()
     for result in results:
         for run in result.runs or [{"error": result.error}]:
-            writer.writerow({**result.cell.settings, **run, "unit": result.unit})
+            writer.writerow({**result.cell.texts, **run, "unit": result.unit})
     return text.getvalue()
 
 

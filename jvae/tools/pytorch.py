@@ -45,29 +45,27 @@ class Layer(NamedTuple):
 
 
 LINEAR, CONV, CONV_TRANSPOSE = (1, 0), (3, 2, 0, 1), (2, 3, 0, 1)
-LAYERS: dict[str, dict[str, tuple[tuple[int, str, tuple[int, ...]], ...]]] = {
-    "mlp": {
-        "encoder": ((1, "linear_0", LINEAR), (3, "linear_1", LINEAR), (5, "linear_2", LINEAR)),
-        "decoder": ((0, "linear_0", LINEAR), (2, "linear_1", LINEAR), (4, "linear_2", LINEAR)),
-    },
-    "cnn": {
-        "encoder": ((1, "conv_0", CONV), (3, "conv_1", CONV), (6, "linear_0", LINEAR), (8, "linear_1", LINEAR)),
-        "decoder": (
-            (0, "linear_0", LINEAR),
-            (2, "linear_1", LINEAR),
-            (5, "conv_transpose_0", CONV_TRANSPOSE),
-            (7, "conv_transpose_1", CONV_TRANSPOSE),
-        ),
-    },
-}
 
 
-def layers_of(network: str) -> list[Layer]:
-    """Return the layers of both networks."""
+def layers_of(config: Config) -> list[Layer]:
+    """Return the layers of both networks.
+
+    Their numbers are those in the exercise's `nn.Sequential`, where an activation follows every layer but the last, and
+    an `nn.Flatten` or `nn.Unflatten` stands at the start of an encoder and beside the convolutions.
+    """
+    depth = len(config.hidden if config.network == "mlp" else config.channels)
+
+    def layer(part: str, number: int, name: str, axes: tuple[int, ...]) -> Layer:
+        return Layer(f"{part}.{part}_net.{number}", part, name, axes)
+
+    if config.network == "mlp":
+        starts = ("encoder", 1), ("decoder", 0)
+        return [layer(part, start + 2 * i, f"linear_{i}", LINEAR) for part, start in starts for i in range(depth + 1)]
     return [
-        Layer(f"{part}.{part}_net.{number}", part, name, axes)
-        for part, layers in LAYERS[network].items()
-        for number, name, axes in layers
+        *(layer("encoder", 1 + 2 * i, f"conv_{i}", CONV) for i in range(depth)),
+        *(layer("encoder", 2 + 2 * (depth + i), f"linear_{i}", LINEAR) for i in range(2)),
+        *(layer("decoder", 2 * i, f"linear_{i}", LINEAR) for i in range(2)),
+        *(layer("decoder", 5 + 2 * i, f"conv_transpose_{i}", CONV_TRANSPOSE) for i in range(depth)),
     ]
 
 
@@ -100,7 +98,7 @@ def renamed(params: PyTree, config: Config) -> dict[str, Any]:
     if config.prior == "mog":
         prior = {**params["prior"], "log_scale": bounded(params["prior"]["log_scale"])}
         weights = {theirs: prior[ours] for theirs, ours in MIXTURE.items()}
-    for layer in layers_of(config.network):
+    for layer in layers_of(config):
         found = params[layer.part]["net"][layer.name]
         weights[f"{layer.theirs}.weight"] = found["kernel"].transpose(layer.to_theirs)
         weights[f"{layer.theirs}.bias"] = found["bias"]
@@ -114,7 +112,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
         ModelFileError: naming every array that is missing, unexpected or of another shape.
     """
     check_bridge(config)
-    found = canonical(weights, config.network)
+    found = canonical(weights, config)
     wanted = wanted_shapes(config, image_shape)
     optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
@@ -130,7 +128,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     if problems:
         raise ModelFileError("the state dict does not fit: " + "; ".join(sorted(problems)))
     params: dict[str, Any] = {"encoder": {"net": {}}, "decoder": {"net": {}}}
-    for layer in layers_of(config.network):
+    for layer in layers_of(config):
         kernel = found[f"{layer.theirs}.weight"].transpose(np.argsort(layer.to_theirs))
         bias = found[f"{layer.theirs}.bias"]
         params[layer.part]["net"][layer.name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
@@ -163,11 +161,11 @@ def wanted_shapes(config: Config, image_shape: tuple[int, ...]) -> dict[str, tup
     return {name: array.shape for name, array in wanted.items()}
 
 
-def canonical(weights: Weights, network: str) -> Weights:
+def canonical(weights: Weights, config: Config) -> Weights:
     """Return the state dict with the exercise's names of the networks' layers, where as many are there in order."""
     stems: dict[str, str] = {}
     for part in ("encoder", "decoder"):
-        layers = [layer.theirs for layer in layers_of(network) if layer.part == part]
+        layers = [layer.theirs for layer in layers_of(config) if layer.part == part]
         found = [name.removesuffix(".weight") for name in weights if re.fullmatch(rf"{part}\..*\.weight", name)]
         if len(found) == len(layers):
             stems |= dict(zip(found, layers, strict=True))
@@ -176,7 +174,7 @@ def canonical(weights: Weights, network: str) -> Weights:
 
 
 def infer_config(weights: Weights, **fields: Any) -> Config:
-    """Return the configuration that a state dict speaks of; what it cannot tell, such as the output, comes as fields.
+    """Return the configuration that a state dict speaks of; what it cannot tell comes as fields: output, activation.
 
     Raises:
         ModelFileError: it is no model's.
@@ -184,10 +182,12 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
     biases = [array for name, array in weights.items() if name.startswith("encoder.") and name.endswith(".bias")]
     if not biases or any(bias.ndim != 1 for bias in biases) or len(biases[-1]) % 2:
         raise ModelFileError("the state dict has no encoder.*.bias, the last of which has 2 M numbers")
-    convolutional = any(array.ndim == 4 for array in weights.values())
-    inferred: dict[str, Any] = {"latent_dim": len(biases[-1]) // 2, "network": "cnn" if convolutional else "mlp"}
-    if not convolutional:
-        inferred["hidden_dim"] = len(biases[0])
+    channels = [len(array) for name, array in weights.items() if name.startswith("encoder.") and array.ndim == 4]
+    inferred: dict[str, Any] = {"latent_dim": len(biases[-1]) // 2}
+    if channels:
+        inferred |= {"network": "cnn", "channels": tuple(channels)}
+    else:
+        inferred |= {"network": "mlp", "hidden": tuple(map(len, biases[:-1]))}
     mixture = weights.get("prior.means", weights.get("prior.logits"))
     if mixture is not None:
         inferred |= {"prior": "mog", "num_components": len(mixture)}

@@ -21,7 +21,7 @@ from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, Gaussian
 from jvae.errors import JvaeError
 from jvae.latents import Projection, decode, principal_projection, projected_prior_density
 from jvae.nn.matmul import float32
-from jvae.nn.networks import MLP, ConvDecoderNet
+from jvae.nn.networks import ACTIVATIONS, MLP, ConvDecoderNet, start_size
 from jvae.runs.api import select_run
 from jvae.runs.checkpoint import TrainedModel
 from jvae.view.classes import class_colours
@@ -88,7 +88,7 @@ def explorer_page(
 
 
 def decoder_data(model: TrainedModel) -> dict[str, Any]:
-    """Return the decoder's layers in the order in which they are applied, and what is made of the last one's output.
+    """Return the decoder's layers in the order in which they are applied, and what comes between and after them.
 
     A layer whose kernel has four axes is a transposed convolution; the first of these takes what comes before it as
     channels x rows x columns, with the rows and columns of `start`. The kernels of a model in bfloat16 are rounded.
@@ -98,17 +98,20 @@ def decoder_data(model: TrainedModel) -> dict[str, Any]:
         raise JvaeError(
             f"the page cannot decode with {type(decoder).__name__}: it knows jvae's own with MLP or ConvDecoderNet"
         )
+    activations = [name for name, function in ACTIVATIONS.items() if function is decoder.net.activation]
+    if not activations:
+        raise JvaeError(f"the page cannot compute the decoder's activation: it knows {', '.join(ACTIVATIONS)}")
     net = model.run_params()["params"]["decoder"]["net"]
     rounded = decoder.net.matmul is not float32
     layers = [
         {"kernel": packed(bfloat16(kernel) if rounded else kernel), "bias": packed(bias)}
         for kernel, bias in ((layer["kernel"], layer["bias"]) for layer in in_order(net))
     ]
-    height, width, _ = model.data_shape
-    start = [-(-height // 4), -(-width // 4)]
+    doublings = sum(name.startswith("conv") for name in net)
     return {
         "layers": layers,
-        "start": start,
+        "activation": activations[0],
+        "start": start_size(model.data_shape, doublings),
         "shape": model.data_shape,
         "output": OUTPUTS[type(decoder)],
         "bf16": rounded,
@@ -117,7 +120,7 @@ def decoder_data(model: TrainedModel) -> dict[str, Any]:
 
 def in_order(net: dict[str, Any]) -> list[dict[str, jax.Array]]:
     """Return the layers of a network, the fully connected ones first, each kind by its number."""
-    return [net[name] for name in sorted(net, key=lambda name: (name.startswith("conv"), name))]
+    return [net[name] for name in sorted(net, key=lambda name: (name.startswith("conv"), len(name), name))]
 
 
 def bfloat16(kernel: jax.Array) -> jax.Array:

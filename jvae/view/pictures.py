@@ -26,7 +26,7 @@ from jvae.latents import (
     projected_prior_density,
     sample,
 )
-from jvae.nn.networks import MLP, ConvEncoderNet
+from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.sweep import Result
@@ -42,10 +42,8 @@ NAMES = {
     BernoulliDecoder: "bernoulli",
     GaussianDecoder: "gaussian",
     ContinuousBernoulliDecoder: "continuous-bernoulli",
-    MLP: "mlp",
-    ConvEncoderNet: "cnn",
 }
-"""What the command line calls the modules."""
+"""What the command line calls priors and outputs."""
 
 
 def title(model: TrainedModel) -> str:
@@ -54,8 +52,8 @@ def title(model: TrainedModel) -> str:
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
     dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
-    names = [NAMES.get(type(module), type(module).__name__) for module in (top_prior(vae), decoder, net)]
-    return f"{model.data_name}, {names[0]} prior, {names[1]} output{learned}, {names[2]}, M = {dims}"
+    prior, output = (NAMES.get(type(module), type(module).__name__) for module in (top_prior(vae), decoder))
+    return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}"
 
 
 def top_prior(vae: VAE) -> nn.Module:

@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from jvae.cli.main import main
+from jvae.runs.checkpoint import load
 from jvae.runs.config import config_fields
 
-QUICK = ["--dataset", "digits", "--latent-dim", "2", "--epochs", "2", "--batch-size", "128", "--hidden-dim", "16"]
+QUICK = ["--dataset", "digits", "--latent-dim", "2", "--epochs", "2", "--batch-size", "128", "--hidden", "16,16"]
 
 
 def jvae(*arguments: str, code: int = 0) -> Result:
@@ -131,6 +132,31 @@ def test_training_follows_its_environment_variables(monkeypatch, tmp_path):
     assert "--epochs is 0" in refused("train", *QUICK[:4], code=2)
 
 
+def test_the_layers_follow_their_options(monkeypatch, tmp_path):
+    """By option, by environment variable, or by 0.1.0's option; and repeated, they must agree."""
+    path, train = tmp_path / "m.npz", ["train", *QUICK[:-2], "--epochs", "1"]
+    jvae(*train, "--hidden", "12,12", "--hidden-dim", "12", "--activation", "tanh", "--model", path)
+    assert (load(path).config.hidden, load(path).config.activation) == ((12, 12), "tanh")
+    jvae("evaluate", "--model", path, "--hidden-dim", "12")
+    line = refused("evaluate", "--model", path, "--hidden", "12x10", code=2)
+    assert f"--hidden is 12,10, but {path} was trained with --hidden 12,12" in line
+    assert "--hidden is 8,8, but" in refused(*train, "--hidden-dim", "8", "--model", path, "--resume", code=2)
+    monkeypatch.setenv("JVAE_TRAIN_HIDDEN", "6")
+    assert "--hidden is 6, but" in refused(*train, "--model", path, "--resume", code=2)
+    monkeypatch.delenv("JVAE_TRAIN_HIDDEN")
+    monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "7")
+    assert "--hidden is 7,7, but" in refused(*train, "--model", path, "--resume", code=2)
+
+
+def test_the_channels_are_as_many_as_the_images_can_be_halved(tmp_path):
+    train = ["train", *QUICK[:-2], "--epochs", "1", "--network", "cnn", "--model", tmp_path / "m.npz"]
+    line = refused(*train, "--channels", "2,2,2,2", code=2)
+    assert line.endswith("--channels is 2,2,2,2: images of 8x8 can be halved 3 times at most")
+    assert os.listdir(tmp_path) == []
+    jvae(*train, "--channels", "2,3,4", "--activation", "gelu")
+    assert load(tmp_path / "m.npz").config.channels == (2, 3, 4)
+
+
 def test_datasets_and_info(monkeypatch, tmp_path):
     monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path))
     listed = jvae("datasets").stdout
@@ -161,6 +187,14 @@ BAD = [
     (["train", "--data-dir", "/no/such/place"], "/no/such/place"),
     (["train", "--model", "/no/such/place/model.npz"], "directory /no/such/place does not exist"),
     (["train", "--seed", "-1"], "--seed is -1"),
+    (["train", "--hidden", "16,two"], "--hidden is '16,two': must be whole numbers, such as 512,512"),
+    (["train", "--hidden", "16,0"], "--hidden is 0: must be at least 1"),
+    (["train", "--hidden", ""], "--hidden is '': must be whole numbers"),
+    (["train", "--hidden-dim", "0"], "--hidden is 0: must be at least 1"),
+    (["train", "--hidden", "16,16,16", "--hidden-dim", "16"], "--hidden-dim is 16, but --hidden is 16,16,16"),
+    (["train", "--network", "cnn", "--hidden", "8,8"], "--hidden is 8,8: means something only with network mlp"),
+    (["train", "--channels", "8"], "--channels is 8: means something only with network cnn"),
+    (["train", "--activation", "sine"], "'sine'"),
     (["sample", "--model", "/no/such/model.npz"], "/no/such/model.npz"),
     (["plot", "nothing"], "nothing"),
     (["nothing"], "nothing"),
@@ -214,6 +248,7 @@ def test_every_option_of_train_is_a_field_of_config_or_about_the_world():
         "overwrite",
         "stream",
         "config",
+        "hidden_dim",
     }
     world |= {"compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id"}
     assert options == {field.name for field in config_fields()} | world

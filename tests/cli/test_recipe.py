@@ -182,7 +182,7 @@ def test_a_model_file_runs_nothing(own, folder, tmp_path):
     line = jvae("evaluate", "--recipe", other, *own[2:], code=1).stderr
     assert "does not fit its recipe" in line
     plain = tmp_path / "plain.npz"
-    jvae("train", "--dataset", "digits", "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 1, "--model", plain)
+    jvae("train", "--dataset", "digits", "--latent-dim", 2, "--hidden", "8,8", "--epochs", 1, "--model", plain)
     assert "it takes no recipe" in refused("evaluate", *own[:2], "--model", plain, code=2)
 
 
@@ -190,7 +190,7 @@ def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monke
     train = ["train", "--dataset", "digits", "--recipe", folder / "my_vae.py", "--model", tmp_path / "m.npz"]
     assert "--prior is mog: my_vae.py does not read config.prior" in refused(*train, "--prior", "mog", code=2)
     monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "64")
-    assert "--hidden-dim is 64: my_vae.py does not read config.hidden_dim" in refused(*train, code=2)
+    assert "--hidden is 64,64: my_vae.py does not read config.hidden" in refused(*train, code=2)
     assert os.listdir(tmp_path) == []
 
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
     digits = load_dataset("digits")
     data = digits._replace(train_images=digits.train_images[:100])
     config = Config(
-        dataset="digits", latent_dim=2, epochs=2, batch_size=32, hidden_dim=8, runs=8, prior="mog", num_components=3
+        dataset="digits", latent_dim=2, epochs=2, batch_size=32, hidden=(8, 8), runs=8, prior="mog", num_components=3
     )
     for shape, stream in [*((shape, False) for shape in MESHES), (MeshShape(2, 4), True)]:
         mesh = None if shape is None else choose_mesh(shape, config.runs, config.batch_size, jax.devices())

@@ -26,7 +26,7 @@ STORED = Path(__file__).parents[1] / "stored" / "model_0_1_0.npz"
 @pytest.fixture(scope="module")
 def model(tiny):
     return next(
-        api.train_config_epochs(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden_dim=16), tiny)
+        api.train_config_epochs(Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden=(16, 16)), tiny)
     )
 
 

@@ -1,6 +1,10 @@
+import json
+
 import pytest
 
+from jvae.nn import networks
 from jvae.runs.config import Config, Range, config_fields
+from jvae.runs.fields import text_of
 
 
 def test_the_defaults_are_the_exercises():
@@ -44,6 +48,14 @@ def test_an_unknown_field_is_named():
         ("dequantise", 1, "bool"),
         ("dataset", "cifar", "tfds:NAME"),
         ("dataset", "tfds:", "tfds:NAME"),
+        ("hidden", (), "tuple of 1 to 100 whole numbers"),
+        ("hidden", [16, 16], "tuple of 1 to 100 whole numbers"),
+        ("hidden", 16, "tuple of 1 to 100 whole numbers"),
+        ("hidden", (8,) * 101, "tuple of 1 to 100 whole numbers"),
+        ("hidden", (16, 0), "at least 1 and at most 65536"),
+        ("hidden", (16, 2.5), "int"),
+        ("channels", (16,), "only with network cnn, not mlp"),
+        ("activation", "sine", "one of relu, tanh"),
     ],
 )
 def test_a_bad_value_is_named_with_its_rule(name, value, rule):
@@ -51,9 +63,38 @@ def test_a_bad_value_is_named_with_its_rule(name, value, rule):
         Config(**{name: value})
 
 
+def test_numbers_survive_json_as_a_tuple():
+    config = Config(network="cnn", channels=(4, 8, 16))
+    again = Config.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert hash(again) == hash(config)
+    assert again.channels == (4, 8, 16)
+
+
+def test_the_width_of_0_1_0_is_that_of_two_layers():
+    assert Config.from_dict({"hidden_dim": 24}) == Config(hidden=(24, 24))
+    assert Config.from_dict({"hidden_dim": 512, "network": "cnn"}) == Config(network="cnn")
+    with pytest.raises(ValueError, match="hidden is 0: must be at least 1"):
+        Config.from_dict({"hidden_dim": 0})
+    with pytest.raises(ValueError, match="unknown configuration field hidden_dim"):
+        Config.from_dict({"hidden_dim": 24, "hidden": [24, 24]})
+
+
+@pytest.mark.parametrize(("text", "value"), [("512,256", (512, 256)), ("512x256", (512, 256)), ("7", (7,))])
+def test_numbers_are_read_as_they_are_written(text, value):
+    (field,) = (field for field in config_fields() if field.name == "hidden")
+    assert field.parse(text) == value
+    assert field.parse(text_of(value)) == field.parse(text_of(value, "x")) == value
+
+
+def test_the_networks_know_every_activation_and_the_usual_layers():
+    (field,) = (field for field in config_fields() if field.name == "activation")
+    assert set(field.choices) == networks.ACTIVATIONS.keys()
+    assert (Config().hidden, Config().channels) == (networks.WIDTHS, networks.CHANNELS)
+
+
 def test_every_field_has_help_and_a_default_that_keeps_its_rule():
     for field in config_fields():
         assert len(field.help) > 3
-        if field.range:
-            assert isinstance(field.range, Range)
-            assert field.range.admits(field.default)
+        field.check(field.default)
+        assert field.range is None or isinstance(field.range, Range)

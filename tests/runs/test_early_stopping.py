@@ -21,7 +21,7 @@ from jvae.view import pictures
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-QUICK = {"dataset": "digits", "latent_dim": 2, "batch_size": 32, "hidden_dim": 16, "learning_rate": 0.1}
+QUICK = {"dataset": "digits", "latent_dim": 2, "batch_size": 32, "hidden": (16, 16), "learning_rate": 0.1}
 
 
 def state_at(epoch: int, runs: int) -> TrainState:

@@ -22,7 +22,7 @@ from jvae.view import pictures
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8}
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
 VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
               {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
 
@@ -30,7 +30,7 @@ VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epo
 def config_of(variation: dict, **more) -> Config:
     fields = {**QUICK, **variation, **more}
     if fields.get("network") == "cnn":
-        del fields["hidden_dim"]
+        del fields["hidden"]
     return Config(**fields)
 
 
@@ -116,7 +116,7 @@ def test_the_commands_know_all_runs(tmp_path):
         return result
 
     path, one = tmp_path / "m.npz", tmp_path / "one.npz"
-    quick = ["--dataset", "digits", "--latent-dim", 2, "--epochs", 1, "--batch-size", 128, "--hidden-dim", 8]
+    quick = ["--dataset", "digits", "--latent-dim", 2, "--epochs", 1, "--batch-size", 128, "--hidden", "8,8"]
     trained = jvae("train", *quick, "--runs", 2, "--model", path, "--json", tmp_path / "t.json")
     assert "2 runs in one program, 1 at a time" in trained.stderr
     assert "standard deviation" in trained.stdout

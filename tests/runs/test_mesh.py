@@ -19,7 +19,7 @@ from jvae.runs.mesh import Hosts, MeshShape, choose_mesh, fetch, join_hosts, pla
 
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
 QUICK = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--epochs", "2", "--batch-size", "128"]
-QUICK += ["--hidden-dim", "8", "--runs", "2"]
+QUICK += ["--hidden", "8,8", "--runs", "2"]
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from jvae.files import sweep_temporaries
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
+from jvae.runs.fields import text_of
 from jvae.runs.loop import Chunking
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden_dim": 8}
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden": (8, 8)}
 
 
 def jvae(*arguments, code: int = 0) -> Result:
@@ -30,7 +31,7 @@ def jvae(*arguments, code: int = 0) -> Result:
 
 def train(path, *more, code: int = 0, **changes) -> Result:
     fields = {**QUICK, **changes}
-    words = [word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words = [word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     return jvae("train", *words, "--model", path, *more, code=code)
 
 

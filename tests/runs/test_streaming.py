@@ -15,7 +15,7 @@ from jvae.runs.mesh import MeshShape, choose_mesh
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8}
+QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
 
 
 @pytest.fixture

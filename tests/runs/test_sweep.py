@@ -14,11 +14,12 @@ from jvae.evaluation import spread
 from jvae.runs import api, sweep
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config
+from jvae.runs.fields import text_of
 from jvae.view import pictures
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
-COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden_dim": 8, "runs": 2}
+COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8), "runs": 2}
 
 
 def cells(*texts, **more) -> list[sweep.Cell]:
@@ -37,16 +38,28 @@ def test_a_grid_is_every_combination_with_values_of_the_right_type():
 
 
 def test_a_field_that_means_nothing_in_a_cell_is_left_out_there():
-    found = cells("prior=gaussian,mog", "num-components=3,4", hidden_dim=8)
+    found = cells("prior=gaussian,mog", "num-components=3,4", hidden=(8, 8))
     assert [c.name for c in found] == ["prior=gaussian", "prior=mog,num-components=3", "prior=mog,num-components=4"]
-    assert cells("network=cnn,mlp", hidden_dim=8)[0].config.hidden_dim == Config().hidden_dim
-    fixed = cells("decoder=bernoulli,gaussian", variance="fixed", output_scale=0.2, hidden_dim=8)
+    assert cells("network=cnn,mlp", hidden=(8, 8))[0].config.hidden == Config().hidden
+    fixed = cells("decoder=bernoulli,gaussian", variance="fixed", output_scale=0.2, hidden=(8, 8))
     assert [c.config.output_scale for c in fixed] == [Config().output_scale, 0.2]
+
+
+def test_the_numbers_of_a_value_are_joined_by_an_x():
+    found = cells("hidden=8x8,16x8x4,4")
+    assert [cell.config.hidden for cell in found] == [(8, 8), (16, 8, 4), (4,)]
+    assert [cell.name for cell in found] == ["hidden=8x8", "hidden=16x8x4", "hidden=4"]
+    assert sweep.parse_grid(["hidden-dim=8,16"]) == {"hidden": ((8, 8), (16, 16))}
+    rows = sweep.table([sweep.Result(cell, "nats", [{"seed": 0}]) for cell in found]).splitlines()
+    assert [row.split(",")[0] for row in rows] == ["hidden", "8x8", "16x8x4", "4"]
+    assert sweep.summary([sweep.Result(found[1], "nats", [], "failed")])[0]["settings"] == {"hidden": (16, 8, 4)}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("hidden=8x", r"grid is 'hidden=8x': hidden is '8x': must be whole numbers"),
+        ("hidden-dim=", r"grid is 'hidden-dim=': must be NAME=VALUE"),
         ("prior=square", r"grid is 'prior=square': prior is 'square': must be one of gaussian"),
         ("latent-dim=two", r"grid is 'latent-dim=two': latent_dim is 'two': must be int"),
         ("latent-dim=0", r"latent_dim is 0: must be at least 1"),
@@ -135,7 +148,7 @@ def test_results_of_another_sweep_are_refused(tiny, tmp_path):
 
 
 def test_the_command_writes_a_table_its_summary_and_a_picture(tmp_path):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in {**COMMON, "epochs": 1}.items()]
+    flags = [f"--{name.replace('_', '-')}={text_of(value)}" for name, value in {**COMMON, "epochs": 1}.items()]
     output = tmp_path / "made" / "here"
     command = ["sweep", "--grid", "decoder=bernoulli,gaussian", "--grid", "learning-rate=0.01,1e30"]
     done = CliRunner().invoke(main, [*command, *flags, "--output", str(output)])

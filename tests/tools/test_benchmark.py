@@ -15,7 +15,7 @@ from jvae.tools.profile import part_of
 
 def test_the_products_of_the_exercise_are_counted(tiny):
     """Forward, and for every layer the gradients of weights and inputs, but for the first layer's inputs."""
-    config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32)
+    config = Config(dataset="digits", latent_dim=3, hidden=(16, 16), batch_size=32)
     counted = benchmark.step_products(training_of(config, tiny.train_images))
     layers = [(64, 16), (16, 16), (16, 6), (3, 16), (16, 16), (16, 64)]
     macs = sum(3 * 32 * a * b for a, b in layers) - 32 * 64 * 16
@@ -33,7 +33,7 @@ def test_the_products_of_the_exercise_are_counted(tiny):
 
 
 def test_a_measurement_adds_up(tiny):
-    config = Config(dataset="digits", latent_dim=3, hidden_dim=16, batch_size=32, runs=2)
+    config = Config(dataset="digits", latent_dim=3, hidden=(16, 16), batch_size=32, runs=2)
     measured = benchmark.measure(training_of(config, tiny.train_images), 3)
     assert measured.images_per_second == pytest.approx(64 / measured.step.median)
     assert measured.step.low <= measured.step.median <= measured.step.high
@@ -67,7 +67,7 @@ def test_an_operation_belongs_to_the_module_that_it_came_from(source, part):
 
 
 def test_the_command_prints_writes_and_draws(tmp_path):
-    quick = ["--dataset", "digits", "--hidden-dim", "8", "--latent-dim", "2", "--repeats", "3"]
+    quick = ["--dataset", "digits", "--hidden", "8,8", "--latent-dim", "2", "--repeats", "3"]
     grid = ["--batch-sizes", "32,64", "--runs", "1", "--precision", "float32,bfloat16", "--profile"]
     files = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
     done = CliRunner().invoke(main, ["benchmark", *quick, *grid, *files])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +22,33 @@ torch = pytest.importorskip("torch")
 PRIORS = [{}, {"prior": "mog", "num_components": 4}]
 DECODERS = ["bernoulli", "gaussian", "continuous-bernoulli"]
 SHAPE = (28, 28, 1)
+ACTIVATIONS = {
+    "relu": torch.nn.ReLU,
+    "tanh": torch.nn.Tanh,
+    "gelu": partial(torch.nn.GELU, approximate="tanh"),
+    "elu": torch.nn.ELU,
+    "leaky-relu": torch.nn.LeakyReLU,
+    "silu": torch.nn.SiLU,
+}
+LAYERS = [
+    {"hidden": (24,), "activation": "tanh"},
+    {"hidden": (24, 16, 12), "activation": "tanh"},
+    {"hidden": (16, 12), "activation": "gelu"},
+    {"hidden": (16, 12), "activation": "elu"},
+    {"network": "cnn", "channels": (6,), "activation": "leaky-relu"},
+    {"network": "cnn", "channels": (4, 6, 8), "activation": "silu"},
+]
 
 
 def peer(config: Config):
     """The exercise's model in PyTorch, with the variants that its students write."""
     from experiments.peers import pytorch as theirs
 
+    activation = ACTIVATIONS[config.activation]
     nets = (
-        theirs.mlp_nets(config.latent_dim, config.hidden_dim)
+        theirs.mlp_nets(config.latent_dim, config.hidden, activation=activation)
         if config.network == "mlp"
-        else theirs.cnn_nets(config.latent_dim)
+        else theirs.cnn_nets(config.latent_dim, config.channels, activation)
     )
     decoders = {
         "bernoulli": theirs.BernoulliDecoder,
@@ -50,10 +68,22 @@ def state_of(model) -> dict[str, np.ndarray]:
     return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.parametrize("network", LAYERS, ids=str)
+def test_the_elbo_of_any_layers_is_pytorchs(network):
+    """And the layers are read from the weights; the activation is not."""
+    assert_the_elbo_is_pytorchs({}, "bernoulli", network)
+    told = {name: value for name, value in network.items() if name != "activation"}
+    assert infer_config(state_of(peer(Config(latent_dim=5, **network)))) == Config(latent_dim=5, **told)
+
+
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("network", [{"hidden_dim": 32}, {"network": "cnn"}], ids=str)
+@pytest.mark.parametrize("network", [{"hidden": (32, 32)}, {"network": "cnn"}], ids=str)
 def test_the_elbo_is_pytorchs(prior, decoder, network):
+    assert_the_elbo_is_pytorchs(prior, decoder, network)
+
+
+def assert_the_elbo_is_pytorchs(prior, decoder, network):
     """Same weights and same noise: within 1e-5 relative; the KL in closed form, or of the draw for a mixture."""
     torch.manual_seed(0)
     config = Config(latent_dim=5, decoder=decoder, **prior, **network)
@@ -87,7 +117,7 @@ def test_the_elbo_is_pytorchs(prior, decoder, network):
     np.testing.assert_allclose(np.mean(found), np.mean(expected), rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("network", [{"hidden_dim": 16}, {"network": "cnn"}], ids=str)
+@pytest.mark.parametrize("network", [{"hidden": (16, 16)}, {"network": "cnn"}, LAYERS[1], LAYERS[-1]], ids=str)
 def test_there_and_back_is_the_same_bits(network):
     torch.manual_seed(1)
     config = Config(latent_dim=3, **network)
@@ -106,7 +136,7 @@ def test_there_and_back_is_the_same_bits(network):
 def test_a_mixture_comes_back_within_rounding():
     """Its log-scales are bounded here and not there: the values agree, not the last bit."""
     torch.manual_seed(1)
-    config = Config(latent_dim=3, hidden_dim=16, prior="mog", num_components=4)
+    config = Config(latent_dim=3, hidden=(16, 16), prior="mog", num_components=4)
     weights = state_of(peer(config))
     weights["prior.log_stds"] = np.random.default_rng(0).normal(0, 1, (4, 3)).astype(np.float32)
     back = export_weights(model_from_weights(weights, config, SHAPE, "0"))
@@ -115,7 +145,7 @@ def test_a_mixture_comes_back_within_rounding():
 
 
 def test_other_names_are_understood_by_their_order():
-    config = Config(latent_dim=3, hidden_dim=16)
+    config = Config(latent_dim=3, hidden=(16, 16))
     weights = state_of(peer(config))
     renamed = {
         name.replace("encoder_net", "network.layers").replace("decoder_net.", "f."): a for name, a in weights.items()
@@ -126,7 +156,7 @@ def test_other_names_are_understood_by_their_order():
 
 
 def test_every_misfit_is_named_in_one_error():
-    config = Config(latent_dim=3, hidden_dim=16)
+    config = Config(latent_dim=3, hidden=(16, 16))
     weights = state_of(peer(config))
     del weights["encoder.encoder_net.3.bias"], weights["decoder.decoder_net.0.weight"]
     weights |= {"extra": np.zeros(2), "encoder.encoder_net.1.weight": np.zeros((16, 10)), "prior.std": np.full(3, 2.0)}
@@ -143,7 +173,7 @@ def test_every_misfit_is_named_in_one_error():
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
-@pytest.mark.parametrize("network", [{"hidden_dim": 24}, {"network": "cnn"}], ids=str)
+@pytest.mark.parametrize("network", [{"hidden": (24, 24)}, {"network": "cnn"}], ids=str)
 def test_the_configuration_is_read_from_the_weights(prior, network):
     config = Config(latent_dim=6, **prior, **network)
     assert infer_config(state_of(peer(config))) == config
@@ -155,7 +185,7 @@ def test_what_has_no_counterpart_is_refused(tiny):
         ({"levels": 2}, "levels is 2"),
         ({"decoder": "gaussian", "variance": "pixel"}, "variance is pixel"),
     ):
-        config = Config(dataset="digits", latent_dim=2, hidden_dim=4, epochs=1, batch_size=100, **fields)
+        config = Config(dataset="digits", latent_dim=2, hidden=(4, 4), epochs=1, batch_size=100, **fields)
         with pytest.raises(ModelFileError, match=text):
             export_weights(next(api.train_config_epochs(config, tiny)))
 
@@ -168,7 +198,7 @@ def jvae(*arguments, code: int = 0) -> Result:
 
 def test_the_commands_go_there_and_back(tmp_path):
     ours, theirs, back = tmp_path / "m.npz", tmp_path / "model.pt", tmp_path / "back.npz"
-    flags = ["--dataset", "digits", "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 1, "--batch-size", 256]
+    flags = ["--dataset", "digits", "--latent-dim", 2, "--hidden", "8,8", "--epochs", 1, "--batch-size", 256]
     jvae("train", *flags, "--runs", 2, "--model", ours)
     assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
     jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
@@ -178,6 +208,21 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
     jvae("train", "--resume", "--epochs", 2, "--model", back)
     assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
+
+
+def test_the_command_takes_the_activation(tmp_path):
+    theirs, ours = tmp_path / "model.pt", tmp_path / "m.npz"
+    torch.save(digits_peer((9, 8, 7)).state_dict(), theirs)
+    told = jvae("import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--activation", "tanh").stdout
+    assert "mlp 9-8-7, tanh, M = 3" in told
+    assert load(ours).config == Config(dataset="digits", latent_dim=3, hidden=(9, 8, 7), activation="tanh")
+
+
+def digits_peer(hidden):
+    from experiments.peers import pytorch as theirs
+
+    encoder, decoder = theirs.mlp_nets(3, hidden, (8, 8), torch.nn.Tanh)
+    return theirs.VAE(theirs.GaussianPrior(3), theirs.BernoulliDecoder(decoder), theirs.GaussianEncoder(encoder))
 
 
 def test_nothing_in_a_pt_file_is_run(tmp_path):

@@ -8,17 +8,19 @@ import zlib
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from helpers import random_model
 
 from jvae.cli.main import main
+from jvae.errors import JvaeError
 from jvae.latents import Projection
 from jvae.runs.checkpoint import save
 from jvae.runs.config import Config
 from jvae.view.classes import class_colours
-from jvae.view.explorer import assembled_page, explorer_page, packed, prior_data, square_window
+from jvae.view.explorer import assembled_page, explorer_page, in_order, packed, prior_data, square_window
 from jvae.view.pictures import latents_of_test_set
 
 
@@ -124,6 +126,27 @@ def test_the_weights_are_the_models(small, tiny):
             np.testing.assert_array_equal(layer[part], weights[name][part])
 
 
+def test_layers_come_in_the_order_of_their_numbers():
+    names = [f"linear_{i}" for i in range(12)] + [f"conv_transpose_{i}" for i in range(12)]
+    layers = in_order({name: {"bias": jnp.asarray(names.index(name))} for name in sorted(names)})
+    assert [int(layer["bias"]) for layer in layers] == list(range(24))
+
+
+def test_the_page_names_the_activation_and_where_the_convolutions_start(tiny):
+    config = Config(dataset="digits", latent_dim=3, network="cnn", channels=(4, 3, 2), activation="leaky-relu")
+    decoder = data_of(explorer_page(random_model(config, tiny), tiny))["decoder"]
+    assert (decoder["activation"], decoder["start"], len(decoder["layers"])) == ("leaky-relu", [1, 1], 5)
+
+
+def test_an_activation_that_the_page_does_not_know_is_refused(small, tiny):
+    model = random_model(small, tiny)
+    vae = model.recipe.model
+    decoder = vae.decoder.clone(net=vae.decoder.net.clone(activation=jax.nn.softplus))
+    model = model._replace(recipe=model.recipe._replace(model=vae.clone(decoder=decoder)))
+    with pytest.raises(JvaeError, match="cannot compute the decoder's activation: it knows relu, tanh"):
+        explorer_page(model, tiny)
+
+
 def test_of_two_levels_the_lower_one_is_explored(small, tiny):
     model = random_model(replace(small, levels=2, upper_dim=2), tiny)
     data = data_of(explorer_page(model, tiny))
@@ -141,7 +164,7 @@ def explore(*arguments: str, code: int = 0) -> Result:
 @pytest.fixture(scope="module")
 def path(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("explorer") / "model.npz"
-    config = Config(dataset="digits", latent_dim=2, hidden_dim=16, epochs=1)
+    config = Config(dataset="digits", latent_dim=2, hidden=(16, 16), epochs=1)
     save(path, random_model(config, digits))
     return path
 

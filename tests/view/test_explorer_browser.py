@@ -15,6 +15,7 @@ from helpers import random_model
 from PIL import Image
 
 from jvae.data.dataset import Dataset
+from jvae.nn.networks import ACTIVATIONS
 from jvae.runs.config import Config, build_model
 from jvae.view.explorer import explorer_page
 
@@ -81,7 +82,7 @@ def images_of(shape: tuple[int, ...], n: int = 40) -> Dataset:
     return Dataset(images, labels, images, labels, "tfds:noise", "0" * 64)
 
 
-MLP, CNN = {"hidden_dim": 32}, {"network": "cnn"}
+MLP, CNN = {"hidden": (32, 32)}, {"network": "cnn"}
 OUTPUTS = [
     {"decoder": "bernoulli"},
     {"decoder": "gaussian"},
@@ -91,8 +92,14 @@ OUTPUTS = [
 DECODED = [({**network, **output}, (28, 28, 1)) for network in (MLP, CNN) for output in OUTPUTS]
 DECODED += [({**network, "precision": "bfloat16"}, (28, 28, 1)) for network in (MLP, CNN)]
 DECODED += [({**network, "decoder": "gaussian"}, (13, 10, 3)) for network in (MLP, CNN)]
-DECODED += [({"hidden_dim": 512, "latent_dim": 10}, (28, 28, 1)), ({**MLP, "latent_dim": 1}, (8, 8, 1))]
+DECODED += [({"hidden": (512, 512), "latent_dim": 10}, (28, 28, 1)), ({**MLP, "latent_dim": 1}, (8, 8, 1))]
 DECODED += [({**MLP, "levels": 2, "upper_dim": 2, "prior": "mog", "num_components": 3}, (8, 8, 1))]
+
+
+DECODED += [({"hidden": (12, 20, 16), "activation": name, "decoder": "gaussian"}, (8, 8, 1)) for name in ACTIVATIONS]
+DECODED += [({"hidden": (9,) * 11, "activation": "elu"}, (8, 8, 1)), ({"hidden": (24,)}, (8, 8, 1))]
+DECODED += [({**CNN, "channels": (4, 6, 8), "activation": "silu"}, (13, 10, 3))]
+DECODED += [({**CNN, "channels": (8,), "activation": "tanh", "precision": "bfloat16"}, (8, 8, 1))]
 
 
 def name_of(value: dict | tuple) -> str:
@@ -116,7 +123,7 @@ def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
 
 @pytest.fixture(scope="module")
 def plane_model(digits):
-    return random_model(Config(dataset="digits", latent_dim=2, hidden_dim=16), digits, spread=0.5)
+    return random_model(Config(dataset="digits", latent_dim=2, hidden=(16, 16)), digits, spread=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +138,7 @@ def space_page(small, digits):
 
 @pytest.fixture(scope="module")
 def small():
-    return Config(dataset="digits", latent_dim=3, hidden_dim=16)
+    return Config(dataset="digits", latent_dim=3, hidden=(16, 16))
 
 
 def frame(page) -> None:
@@ -442,7 +449,7 @@ def test_a_line_is_explored_from_left_to_right(visit, small, digits):
 
 def test_colour_images_are_drawn_in_colour(visit):
     data = images_of((13, 10, 3))
-    model = random_model(Config(dataset="tfds:noise", latent_dim=2, hidden_dim=16), data)
+    model = random_model(Config(dataset="tfds:noise", latent_dim=2, hidden=(16, 16)), data)
     page = visit(explorer_page(model, data))
     i = page.evaluate("explorer.neighbour")
     image = np.array(page.evaluate("i => Array.from(explorer.image(i))", i)).reshape(13, 10, 3)
@@ -478,7 +485,7 @@ def test_it_fits_any_screen_and_is_legible(visit, space_page, viewport, scheme):
 
 @pytest.mark.parametrize("m", [2, 10, 32])
 def test_all_but_the_footer_fits_a_laptops_screen(visit, digits, m):
-    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden_dim=16), digits), digits))
+    page = visit(explorer_page(random_model(Config(dataset="digits", latent_dim=m, hidden=(16, 16)), digits), digits))
     assert page.locator("#sliders input").count() == min(m - 2, 8)
     assert page.evaluate("document.querySelector('main').getBoundingClientRect().bottom") <= WIDE["height"]
 
@@ -519,7 +526,7 @@ def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
     assert drawn(page) != before
 
 
-@pytest.mark.parametrize("fields", [{"hidden_dim": 512}, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("fields", [{"hidden": (512, 512)}, CNN], ids=["mlp", "cnn"])
 def test_decoding_keeps_up_with_a_pointer(visit, fields):
     """Well within a frame of 16 ms, on a machine that does something else too."""
     data = images_of((28, 28, 1))

@@ -25,7 +25,7 @@ function linear(x, kernel, bias) {
   const y = Float32Array.from(bias), width = y.length;
   for (let i = 0; i < x.length; i++) {
     const value = x[i];
-    if (value === 0) continue; // most are, after a ReLU
+    if (value === 0) continue; // many are, after a ReLU
     for (let j = 0, k = i * width; j < width; j++, k++) y[j] += value * kernel[k];
   }
   return y;
@@ -71,6 +71,15 @@ function crop(x, columns, [height, width, channels]) {
   return y;
 }
 
+const ACTIVATIONS = {
+  relu: (x) => Math.max(x, 0),
+  tanh: (x) => Math.tanh(x),
+  gelu: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  elu: (x) => (x > 0 ? x : Math.expm1(x)),
+  "leaky-relu": (x) => (x > 0 ? x : 0.01 * x),
+  silu: (x) => x / (1 + Math.exp(-x)),
+};
+
 const MEANS = {
   bernoulli: (logit) => 1 / (1 + Math.exp(-logit)),
   gaussian: (loc) => loc,
@@ -82,7 +91,7 @@ const MEANS = {
 };
 
 /** The function z -> mean of p(x|z), rows x columns x channels numbers, of what jvae.explorer.decoder_data says. */
-async function makeDecoder({ layers, start, shape, output, bf16 }) {
+async function makeDecoder({ layers, activation, start, shape, output, bf16 }) {
   const ready = await Promise.all(layers.map(async (layer) => {
     const [kernel, bias] = await Promise.all([unpack(layer.kernel), unpack(layer.bias)]);
     return { kernel: kernel.numbers, bias: bias.numbers, axes: kernel.shape };
@@ -90,7 +99,7 @@ async function makeDecoder({ layers, start, shape, output, bf16 }) {
   return function decode(z) {
     let x = Float32Array.from(z), [height, width] = start, convolved = false;
     ready.forEach(({ kernel, bias, axes }, number) => {
-      if (number > 0) x = x.map((value) => Math.max(value, 0));
+      if (number > 0) x = x.map(ACTIVATIONS[activation]);
       if (axes.length === 4 && !convolved) x = channelsLast(x, axes[2]);
       if (bf16) x = roundToBfloat16(x);
       if (axes.length === 2) {
