@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
-JUDGED = OnlyWith("validation", ("held-out", "test"))
+HELD_OUT, JUDGED = OnlyWith("validation", ("held-out",)), OnlyWith("validation", ("held-out", "test"))
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,9 @@ class Config:
         Literal["none", "held-out", "test"],
         "images whose bound judges every epoch: a part of the training set, or the test set",
     ] = "none"
-    held_out: Annotated[
-        float,
-        "share of the training images that is held out",
-        Range(0, 0.9, above=True),
-        OnlyWith("validation", ("held-out",)),
-    ] = 0.1
+    held_out: Annotated[float, "share of the training images that is held out", Range(0, 0.9, above=True), HELD_OUT] = (
+        0.1
+    )
     keep: Annotated[
         Literal["last", "best"], "the epoch whose model is kept: the last, or that with the best bound", JUDGED
     ] = "last"
@@ -159,8 +156,7 @@ class Config:
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if "hidden_dim" in values and "hidden" not in values:
             values["hidden"] = (values.pop("hidden_dim"),) * 2
-        unknown = values.keys() - {field.name for field in config_fields()}
-        if unknown:
+        if unknown := values.keys() - {field.name for field in config_fields()}:
             raise ValueError(f"unknown configuration field {', '.join(sorted(unknown))}")
         return cls(**values)
 

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jvae.data.datasets import Dataset, make_dataset
+from jvae.data.dataset import Dataset, make_dataset
 from jvae.runs.config import Config
 from jvae.view import pictures
 from jvae.view.plots import PriorView, plot_posterior, plot_prior, plot_priors
@@ -60,7 +60,7 @@ def assert_not_clipped(fig: Figure) -> None:
 @pytest.mark.parametrize("name", ANY)
 def test_every_picture_of_any_set_is_drawn_and_not_clipped(name):
     data, fields = ANY[name]
-    model = random_model(Config(dataset="digits", hidden_dim=8, **fields), data)
+    model = random_model(Config(dataset="digits", hidden=(8, 8), **fields), data)
     for draw in (pictures.posterior, pictures.prior, pictures.manifold, pictures.reconstructions):
         assert_not_clipped(draw(model, data))
     for draw in (pictures.interpolation, pictures.traversals):
@@ -86,7 +86,7 @@ def scales(fig: Figure) -> list[float]:
 def test_a_unit_is_as_long_on_both_axes(shape):
     """So that a standard Gaussian is a circle; the aggregate posterior here is narrow."""
     data = made(60, shape, 1)
-    model = random_model(Config(dataset="digits", hidden_dim=8, latent_dim=2), data)
+    model = random_model(Config(dataset="digits", hidden=(8, 8), latent_dim=2), data)
     for fig in (pictures.posterior(model, data), pictures.prior(model, data), pictures.manifold(model, data)):
         assert scales(fig) == pytest.approx([1.0], rel=1e-3)
     assert scales(pictures.priors({"a": model, "b": model}, data)) == pytest.approx([1.0] * 2, rel=1e-3)
