@@ -32,7 +32,8 @@ class Lab:
         """The data set."""
         from jvae.data.datasets import load_dataset
 
-        return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir)
+        own = {name: getattr(self.settings, name) for name in ("test_share", "resize", "transpose")}
+        return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir, **own)
 
     def models(self, runs: int | None = None, **variation: Any) -> list["TrainedModel"]:
         """Return the trained models of the seeds 0, 1, ... of one variation; train together those that are missing.

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jvae.cli.options import data_options, device_option, usage_error
+from jvae.cli.options import DATA_FIELDS, config_options, data_options, device_option, flag, usage_error
 from jvae.runs.config import Config
 
 FULL = {"runs": 5, "epochs": 5}
@@ -20,6 +20,9 @@ class Settings:
     """What is trained, how often, and where: the exercise's setting by default."""
 
     dataset: str = "mnist"
+    test_share: float = 0.0
+    resize: str = ""
+    transpose: bool = False
     runs: int = FULL["runs"]
     epochs: int = FULL["epochs"]
     latent_dim: int = 10
@@ -34,7 +37,7 @@ class Settings:
 
     def config(self, **variation: Any) -> Config:
         """Return the configuration of a training, seed 0, with some fields of its own."""
-        common = {name: getattr(self, name) for name in ("dataset", "epochs", "latent_dim", "batch_size")}
+        common = {name: getattr(self, name) for name in (*DATA_FIELDS, "epochs", "latent_dim", "batch_size")}
         return Config(**{**common, **variation})
 
     def command_line(self) -> str:
@@ -44,7 +47,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value, usual = getattr(self, field.name), sizes.get(field.name, field.default)
             if field.name not in ("quick", "data_dir") and value != usual:
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
+                words += [flag(field.name), *([] if value is True else [str(value)])]
         return " ".join(words)
 
 
@@ -76,7 +79,7 @@ def shared_options(command: Callable) -> Callable:
         click.option("--latent-dim", type=click.IntRange(1), default=10, help="M"),
         click.option("--epochs", type=click.IntRange(1), help=f"passes over the images; {FULL['epochs']}"),
         click.option("--runs", type=click.IntRange(1), help=f"seeds 0, 1, ...; {FULL['runs']}"),
-        click.option("--dataset", default="mnist", help="data set"),
+        partial(config_options, only=DATA_FIELDS),
     ):
         decorated = decorate(decorated)
     return decorated

@@ -168,11 +168,15 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
     if context.invoked_subcommand is not None:
         return
     from jvae.data.datasets import list_datasets
+    from jvae.data.tfds import prepared_sets, tfds_dir
 
     for entry in list_datasets(data_dir):
         shape = "x".join(map(str, entry.shape))
         click.echo(f"{entry.name:<15}{entry.num_train:>7,} + {entry.num_test:>6,} images {shape:<9} {entry.source}")
+    for name in prepared_sets(tfds_dir() if data_dir is None else data_dir):
+        click.echo(f"{name:<15}prepared by tensorflow-datasets")
     click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
+    click.echo("npz:FILE, npy:FILE, folder:DIR, idx:DIR: your own; `jvae datasets check SOURCE` says what is in them")
 
 
 @datasets.command()

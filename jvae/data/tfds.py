@@ -39,6 +39,12 @@ def tfds_dir() -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets"))
 
 
+def prepared_sets(folder: Path) -> list[str]:
+    """Return the names of the sets that tensorflow-datasets has prepared in a folder: NAME or NAME/CONFIG, sorted."""
+    found = [path for depth in ("*/*", "*/*/*") for path in folder.glob(f"{depth}/dataset_info.json")]
+    return sorted({f"tfds:{path.parent.parent.relative_to(folder).as_posix()}" for path in found})
+
+
 def fetch_tfds(known: KnownSet) -> IdxArrays:
     """Download the set's four files with tensorflow-datasets' download manager, which knows the sha256 of each .gz.
 

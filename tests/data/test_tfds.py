@@ -116,6 +116,16 @@ def test_prepared_colour_images_without_labels(tmp_path, monkeypatch):
     assert data.test_labels.dtype == np.uint8
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     assert load_dataset("tfds:made").fingerprint == load_dataset("tfds:made:1.0.0").fingerprint == data.fingerprint
+    assert tfds.prepared_sets(tmp_path / "data") == ["tfds:made"]
+    assert tfds.prepared_sets(tmp_path / "nowhere") == []
+    arrays = {
+        f"x_{split}": np.array([example["image"] for example in part])
+        for split, part in (("train", train), ("test", test))
+    }
+    np.savez(tmp_path / "a.npz", **arrays)  # the same rows are the same data
+    assert load_dataset(f"npz:{tmp_path / 'a.npz'}").fingerprint == data.fingerprint
+    with pytest.raises(DataError, match="is not prepared in"):  # what is named is used, or nothing is
+        load_dataset("tfds:made", tmp_path)
 
 
 def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):

@@ -1,0 +1,28 @@
+"""The settings that all parts share: what is typed, what is trained on, and what is typed again from it."""
+
+import click
+import numpy as np
+from click.testing import CliRunner
+
+from experiments.reporting.lab import Lab
+from experiments.reporting.settings import Settings, shared_options
+
+
+@click.command()
+@shared_options
+def command(settings: Settings, output: object) -> None:
+    click.echo(settings.command_line())
+    data = Lab(settings, None, lambda line: None).data
+    click.echo(f"{len(data.train_images)} {len(data.test_images)} {settings.config(latent_dim=3).test_share}")
+
+
+def test_every_source_with_its_options(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((20, 8, 8), np.uint8) + np.arange(20, dtype=np.uint8)[:, None, None])
+    arguments = ["--dataset", f"npy:{tmp_path / 'x.npy'}", "--test-share", "0.25", "--epochs", "2"]
+    result = CliRunner().invoke(command, arguments)
+    typed, found = result.output.splitlines()
+    assert typed.split() == [*arguments[:2], "--test-share", "0.25", "--epochs", "2"]
+    assert found == "15 5 0.25"
+    refused = CliRunner().invoke(command, ["--dataset", "digits", "--transpose"])
+    assert refused.exit_code == 2
+    assert "--transpose is True: means something only with idx:DIR" in refused.output
