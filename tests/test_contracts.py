@@ -105,5 +105,5 @@ def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     )
     model = next(api.train_config_epochs(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):
-        assert draw_picture(model, tiny, 0).axes
+        assert draw_picture(model, tiny).axes
     assert pictures.interpolation(model, tiny).axes

@@ -70,7 +70,7 @@ def parse_grid(texts: Sequence[str]) -> Grid:
         if not equals or not values or field is None or field.name in ONE_FOR_ALL:
             raise ValueError(
                 f"grid is {text!r}: must be NAME=VALUE,VALUE,... with an option of `jvae train` other than "
-                + " and ".join(ONE_FOR_ALL)
+                + ", ".join(ONE_FOR_ALL)
             )
         if field.name in grid:
             raise ValueError(f"grid is {text!r}: {name} comes twice")

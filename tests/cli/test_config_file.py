@@ -63,7 +63,7 @@ def test_a_config_file_comes_after_command_line_and_environment(tmp_path, monkey
     jvae("train", "--config", path, "--epochs", 1)
     config = load(tmp_path / "m.npz").config
     assert (config.epochs, config.seed) == (1, 6)
-    assert (config.latent_dim, config.hidden_dim, config.batch_size, config.learning_rate) == (3, 8, 256, 0.01)
+    assert (config.latent_dim, config.hidden, config.batch_size, config.learning_rate) == (3, (8, 8), 256, 0.01)
     line = refused("train", "--config", path, "--epochs", 1, "--learning-rate", 0.1, "--resume", code=2)
     assert "--learning-rate is 0.1" in line
 

@@ -14,8 +14,10 @@ from jvae.runs import api
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, plan_of
 from jvae.runs.early_stopping import judge_epoch
+from jvae.runs.fields import text_of
 from jvae.runs.plan import split_rows
 from jvae.runs.state import init_loop_state
+from jvae.runs.training import validation_data
 from jvae.training import TrainState
 from jvae.view import pictures
 
@@ -104,7 +106,7 @@ def test_held_out_images_are_never_trained_on(tiny):
     plan = plan_of(config)
     rows, held_out_rows = split_rows(plan, 100)
     assert (len(rows), len(held_out_rows)) == (75, 25)
-    kept, held_out = tiny.train_images[rows], api.validation_data(plan, tiny)
+    kept, held_out = tiny.train_images[rows], validation_data(plan, tiny)
     together = np.concatenate([kept, held_out]).reshape(100, -1)
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(tiny.train_images.reshape(100, -1), axis=0))
     assert np.unique(together, axis=0).shape == np.unique(tiny.train_images.reshape(100, -1), axis=0).shape
@@ -117,7 +119,7 @@ def test_held_out_images_are_never_trained_on(tiny):
         for data in (tiny, tiny._replace(train_images=changed))
     ]
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert api.validation_data(plan_of(Config(validation="test")), tiny) is tiny.test_images
+    assert validation_data(plan_of(Config(validation="test")), tiny) is tiny.test_images
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_share_that_is_no_image_is_refused(tiny):
 def test_train_says_which_epoch_it_kept(tmp_path):
     path, result = tmp_path / "m.npz", tmp_path / "t.json"
     flags = {**QUICK, "epochs": 30, "validation": "test", "keep": "best", "patience": 1, "batch-size": 300}
-    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
     assert trained.exit_code == 0, trained.output
     kept = api.kept_epochs(load(path))

@@ -79,7 +79,7 @@ def test_a_run_that_is_not_there_is_named(tiny):
 def test_the_run_that_diverged_is_named():
     fine, broken = np.zeros((2, 3)), np.array([[0, 0, 0], [0, np.nan, np.nan]])
     running, everything = np.array([True, True]), np.array([True, True])
-    member = Member(None, Plan(1, 1, seeds=(7, 8)), Config(seed=7, runs=2), slice(0, 2), [])
+    member = Member(None, Plan(1, 1, seeds=(7, 8)), slice(0, 2), [], Config(seed=7, runs=2))
     metrics = Metrics(bound=broken, reconstruction=fine, kl=broken)
     with pytest.raises(NonFiniteError, match=r"^the KL of the run with seed 8 is not finite at epoch 3, step 2 of 3"):
         check_finite(member, StepMetrics(metrics, fine), everything, 3, running)

@@ -11,6 +11,7 @@ from jvae.cli.main import main
 from jvae.errors import JvaeError
 from jvae.runs import api, streaming
 from jvae.runs.config import Config
+from jvae.runs.fields import text_of
 from jvae.runs.mesh import MeshShape, choose_mesh
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -77,7 +78,7 @@ def test_a_step_that_is_not_finite_is_named_across_chunks(tiny):
 
 
 def test_the_command_streams(tmp_path):
-    flags = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    flags = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     said = [
         CliRunner().invoke(main, ["train", *flags, *how, "--model", str(tmp_path / "m.npz")])
         for how in (["--stream"], ["--no-stream", "--overwrite"])
