@@ -27,3 +27,8 @@ class DeviceError(JvaeError):
 
 class NonFiniteError(JvaeError):
     """Training met a value that is not a finite number."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; its type's name where it has none, as a MemoryError's has."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

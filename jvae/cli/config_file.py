@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, first_line
 
 CONFIG_FILE = "jvae.cli.config_file"
 
@@ -33,7 +33,7 @@ def use_config_file(context: click.Context, parameter: click.Parameter, path: Pa
     except click.UsageError as error:
         raise click.UsageError(f"{path}: {error.format_message()}", context) from error
     except ValueError as error:  # a number of more digits than Python writes
-        raise JvaeError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise JvaeError(f"{path}: {first_line(error)}") from error
 
 
 def said_in(context: click.Context | None, name: str | None) -> str:
@@ -58,7 +58,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise JvaeError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise JvaeError(f"{path}: is not TOML: {str(error).splitlines()[0]}") from error
+        raise JvaeError(f"{path}: is not TOML: {first_line(error)}") from error
 
 
 def option_values(values: dict[str, Any], command: click.Command) -> dict[str, Any]:

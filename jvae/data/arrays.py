@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from jvae.errors import DataError
+from jvae.errors import DataError, first_line
 
 T = TypeVar("T")
 KERAS = ("x_train", "x_test")
@@ -111,7 +111,6 @@ def _read(path: Path, read: Callable[[], T]) -> T:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, EOFError, SyntaxError, KeyError, NotImplementedError, RuntimeError) as error:
-        first = str(error).strip().splitlines()
-        raise DataError(f"{path}: is no file of arrays: {first[0] if first else type(error).__name__}") from None
+        raise DataError(f"{path}: is no file of arrays: {first_line(error)}") from None
     except (zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise DataError(f"{path}: is damaged: {error}") from None

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jvae.data.cache import replacing
-from jvae.errors import DataError
+from jvae.errors import DataError, first_line
 
 SPLITS = ("train", "test")
 GREY = ("1", "L", "LA")
@@ -123,6 +123,5 @@ def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray
                 plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)
             pixels = np.asarray(plain)
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
-        first = str(error).strip().splitlines()
-        raise DataError(f"{path}: cannot be read as a picture: {first[0] if first else type(error).__name__}") from None
+        raise DataError(f"{path}: cannot be read as a picture: {first_line(error)}") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels

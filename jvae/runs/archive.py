@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jvae.errors import ModelFileError, RecipeNeededError
+from jvae.errors import ModelFileError, RecipeNeededError, first_line
 
 ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20
@@ -79,7 +79,7 @@ def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], n
                 raise ValueError("another version of the npy format")
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
-            raise ValueError(f"{name} is not an array: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{name} is not an array: {first_line(error)}") from error
     return shape, dtype
 
 
@@ -93,7 +93,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         try:
             array = np.lib.format.read_array(member, allow_pickle=False)
         except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
-            raise ValueError(f"{name} is not an array: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"{name} is not an array: {first_line(error)}") from error
         if member.read(1):
             raise ValueError(f"{name} has more bytes than its header announces")
     return array
@@ -162,7 +162,7 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
                 raise ValueError("is not a jvae model file: two members have one name")
             yield archive
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
-        raise ValueError(f"is not a jvae model file: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"is not a jvae model file: {first_line(error)}") from error
 
 
 def read_json(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def read_json(archive: zipfile.ZipFile) -> dict[str, Any]:
     try:
         description = json.loads(archive.read(MEMBER))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{MEMBER} is not JSON: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{MEMBER} is not JSON: {first_line(error)}") from error
     if not isinstance(description, dict):
         raise ValueError("is not a jvae model file")
     return description

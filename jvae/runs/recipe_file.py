@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, first_line
 from jvae.runs.config import Config
 from jvae.runs.fields import text_of
 from jvae.runs.plan import Plan
@@ -143,8 +143,3 @@ def blame(error: BaseException, path: Path) -> str:
 def is_in(filename: str, folder: Path) -> bool:
     """Return True if a file stands in a folder itself."""
     return filename[:1] != "<" and Path(filename).resolve().parent == folder
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return next(iter(str(error).strip().splitlines()), "")

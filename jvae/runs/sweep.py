@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, first_line
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import text_of
 
@@ -185,7 +185,7 @@ def train_group(
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
         if isinstance(model, Exception):
-            yield Result(cell, unit(cell.config) if own is None else "", [], str(model).splitlines()[0])
+            yield Result(cell, unit(cell.config) if own is None else "", [], first_line(model))
         else:
             yield finish_cell(cell, model, dataset, folder)
 

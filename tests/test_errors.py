@@ -1,0 +1,8 @@
+"""What is said of an error in one line."""
+
+from jvae.errors import first_line
+
+
+def test_an_error_is_told_by_its_first_line_or_by_its_name():
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(MemoryError()) == first_line(MemoryError("\n")) == "MemoryError"
