@@ -1,6 +1,7 @@
 """Dataset: images and labels, with the fingerprint by which a model knows its data."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,11 @@ class Dataset(NamedTuple):
     name: str
     fingerprint: str
     """sha256 in hex over the sha256 of the four arrays' IDX encodings."""
+
+
+def fingerprint_of(sha256: Iterable[str]) -> str:
+    """Return the fingerprint of a data set: the sha256, in hex, over those of its four arrays' IDX encodings."""
+    return hashlib.sha256("".join(sha256).encode()).hexdigest()
 
 
 def make_dataset(
@@ -65,7 +71,7 @@ def make_dataset(
             raise ValueError(f"{split}_labels are from {labels.min()} to {labels.max()}: must be 32 bits each")
         arrays += [images, labels.astype(np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32)]
     encoded = [a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a for a in arrays]  # grey, as IDX files hold it
-    fingerprint = hashlib.sha256("".join(map(idx_sha256, encoded)).encode()).hexdigest()
+    fingerprint = fingerprint_of(map(idx_sha256, encoded))
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
 

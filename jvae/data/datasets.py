@@ -6,7 +6,6 @@ the cache, which is nothing but a data folder. `digits` comes with scikit-learn.
 tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` and `idx:` are the user's own.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from os import PathLike
@@ -16,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jvae.data.cache import cache_folder, replacing
-from jvae.data.dataset import Dataset, draw_test_set
+from jvae.data.dataset import Dataset, draw_test_set, fingerprint_of
 from jvae.data.idx import (
     IdxArrays,
     NotThereError,
@@ -97,8 +96,7 @@ def load_dataset(
 def _named(arrays: tuple[np.ndarray, ...], sha256: tuple[str, ...], name: str) -> Dataset:
     """Return the data set of four arrays of images [n, h, w] or [n, h, w, c] and labels."""
     train_images, train_labels, test_images, test_labels = (a[..., None] if a.ndim == 3 else a for a in arrays)
-    fingerprint = hashlib.sha256("".join(sha256).encode()).hexdigest()
-    return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
+    return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint_of(sha256))
 
 
 def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -> list[DatasetEntry]:
