@@ -108,7 +108,8 @@ def run_epochs(
             record(going, int(loop.epoch), values, ran, seconds)
         ending = bool(agree(int(interrupted()))) or not whole.running.any()
         if summary is not None or ending:
-            whole = whole._replace(runs=fetch(whole.runs))
+            if summary is None:  # else they were fetched for it
+                whole = whole._replace(runs=fetch(whole.runs))
             yield [failed.get(i) or checkpoint(member, whole, dataset) for i, member in enumerate(members)]
         if ending:
             return
