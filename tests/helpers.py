@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from click.testing import CliRunner, Result
 
 from jvae.bounds import LogDensities
+from jvae.cli.main import main
 from jvae.data.dataset import Dataset
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config, build_recipe, plan_of
@@ -50,3 +52,19 @@ def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0)
     standard_error = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
     off = np.abs(mean - exact) / (standard_error + 1e-12)
     assert np.max(off) < errors, f"{np.max(off):.2f} standard errors off"
+
+
+def jvae(*arguments: object, code: int = 0) -> Result:
+    """A command's result, through click's runner."""
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result
+
+
+def refused(*arguments: object, code: int) -> str:
+    """The one line on stderr that a refused command leaves."""
+    result = jvae(*arguments, code=code)
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("jvae: error: ")
+    assert result.stdout == ""
+    return line

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from helpers import jvae, refused
 
-from jvae.cli.main import main
 from jvae.runs.checkpoint import load
 
 QUICK = ["--dataset", "digits", "--latent-dim", "2", "--epochs", "1", "--batch-size", "256", "--hidden-dim", "16"]
@@ -17,21 +16,6 @@ import jvae
 def recipe(config, data_shape, steps_per_epoch):
     return jvae.build_recipe(jvae.Config(dataset="digits", latent_dim=2), data_shape, steps_per_epoch)
 """
-
-
-def jvae(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, list(map(str, arguments)))
-    assert result.exit_code == code, result.output
-    return result
-
-
-def refused(*arguments: object, code: int) -> str:
-    """The one line on stderr that a refused command leaves."""
-    result = jvae(*arguments, code=code)
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("jvae: error: ")
-    assert result.stdout == ""
-    return line
 
 
 @pytest.fixture(scope="module")

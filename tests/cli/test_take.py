@@ -8,10 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from helpers import jvae, refused
 
 from experiments.faults.model_files import content_of
-from jvae.cli.main import main
 from jvae.runs import api
 from jvae.runs.archive import pack
 from jvae.runs.checkpoint import load
@@ -32,21 +31,6 @@ def recipe(config, data_shape, steps_per_epoch):
     )
     return jvae.Recipe(model, jvae.binarise, jvae.elbo, optax.adam(config.learning_rate))
 """
-
-
-def jvae(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, list(map(str, arguments)))
-    assert result.exit_code == code, result.output
-    return result
-
-
-def refused(*arguments: object, code: int) -> str:
-    """The one line on stderr that a refused command leaves."""
-    result = jvae(*arguments, code=code)
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("jvae: error: ")
-    assert result.stdout == ""
-    return line
 
 
 @pytest.fixture(scope="module")
