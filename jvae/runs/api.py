@@ -152,7 +152,7 @@ def evaluate(
     check_fingerprint(model, data)
     draws, weighed = at_least_one("num_samples", num_samples), 0 if iwae is None else at_least_one("iwae", iwae)
     vae, transform, images = model.recipe.model, model.recipe.transform, data.test_images
-    key = jax.random.key(0) if key is None else key
+    key = key_or_zero(key)
     each = [model.run_params(i) for i in range(model.num_runs)]
     found = [evaluation.evaluate(vae, params, key, images, transform, draws) for params in each]
     if not weighed:
@@ -175,7 +175,7 @@ def diagnose(model: TrainedModel, data: Dataset, key: Key[Array, ""] | None = No
     """
     check_fingerprint(model, data)
     vae, transform = model.recipe.model, model.recipe.transform
-    key = jax.random.key(0) if key is None else key
+    key = key_or_zero(key)
     each = [model.run_params(i) for i in range(model.num_runs)]
     return [diagnostics.diagnose(vae, params, key, data.test_images, transform) for params in each]
 
@@ -241,6 +241,11 @@ def sample(
         JvaeError: there is no such run.
     """
     return latents.sample(model.recipe.model, model.run_params(run), key, at_least_one("n", n), mean)
+
+
+def key_or_zero(key: Key[Array, ""] | None) -> Key[Array, ""]:
+    """Return the key, or `jax.random.key(0)` where none is given."""
+    return jax.random.key(0) if key is None else key
 
 
 def at_least_one(name: str, number: SupportsIndex) -> int:

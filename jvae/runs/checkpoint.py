@@ -170,10 +170,9 @@ def choose_recipe(
     Raises:
         RecipeNeededError: they do not go together.
     """
-    of_config = config is not None and recipe_file is None
-    if of_config and recipe is not None:
-        raise RecipeNeededError("was trained by options alone: it takes no recipe")
-    if config is not None and of_config:
+    if config is not None and recipe_file is None:
+        if recipe is not None:
+            raise RecipeNeededError("was trained by options alone: it takes no recipe")
         return partial(build_recipe, config)
     if recipe is None:
         by = "a recipe of one's own" if recipe_file is None else f"the recipe file {recipe_file.name}"

@@ -15,9 +15,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, Key, PyTree, UInt8
 
 from jvae.recipe import Recipe
-from jvae.runs.config import Config
+from jvae.runs.config import Config, build_recipe
 from jvae.runs.mesh import RUNS, split_over_data
 from jvae.runs.numbers import RunNumbers
+from jvae.runs.recipe_file import OwnRecipe
 from jvae.training import Batch, StepMetrics, TrainState, TrainStep, init_state, make_train_step, shuffled, take_steps
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
@@ -35,6 +36,16 @@ Chunk = Callable[..., tuple[TrainState, StepMetrics]]
 def share_a_program(one: Config, other: Config) -> bool:
     """Return True if two configurations differ in nothing but `PER_RUN_FIELDS`."""
     return replace(other, **{name: getattr(one, name) for name in PER_RUN_FIELDS}) == one
+
+
+def make_recipe_of(
+    config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, own: OwnRecipe | None = None
+) -> RecipeOf:
+    """Return a function from a run's numbers to its recipe; that of a recipe file reads no array, and is made once."""
+    if own is None:
+        return partial(build_recipe, config, data_shape, steps_per_epoch)
+    recipe = own.make(config, data_shape, steps_per_epoch)
+    return lambda numbers: recipe
 
 
 def make_numbers(seeds: Sequence[int], learning_rates: Sequence[float], betas: Sequence[float]) -> RunNumbers:

@@ -1,7 +1,6 @@
 """Training: the runs of a recipe, or of configurations that share a program, epoch by epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from jvae.data.dataset import Dataset
 from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
     Chunk,
@@ -21,6 +20,7 @@ from jvae.runs.ensemble import (
     init_states,
     make_chunk,
     make_numbers,
+    make_recipe_of,
     resident_batches,
     runs_at_a_time,
     share_a_program,
@@ -97,17 +97,16 @@ def train_configs(
     steps = count_steps(plan_of(config), dataset)
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
-    make = build_recipe if own is None else own.make
+    recipes = [make_recipe_of(other, shape, steps, own) for other in configs]
     members, start = [], 0
-    for other in configs:
+    for other, recipe_of in zip(configs, recipes, strict=True):
         rows = slice(start, start + other.runs)
-        members.append(Member(make(other, shape, steps), plan_of(other), rows, [], other, own and own.file))
+        members.append(Member(recipe_of(None), plan_of(other), rows, [], other, own and own.file))
         start += other.runs
     each = [member for member in members for _ in member.plan.seeds]
     seeds = [seed for member in members for seed in member.plan.seeds]
     rates, betas = ([getattr(m.config, name) for m in each] for name in ("learning_rate", "beta"))
-    recipe_of = partial(build_recipe, config, shape, steps) if own is None else lambda _: members[0].recipe
-    return train_members(recipe_of, make_numbers(seeds, rates, betas), members, dataset, resume, how)
+    return train_members(recipes[0], make_numbers(seeds, rates, betas), members, dataset, resume, how)
 
 
 def train_members(

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from jvae.recipe import Recipe
-from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
     RecipeOf,
     init_states,
     make_chunk,
     make_numbers,
+    make_recipe_of,
     make_step_of,
     resident_batches,
     runs_at_a_time,
@@ -128,13 +128,7 @@ def training_of(config: Config, data: np.ndarray, own: OwnRecipe | None = None) 
     seeds, runs = plan_of(config).seeds, config.runs
     steps = steps_per_epoch(len(data), config.batch_size)
     numbers = make_numbers(seeds, [config.learning_rate] * runs, [config.beta] * runs)
-    shape = data.shape[1:]
-    recipe = None if own is None else own.make(config, shape, steps)
-
-    def recipe_of(numbers: RunNumbers | None) -> Recipe:
-        return build_recipe(config, shape, steps, numbers) if recipe is None else recipe
-
-    return Training(recipe_of, numbers, config.batch_size, data)
+    return Training(make_recipe_of(config, data.shape[1:], steps, own), numbers, config.batch_size, data)
 
 
 def compile_chunk(training: Training) -> CompiledChunk:

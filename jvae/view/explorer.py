@@ -17,15 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jvae.data.dataset import Dataset
-from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from jvae.errors import JvaeError
 from jvae.latents import Projection, decode, principal_projection, projected_prior_density
 from jvae.nn.matmul import float32
 from jvae.nn.networks import ACTIVATIONS, MLP, ConvDecoderNet, start_size
-from jvae.runs.api import select_run
+from jvae.runs.api import key_or_zero, select_run
 from jvae.runs.checkpoint import TrainedModel
 from jvae.view.classes import class_colours
-from jvae.view.pictures import generator_of, key_or_zero, latents_of_test_set, title
+from jvae.view.pictures import OUTPUTS, generator_of, latents_of_test_set, title
 from jvae.view.plots import mass_levels
 
 SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
@@ -33,12 +32,6 @@ SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
 GRID = {1: 401, 2: 97}
 """How many points the prior's density is computed at, along each axis of a line and of a plane."""
 MARGIN = 0.06
-OUTPUTS = {
-    BernoulliDecoder: "bernoulli",
-    GaussianDecoder: "gaussian",
-    ContinuousBernoulliDecoder: "continuous-bernoulli",
-}
-"""The outputs that the page computes, by their names in it."""
 PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 
 

@@ -28,22 +28,20 @@ from jvae.latents import (
 )
 from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
+from jvae.runs.api import key_or_zero
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.sweep import Result
 from jvae.vae import VAE, latent_dims
 from jvae.view import image_grids, plots
 
 MANIFOLD_SIDE = 20
-NAMES = {
-    GaussianPrior: "gaussian",
-    MoGPrior: "mog",
-    VampPrior: "vamp",
-    FlowPrior: "flow",
+PRIORS = {GaussianPrior: "gaussian", MoGPrior: "mog", VampPrior: "vamp", FlowPrior: "flow"}
+OUTPUTS = {
     BernoulliDecoder: "bernoulli",
     GaussianDecoder: "gaussian",
     ContinuousBernoulliDecoder: "continuous-bernoulli",
 }
-"""What the command line calls priors and outputs."""
+"""What the command line, and the explorer's page, call them."""
 
 
 def title(model: TrainedModel) -> str:
@@ -52,7 +50,10 @@ def title(model: TrainedModel) -> str:
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
     dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
-    prior, output = (NAMES.get(type(module), type(module).__name__) for module in (top_prior(vae), decoder))
+    prior, output = (
+        names.get(type(module), type(module).__name__)
+        for names, module in ((PRIORS, top_prior(vae)), (OUTPUTS, decoder))
+    )
     return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}"
 
 
@@ -88,11 +89,6 @@ def samples_beside_means(
     vae, params, key = model.recipe.model, model.run_params(run), key_or_zero(key)
     left, right = (as_images(sample(vae, params, key, num_images, mean)) for mean in (False, True))
     return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model))
-
-
-def key_or_zero(key: Key[Array, ""] | None) -> Key[Array, ""]:
-    """Return the key, or `jax.random.key(0)` where none is given."""
-    return jax.random.key(0) if key is None else key
 
 
 def generator_of(key: Key[Array, ""] | None) -> np.random.Generator:
@@ -208,7 +204,7 @@ def pseudo_inputs(model: TrainedModel, run: int = 0) -> Figure:
     """
     vae = model.recipe.model
     if not isinstance(top_prior(vae), VampPrior):
-        name = NAMES.get(type(top_prior(vae)), type(top_prior(vae)).__name__)
+        name = PRIORS.get(type(top_prior(vae)), type(top_prior(vae)).__name__)
         raise JvaeError(f"the model has a {name} prior: only a vamp prior has pseudo-inputs")
     if vae.num_levels == 1:
         read = jax.jit(lambda params: vae.apply(params, method=lambda vae: vae.prior.pseudo_inputs()))
