@@ -13,6 +13,8 @@ from jvae.runs.loop import Progress
 
 LINE_SECONDS = 30.0
 """Between two lines within an epoch, at least."""
+NAME_COLUMNS = 24
+"""Of what is trained, in a line that moves, at most."""
 COLLAPSED_KL = 0.01
 """In nats per datum: below it the latents carry nothing."""
 
@@ -26,6 +28,8 @@ class Extent(NamedTuple):
     runs: int
     done: int = 0
     """Epochs taken before."""
+    name: str = ""
+    """What is trained, where a command trains several."""
 
 
 class Pace(NamedTuple):
@@ -120,8 +124,9 @@ class TrainingProgress(ABC):
 
     @property
     def place(self) -> str:
-        """Which epoch, of how many."""
-        return f"epoch {self.at.epoch}/{self.extent.epochs}"
+        """What is trained, which epoch, of how many."""
+        name = f"{self.extent.name}  " if self.extent.name else ""
+        return f"{name}epoch {self.at.epoch}/{self.extent.epochs}"
 
     @abstractmethod
     def start(self) -> None:
@@ -142,6 +147,16 @@ class TrainingProgress(ABC):
     @abstractmethod
     def show_epoch(self, record: dict[str, Any]) -> None:
         """Show what an epoch came to."""
+
+
+def show_progress(extent: Extent, say: Callable[[str], None], terminal: bool) -> TrainingProgress:
+    """Return a line that moves on a terminal, and lines elsewhere."""
+    return Bar(extent._replace(name=shorten(extent.name))) if terminal else Lines(extent, say)
+
+
+def shorten(name: str) -> str:
+    """Return a name that leaves room in a line of 80 columns."""
+    return name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 3]}..."
 
 
 class Lines(TrainingProgress):

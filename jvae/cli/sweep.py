@@ -1,5 +1,7 @@
 """`jvae sweep`: the command of `jvae.runs.sweep`."""
 
+import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.errors import JvaeError
-from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
+from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
 
 @click.command(cls=Command)
@@ -64,7 +66,10 @@ def sweep(
     own = open_recipe(recipe_path)
     given = [name for name in values if name in grid or is_given(context, name)]
     check_all_read(own, cells[0].config, dataset, given)
+    from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import write_file, write_json
+    from jvae.runs.config import plan_of
+    from jvae.runs.plan import split_rows
     from jvae.runs.sweep import run_sweep, summary, table
     from jvae.view.pictures import sweep as draw
 
@@ -72,8 +77,16 @@ def sweep(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
+
+    def watch(group: Sequence[Cell]) -> TrainingProgress:
+        first, others = group[0], len(group) - 1
+        images, _ = split_rows(plan_of(first.config), len(dataset.train_images))
+        name = f"{first.name} and {others} more" if others else first.name
+        extent = Extent(first.config.epochs, len(images), first.config.runs * len(group), name=name)
+        return show_progress(extent, log, sys.stderr.isatty())
+
     results: list[Result] = []
-    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log, own):
+    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), watch, own):
         results.append(result)
         log(
             f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "

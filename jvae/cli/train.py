@@ -113,7 +113,7 @@ def train(
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, config, dataset, given)
     from jvae.cli.interruption import interruptible, name_of
-    from jvae.cli.progress import Bar, Extent, Lines
+    from jvae.cli.progress import Extent, show_progress
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
     from jvae.runs.checkpoint import save
@@ -129,7 +129,7 @@ def train(
         try:
             images, _ = split_rows(plan_of(config), len(dataset.train_images))
             extent = Extent(config.epochs, len(images), config.runs, saved)
-            told = Bar(extent) if first and sys.stderr.isatty() else Lines(extent, log)
+            told = show_progress(extent, log, first and sys.stderr.isatty())
             how = api.Conditions(devices, stream, lambda: bool(interruption), progress=told.chunk)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:

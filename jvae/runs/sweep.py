@@ -5,8 +5,9 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jvae.errors import JvaeError, first_line
 from jvae.runs.config import Config, config_fields
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.loop import Progress
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
@@ -50,6 +52,29 @@ class Result(NamedTuple):
     runs: list[dict[str, Any]]
     """One record a run: seed, the measures in nats per image, and seconds an epoch; none where the cell failed."""
     error: str | None = None
+
+
+class Watcher(Protocol):
+    """What is told how the training of a group of cells goes."""
+
+    def chunk(self, at: "Progress") -> None:
+        """Take note of a chunk of steps that is done."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Take note of an epoch that is done, by the history's record of all cells' runs."""
+
+
+class Unwatched:
+    """A watcher that says nothing."""
+
+    def chunk(self, at: "Progress") -> None:
+        """Say nothing."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Say nothing."""
+
+
+Watch = Callable[[Sequence[Cell]], AbstractContextManager[Watcher]]
 
 
 def parse_grid(texts: Sequence[str]) -> Grid:
@@ -131,7 +156,7 @@ def run_sweep(
     dataset: "Dataset",
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"] = lambda runs, batch_size: None,
-    log: Callable[[str], None] = lambda line: None,
+    watch: Watch = lambda cells: nullcontext(Unwatched()),
     own: "OwnRecipe | None" = None,
 ) -> Iterator[Result]:
     """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
@@ -143,7 +168,7 @@ def run_sweep(
         dataset: of all cells.
         folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
         mesh_of: the number of runs and the batch size -> the mesh to spread them over.
-        log: called with a line of progress now and then.
+        watch: called with the cells that one program trains; what it returns is entered while they are trained.
         own: the recipe file that says what the cells' configurations mean, if it is one.
 
     Raises:
@@ -154,7 +179,7 @@ def run_sweep(
         missing = [cell for cell in group if known[cell.name] is None]
         yield from (result for cell in group if (result := known[cell.name]) is not None)
         if missing:
-            yield from train_group(missing, dataset, folder, mesh_of, log, own)
+            yield from train_group(missing, dataset, folder, mesh_of, watch, own)
 
 
 def train_group(
@@ -162,7 +187,7 @@ def train_group(
     dataset: "Dataset",
     folder: Path,
     mesh_of: Callable[[int, int], "Mesh | None"],
-    log: Callable[[str], None],
+    watch: Watch,
     own: "OwnRecipe | None",
 ) -> Iterator[Result]:
     """Train cells that share a program, and write and yield their results."""
@@ -172,15 +197,15 @@ def train_group(
     from jvae.runs.training import Conditions, train_configs
 
     config = cells[0].config
-    names = cells[0].name + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
-    epoch = 0
     models: Sequence[TrainedModel | Exception] = []
     try:
         mesh = mesh_of(config.runs * len(cells), config.batch_size)
-        configs = [cell.config for cell in cells]
-        for models in train_configs(configs, dataset, how=Conditions(mesh), own=own):  # noqa: B007  the last are finished below
-            epoch += 1
-            log(f"{names}: epoch {epoch}/{config.epochs}")
+        with watch(cells) as told:
+            how = Conditions(mesh, progress=told.chunk)
+            for models in train_configs([cell.config for cell in cells], dataset, how=how, own=own):
+                records = [model.history[-1] for model in models if not isinstance(model, Exception)]
+                if records:
+                    told.epoch(join_records(records))
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
@@ -188,6 +213,19 @@ def train_group(
             yield Result(cell, unit(cell.config) if own is None else "", [], first_line(model))
         else:
             yield finish_cell(cell, model, dataset, folder)
+
+
+def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the records of the last epoch, of several trainings in one program, as the record of all their runs."""
+    epoch = max(record["epoch"] for record in records)
+    last = [record for record in records if record["epoch"] == epoch]
+    if len(last) == 1:
+        return last[0]
+    joined: dict[str, Any] = {"epoch": epoch}
+    for name in last[0].keys() - joined.keys():
+        values = [record[name] for record in last]
+        joined[name] = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return joined | {"seconds": sum(record["seconds"] for record in last)}
 
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:

@@ -1,5 +1,6 @@
 """Grids of configurations: what is trained together, what is kept, and what a failure costs."""
 
+import contextlib
 import csv
 import json
 
@@ -24,6 +25,23 @@ COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "
 
 def cells(*texts, **more) -> list[sweep.Cell]:
     return sweep.cells_of({**Config().to_dict(), **COMMON, **more}, sweep.parse_grid(texts))
+
+
+class Recorder(contextlib.nullcontext):
+    """A watcher that keeps what it is told."""
+
+    def __init__(self, group) -> None:
+        super().__init__(self)
+        self.group, self.chunks, self.records = group, [], []
+        self.chunk, self.epoch = self.chunks.append, self.records.append
+
+
+def test_the_records_of_several_trainings_are_one():
+    one = {"epoch": 2, "bound": -1.0, "seconds": 1.0}
+    two = {"epoch": 2, "bound": [-2.0, None], "seconds": 2.0}
+    stopped = {"epoch": 1, "bound": -9.0, "seconds": 5.0}
+    assert sweep.join_records([one, stopped]) == one
+    assert sweep.join_records([one, two, stopped]) == {"epoch": 2, "bound": [-1.0, -2.0, None], "seconds": 3.0}
 
 
 def test_a_grid_is_every_combination_with_values_of_the_right_type():
@@ -117,8 +135,16 @@ def test_configurations_that_differ_in_more_are_refused(tiny):
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     """What has a result is not trained again, and a cell that failed loses only itself."""
     found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")
-    results = list(sweep.run_sweep(found, tiny, tmp_path))
+    watched: list[Recorder] = []
+    results = list(
+        sweep.run_sweep(found, tiny, tmp_path, watch=lambda group: watched.append(Recorder(group)) or watched[-1])
+    )
     assert [bool(result.error) for result in results] == [False, True, False, True]
+    assert [len(recorder.group) for recorder in watched] == [2, 2]
+    for recorder in watched:
+        assert {(at.epoch, at.running) for at in recorder.chunks} == {(1, 4), (2, 2)}  # the others have failed
+        assert [record["epoch"] for record in recorder.records] == [1, 2]
+        assert all(len(record["bound"]) == 2 for record in recorder.records)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"latent-dim={m},learning-rate=0.01.{ending}" for m in (2, 3) for ending in ("json", "npz")
     ]
