@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from made_sets import prepare
 from PIL import Image
 
 from jvae.cli.main import main
@@ -41,6 +42,11 @@ def write_folder(images, labels, folder):
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         os.makedirs(f"{folder}/{label}", exist_ok=True)
         Image.fromarray(image).save(f"{folder}/{label}/{i:04}.png")
+
+
+def labelled(features):
+    """What a prepared set of 8x8 images with labels is made of."""
+    return {"image": features.Tensor(shape=(8, 8, 1), dtype=np.uint8), "label": features.ClassLabel(num_classes=10)}
 
 
 def write_idx(arrays, folder, names=FILES, pack=bytes):
@@ -234,8 +240,13 @@ def test_every_command_finds_the_data_again_or_takes_them_anew(four, tmp_path, m
     line = jvae("evaluate", *model, code=1).stderr.strip()
     assert "a.npz: cannot be read" in line
     assert len(line.splitlines()) == 1
-    for source in ("npz:moved.npz", "idx:data/idx"):
-        jvae("evaluate", *model, "--dataset", source, "--json", "e.json")
+    write_folder(*four[:2], "data/pictures/train")
+    write_folder(*four[2:], "data/pictures/test")
+    rows = ([{"image": x[..., None], "label": int(y)} for x, y in zip(*four[i : i + 2], strict=True)] for i in (0, 2))
+    prepare(tmp_path / "tfds", labelled, **dict(zip(("train", "test"), rows, strict=True)))
+    prepared = ["tfds:made", "--data-dir", "tfds"]
+    for source in (["npz:moved.npz"], ["idx:data/idx"], ["folder:data/pictures"], prepared):
+        jvae("evaluate", *model, "--dataset", *source, "--json", "e.json")
         assert elbo_in("e.json") == trained
     assert "not the data set that the model was trained on" in jvae(
         "plot", "prior", *model, "--dataset", "digits", code=1
