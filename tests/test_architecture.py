@@ -119,7 +119,9 @@ def test_experiments_use_what_is_public(path):
     for name in imports(path):
         assert name.split(".")[0] != "tests"
         if name.startswith("jvae.cli"):
-            assert name in {"jvae.cli.options", "jvae.cli.console", "jvae.cli.interruption"}
+            assert name in {
+                f"jvae.cli.{name}" for name in ("options", "console", "interruption", "paths", "path_types")
+            }
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jvae"):
             assert not any(alias.name.startswith("_") for alias in node.names)
