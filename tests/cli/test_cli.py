@@ -260,10 +260,11 @@ def run_process(*arguments: str, **environment: str) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300)
 
 
+OVERLAP = ["evaluate", "--model", __file__, "--json", __file__]
 HEAVY = ("jax", "matplotlib", "sklearn", "tensorflow_datasets", "numpy", "flax")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--latent-dim", "0"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--latent-dim", "0"], OVERLAP])
 def test_help_and_refusals_import_nothing_heavy(arguments):
     code = (
         "import sys, atexit\n"
