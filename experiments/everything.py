@@ -10,24 +10,26 @@ import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import click
 
 from experiments.parts import NAMES
-from experiments.reporting.findings import Findings, load_finished, obtain, open_folder, settings_of
+from experiments.reporting.findings import Findings, check_folder, load_finished, obtain, open_folder, settings_of
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
 from experiments.reporting.report import report_text, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
+from jvae.cli.paths import PathCommand
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all")
-@shared_options
+@click.command("all", cls=PathCommand)
+@partial(shared_options, folder="report")
 @click.option(
     "--only",
     "names",
@@ -35,7 +37,7 @@ PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART 
     multiple=True,
     help="measure this part, and others that are named so; what is finished stands in the report all the same",
 )
-def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) -> None:
+def everything(settings: Settings, output: Path, names: tuple[str, ...]) -> None:
     """Measure all parts and write one report of them: report.md, and report.html with everything inside it.
 
     A part that is finished in the output folder with the same settings is not done again, so that an interrupted
@@ -45,8 +47,9 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
     from jvae.errors import JvaeError
 
     check_markdown()
+    check_folder(output, PARTS)
     use_device(settings.device)
-    with open_folder(output or Path("report")) as folder:
+    with open_folder(output) as folder:
         findings = measure_all(names or [part.name for part in PARTS], settings, folder)
         write_all(findings, settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
@@ -88,12 +91,14 @@ def first_look(part: Part, lab: Lab) -> Findings | None:
 
 def measure(part: Part, lab: Lab) -> Findings:
     """Measure a part; whatever goes wrong is its own loss."""
+    from jvae.files import write_text
+
     trace = lab.folder / f"{part.name}-error.txt"
     trace.unlink(missing_ok=True)
     try:
         return obtain(part, lab)
     except Exception as error:
-        trace.write_text(traceback.format_exc())
+        write_text(trace, traceback.format_exc())
         message = (str(error).splitlines() or [""])[0]
         return Findings({}, {}, 0.0, {}, failed=f"{type(error).__name__}: {message}")
 

@@ -17,6 +17,7 @@ import click
 
 from experiments.faults.data_files import bad_data_files
 from experiments.faults.model_files import damaged_files, flipped_bits, mismatched_files
+from experiments.faults.paths import overlapping_paths
 from experiments.faults.runs import (
     bad_command_lines,
     interrupted_epochs,
@@ -54,6 +55,7 @@ CAMPAIGNS = (
     Campaign("truncated, zeroed, empty or garbage model file", "one line", damaged_files),
     Campaign("mismatched or hostile model file", "one line that says why", mismatched_files),
     Campaign("failing write", "old file intact, no temporary, one line", failing_writes),
+    Campaign("an output that is another path", "one line, exit code 2, all files untouched", overlapping_paths),
     Campaign("bad data file", "one line that names the file", bad_data_files),
     Campaign("bad command line", "one line, exit code 2, jax not imported", bad_command_lines),
 )

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from experiments.reporting.findings import obtain, open_folder
+from experiments.reporting.findings import check_folder, obtain, open_folder
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown, without_pictures
 from experiments.reporting.part import Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
+from jvae.cli.paths import PathCommand
 
 
 def make_command(part: Part) -> click.Command:
@@ -22,7 +23,7 @@ def make_command(part: Part) -> click.Command:
     for option in reversed(part.options):
         command = option(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
-    return click.command(part.name, help=text)(shared_options(command))
+    return click.command(part.name, cls=PathCommand, help=text)(shared_options(command))
 
 
 def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:
@@ -34,6 +35,7 @@ def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[
         raise JvaeError(obstacle)
     if output is not None:
         check_markdown()
+        check_folder(output, [part])
     use_device(settings.device)
     with open_folder(output) as folder:
         found = obtain(part, Lab(settings, folder, lambda line: click.echo(line, err=True)), choices)

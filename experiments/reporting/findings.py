@@ -4,17 +4,20 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
+
 from experiments.reporting.lab import Lab
 from experiments.reporting.machine import about, devices
 from experiments.reporting.page import pictures_in
 from experiments.reporting.part import Part, Pictures, Values
+from jvae.cli.paths import check_products
 
 RESULTS = "results.json"
 
@@ -118,17 +121,29 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
         shutil.rmtree(new, ignore_errors=True)
 
 
+def check_folder(output: Path, parts: Sequence[Part]) -> None:
+    """Check that an output folder has room for parts' results: nobody else's folder, and no input, has their names.
+
+    Raises:
+        click.UsageError: it has none.
+    """
+    for part in parts:
+        folder = output / part.name
+        if folder.is_dir() and not (folder / RESULTS).exists() and any(folder.iterdir()):
+            raise click.UsageError(f"{folder}: holds something else than results, which is not replaced")
+    names = [
+        name for part in parts for name in (part.name, *(f"{part.page or part.name}{e}" for e in (".md", ".html")))
+    ]
+    check_products(click.get_current_context(), [output / name for name in [*names, "report.md", "report.html"]])
+
+
 @contextmanager
 def open_folder(output: Path | None) -> Iterator[Path]:
     """Yield the output folder, made if need be, or a temporary one."""
-    from jvae.errors import JvaeError
+    from jvae.files import make_folder
 
     if output is None:
         with tempfile.TemporaryDirectory(prefix="jvae-experiments-") as folder:
             yield Path(folder)
-        return
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
-    yield output
+    else:
+        yield make_folder(output)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.settings import Settings
+from jvae.files import fitting_name, make_folder
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Lab:
         models = [api.select_run(model, i) for i in range(config.runs)]
         for one in models:
             path = self.path(config_of(one))
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             save(path, one)
         return models
 
@@ -93,7 +94,8 @@ class Lab:
         """Return where a model lies: its name says all that is not the default of `jvae train`."""
         import jax
 
-        return self.folder / "models" / jax.default_backend() / f"{name_of(config).replace('/', '-') or 'default'}.npz"
+        name = fitting_name(name_of(config).replace("/", "-") or "default")
+        return self.folder / "models" / jax.default_backend() / f"{name}.npz"
 
     def evaluations(self, models: Sequence["TrainedModel"]) -> list["Evaluation"]:
         """Evaluate test-set ELBO and terms of every model, 10 draws an image; the models differ in their seeds only."""

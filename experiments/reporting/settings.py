@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jvae.cli.options import DATA_FIELDS, config_options, data_options, device_option, flag, usage_error
+from jvae.cli.path_types import OutputFolder
 from jvae.runs.config import Config
 
 FULL = {"runs": 5, "epochs": 5}
@@ -51,8 +52,8 @@ class Settings:
         return " ".join(words)
 
 
-def shared_options(command: Callable) -> Callable:
-    """Add the options that make `Settings`, the command's `settings`, and `--output`, its `output`."""
+def shared_options(command: Callable, folder: str | None = None) -> Callable:
+    """Add the options that make `Settings`, the command's `settings`, and `--output`, its `output`, with a default."""
 
     @wraps(command)
     def command_with_settings(**values: Any) -> Any:
@@ -69,7 +70,8 @@ def shared_options(command: Callable) -> Callable:
     for decorate in (
         click.option(
             "--output",
-            type=click.Path(path_type=Path, file_okay=False),
+            type=OutputFolder(),
+            default=folder,
             help="folder for results, pictures, pages and trained models; what is finished there is not done again",
         ),
         click.option("--quick", is_flag=True, help=f"{QUICK['runs']} runs, {QUICK['epochs']} epoch, short forms"),

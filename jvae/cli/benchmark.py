@@ -10,10 +10,10 @@ import click
 from jvae.cli.console import (
     PICTURE_FORMATS,
     check_all_read,
-    check_output,
     log,
     open_dataset,
     open_recipe,
+    tell,
     use_device,
     write_figure,
 )
@@ -27,6 +27,7 @@ from jvae.cli.options import (
     recipe_option,
     usage_error,
 )
+from jvae.cli.path_types import OutputFile
 from jvae.runs.config import Config
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 @device_option
 @recipe_option
 @json_option
-@click.option("--plot", "plot_path", type=click.Path(path_type=Path), help="write the roofline as a picture")
+@click.option("--plot", "plot_path", type=OutputFile(*PICTURE_FORMATS), help="write the roofline as a picture")
 @click.pass_context
 def benchmark(
     context: click.Context,
@@ -85,9 +86,6 @@ def benchmark(
         ]
     except ValueError as error:
         raise usage_error(error) from error
-    for path, formats in ((json_path, ()), (plot_path, PICTURE_FORMATS)):
-        if path is not None:
-            check_output(path, formats)
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
     dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
@@ -102,13 +100,13 @@ def benchmark(
             measurements.append(measure(training_of(config, dataset.train_images, own), repeats))
         except ValueError as error:
             raise usage_error(error) from error
-    click.echo(describe(measurements))
+    tell(describe(measurements))
     shares = []
     if profile:
         from jvae.tools.profile import profile_step
 
         shares = profile_step(training_of(configs[0], dataset.train_images, own))
-        click.echo(describe_shares(shares))
+        tell(describe_shares(shares))
     if json_path is not None:
         from jvae.files import write_json
         from jvae.runs.checkpoint import current_versions

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from jvae.cli.path_types import InputFile
 from jvae.errors import JvaeError, first_line
 
 CONFIG_FILE = "jvae.cli.config_file"
@@ -14,7 +15,7 @@ def config_option() -> click.Option:
     """Return `--config`. Its file's values count as given, after the command line's and the environment's."""
     return click.Option(
         ["--config"],
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=InputFile(),
         is_eager=True,
         expose_value=False,
         callback=use_config_file,

@@ -1,6 +1,6 @@
 """What the commands share: opening what they read, checking what they write, and saying what they do."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ import click
 
 from jvae.cli.config_file import said_in
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
+from jvae.cli.paths import TAKES_STDOUT
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -25,35 +26,9 @@ PICTURE_FORMATS = (".png", ".pdf", ".svg")
 ARRAY_FORMATS = (".npz", ".npy")
 
 
-def check_output(path: Path, formats: Sequence[str] = ()) -> None:
-    """Refuse, before any work, a path that cannot be written or whose ending names no known format."""
-    if formats and path.suffix.lower() not in formats:
-        raise click.UsageError(f"{path}: the ending must be one of {', '.join(formats)}")
-    if path.is_dir():
-        raise click.UsageError(f"{path}: is a directory")
-    if formats and is_model_file(path):
-        raise click.UsageError(f"{path}: is a model file, which is not written over")
-    if not path.parent.is_dir():
-        raise click.UsageError(f"{path}: the directory {path.parent} does not exist")
-
-
-def is_model_file(path: Path) -> bool:
-    """Return True if there is a file that seems to hold a model, damaged or not."""
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "model.json" in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False
-
-
-def check_distinct(outputs: dict[str, Path | None]) -> None:
-    """Refuse two outputs, by their options, that are one file."""
-    known: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is not None and (other := known.setdefault(path.resolve(), option)) != option:
-            raise click.UsageError(f"{path}: {other} and {option} must be different files")
+def tell(text: str) -> None:
+    """Print a result for a person: on stdout, or on stderr where an output of the command has stdout for itself."""
+    click.echo(text, err=click.get_current_context().meta.get(TAKES_STDOUT, False))
 
 
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device, write_arrays
+from jvae.cli.console import open_data_of, open_model, open_recipe, tell, use_device, write_arrays
 from jvae.cli.options import Command, data_options, model_options
+from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:
     import jax
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from jvae.latents import Encoding
     from jvae.runs.checkpoint import TrainedModel
 
-FORMATS = (".npz", ".csv")
 SPLITS = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
 ROWS_AT_A_TIME = 1000
 
@@ -46,7 +46,10 @@ class Which(click.ParamType):
 @model_options
 @data_options
 @click.option(
-    "--output", type=click.Path(path_type=Path), default="latents.npz", help="arrays (.npz) or table (.csv) to write"
+    "--output",
+    type=OutputFile(".npz", ".csv", stdout=True),
+    default="latents.npz",
+    help="arrays (.npz) or table (.csv; - is stdout) to write",
 )
 @click.option(
     "--split",
@@ -77,7 +80,6 @@ def encode(
     The draws of the test set are those of jvae.encode with the key of --seed, those of the training set with
     jax.random.fold_in(key, 1); every run and level has the same key, so that level 2 is encoded from level 1's draw.
     """
-    check_output(output, FORMATS)
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     depth = model.recipe.model.num_levels
@@ -92,10 +94,10 @@ def encode(
 
     dataset = open_data_of(model, repeated, data_dir)
     latents = Latents(model, dataset, SPLITS[split], jax.random.key(seed))
-    if output.suffix.lower() == ".csv":
-        write_table(latents, runs, levels, output)
-    else:
+    if output.suffix.lower() == ".npz":
         write_arrays(latents.arrays(runs, levels, isinstance(run, int), isinstance(level, int)), output)
+    else:
+        write_table(latents, runs, levels, output)
 
 
 def numbers_of(asked: int | list[int] | str, there: Sequence[int]) -> Sequence[int]:
@@ -148,23 +150,23 @@ class Latents:
 
 def write_table(latents: Latents, runs: Sequence[int], levels: Sequence[int], path: Path) -> None:
     """Write a row for every run, level and datum, with the latents of one run, level and split in memory at a time."""
-    from jvae.files import open_result
+    from jvae.files import open_text
     from jvae.vae import latent_dims
 
     model, rows = latents.model, 0
     dims = latent_dims(model.recipe.model, model.run_params(runs[0]), model.data_shape)
     width = max(dims[level - 1] for level in levels)
     columns = [f"{name}_{i + 1}" for name in ("loc", "scale", "z") for i in range(width)]
-    with open_result(path) as file:
-        file.write(f"run,level,split,index,label,{','.join(columns)}\n".encode())
+    with open_text(path) as file:
+        file.write(f"run,level,split,index,label,{','.join(columns)}\n")
         for run in runs:
             for level in levels:
                 for split in latents.splits:
                     encoding = latents.of_split(split, run, level)
                     for text in table_rows(encoding, latents.labels(split), f"{run},{level},{split}", width):
-                        file.write(text.encode())
+                        file.write(text)
                     rows += len(encoding.z)
-    click.echo(f"wrote {path}: {rows:,} rows")
+    tell(f"wrote {path}: {rows:,} rows")
 
 
 def table_rows(encoding: "Encoding", labels: "np.ndarray", start: str, width: int) -> Iterator[str]:

@@ -1,21 +1,19 @@
 """The epoch log: a line an epoch, as CSV or as JSON lines, that can be read while the training goes on."""
 
+import contextlib
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jvae.errors import JvaeError
-from jvae.files import without_nan, write_file
+from jvae.files import is_stream, open_text, telling_unwritten, without_nan, write_text
 
-FORMATS = (".csv", ".jsonl")
 Record = dict[str, Any]
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_epoch_log(path: Path | None, history: Sequence[Record]) -> Iterator[Callable[[Record], None]]:
     """Write the epochs so far in place of what is at the path, and give what appends another; without a path nothing.
 
@@ -25,24 +23,33 @@ def open_epoch_log(path: Path | None, history: Sequence[Record]) -> Iterator[Cal
     if path is None:
         yield lambda record: None
         return
-    write_file(path, "".join(lines_of(path, history)).encode())
     empty = not history
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(open_text(path)) if is_stream(path) else None
+        if stream is None:
+            write_text(path, "".join(lines_of(path, history)))
+        else:
+            stream.writelines(lines_of(path, history))
 
-    def append(record: Record) -> None:
-        nonlocal empty
-        try:
-            with path.open("a", encoding="utf-8", newline="") as file:  # closed, hence flushed, after every line
-                file.writelines(lines_of(path, [record], header=empty))
-        except OSError as error:
-            raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
-        empty = False
+        def append(record: Record) -> None:
+            nonlocal empty
+            lines, empty = lines_of(path, [record], header=empty), False
+            with telling_unwritten(path):
+                if stream is None:
+                    with path.open(
+                        "a", encoding="utf-8", newline=""
+                    ) as file:  # closed, hence flushed, after every line
+                        file.writelines(lines)
+                else:
+                    stream.writelines(lines)
+                    stream.flush()
 
-    yield append
+        yield append
 
 
 def lines_of(path: Path, history: Sequence[Record], header: bool = True) -> list[str]:
-    """Return the lines of epochs in the format of the path's ending; in CSV the first has the columns' names."""
-    if path.suffix.lower() == ".jsonl":
+    """Return the lines of epochs: CSV, whose first has the columns' names, if the path ends so, and else JSON lines."""
+    if path.suffix.lower() != ".csv":
         return [json.dumps(without_nan(record), allow_nan=False) + "\n" for record in history]
     rows = [flatten(without_nan(record)) for record in history]
     names = [list(row) for row in rows[:1] if header]

@@ -5,17 +5,16 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device
+from jvae.cli.console import open_data_of, open_model, open_recipe, use_device
 from jvae.cli.options import Command, data_options, model_options, run_option
-
-PAGE_FORMATS = (".html", ".htm")
+from jvae.cli.path_types import OutputFile
 
 
 @click.command(cls=Command)
 @model_options
 @data_options
 @run_option
-@click.option("--output", type=click.Path(path_type=Path), default="explorer.html", help="page to write")
+@click.option("--output", type=OutputFile(".html", ".htm"), default="explorer.html", help="page to write")
 @click.option("--num-points", type=click.IntRange(1), default=2000, help="how many test images to show, at most")
 def explore(
     model_path: Path,
@@ -29,7 +28,6 @@ def explore(
     **repeated: Any,
 ) -> None:
     """Write one HTML page of the latent space, which decodes in the browser and needs nothing else."""
-    check_output(output, PAGE_FORMATS)
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     import jax

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jvae.cli.options import Command, fail, flag
+from jvae.cli.path_types import InputFile
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, unit
 
@@ -20,7 +21,7 @@ Rows = dict[str, str]
 
 
 @click.command(cls=Command)
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, type=InputFile())
 @click.pass_context
 def info(context: click.Context, files: tuple[Path, ...]) -> None:
     """Print what model files hold, side by side; without FILES the versions, devices and paths of this installation.

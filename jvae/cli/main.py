@@ -14,12 +14,12 @@ import click
 from jvae.cli.benchmark import benchmark
 from jvae.cli.console import (
     PICTURE_FORMATS,
-    check_output,
     config_of_dataset,
     open_data_of,
     open_dataset,
     open_model,
     open_recipe,
+    tell,
     use_device,
     write_figure,
 )
@@ -29,7 +29,6 @@ from jvae.cli.info import info
 from jvae.cli.options import (
     DATA_FIELDS,
     Commands,
-    absolute_source,
     config_options,
     data_options,
     json_option,
@@ -37,6 +36,7 @@ from jvae.cli.options import (
     num_samples_option,
     run_option,
 )
+from jvae.cli.path_types import DataSource, OutputFile
 from jvae.cli.pytorch import export_pytorch, import_pytorch
 from jvae.cli.sample import sample
 from jvae.cli.sweep import sweep
@@ -69,8 +69,6 @@ def evaluate(
     **repeated: Any,
 ) -> None:
     """Print the ELBO of the test set, its two parts and their errors, and what the latent space does."""
-    if json_path is not None:
-        check_output(json_path)
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     import jax
@@ -89,11 +87,11 @@ def evaluate(
         progress = lambda done: bar.update(done - bar.pos)  # noqa: E731
         evaluations = api.evaluate(model, dataset, num_samples, iwae, key, progress)
     diagnostics = api.diagnose(model, dataset, key)
-    click.echo(report.describe_all(evaluations, model))
+    tell(report.describe_all(evaluations, model))
     for run_seed, found in zip(model.plan.seeds, diagnostics, strict=True):
         if model.num_runs > 1:
-            click.echo(f"  seed {run_seed}")
-        click.echo(report.describe_diagnostics(found))
+            tell(f"  seed {run_seed}")
+        tell(report.describe_diagnostics(found))
     if json_path is not None:
         each = [report.diagnostics_values(found) for found in diagnostics]
         values = report.all_values(evaluations, model)
@@ -117,7 +115,7 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
     @plot.command(name, help=text)
     @model_options
     @data_options
-    @click.option("--output", type=click.Path(path_type=Path), default=f"{name}.png", help="picture to write")
+    @click.option("--output", type=OutputFile(*PICTURE_FORMATS), default=f"{name}.png", help="picture to write")
     @run_option
     @(level if of_levels else lambda command: command)
     def command(
@@ -130,7 +128,6 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         output: Path,
         **repeated: Any,
     ) -> None:
-        check_output(output, PICTURE_FORMATS)
         which = {"level": repeated.pop("level") - 1} if of_levels else {}
         use_device(device)
         model = open_model(model_path, repeated, open_recipe(recipe_path))
@@ -180,7 +177,7 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
 
 
 @datasets.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", type=DataSource(), nargs=-1, required=True)
 @data_options
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
     """Bring data sets into the cache, and check them."""
@@ -192,15 +189,13 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 @datasets.command()
-@click.argument("source")
+@click.argument("source", type=DataSource())
 @partial(config_options, only=DATA_FIELDS[1:])
 @data_options
-@click.option("--sheet", type=click.Path(path_type=Path), help="picture to write, of some 64 test images")
+@click.option("--sheet", type=OutputFile(*PICTURE_FORMATS), help="picture to write, of some 64 test images")
 def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) -> None:
     """Say what is in SOURCE, a data set's name, npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME."""
-    if sheet is not None:
-        check_output(sheet, PICTURE_FORMATS)
-    dataset = open_dataset(config_of_dataset(absolute_source(source), **how), data_dir)
+    dataset = open_dataset(config_of_dataset(source, **how), data_dir)
     click.echo(f"fingerprint  {dataset.fingerprint}")
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")

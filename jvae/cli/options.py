@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from jvae.cli.config_file import config_option, said_in
-from jvae.data.known import OWN_KINDS
+from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile
+from jvae.cli.paths import PathCommand
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
 from jvae.runs.fields import ConfigField, text_of
@@ -23,7 +24,7 @@ FILES_OPTIONS = {".toml": "--config", ".py": "--recipe"}
 """What a file of some ending, where no file is meant, was probably meant for; any other for the model."""
 
 
-class Command(click.Command):
+class Command(PathCommand):
     """A command with `--config`, which says in one line where a file belongs that stands by itself."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
@@ -92,9 +93,9 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
     attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
     if field.type is bool:
         return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
-    if field.name == "dataset":
-        attributes["callback"] = lambda context, option, value: value if value is None else absolute_source(value)
     kind: Any = click.Choice(field.choices) if field.choices else field.type
+    if field.name == "dataset":
+        kind = DataSource()
     if field.type is tuple:
         kind = NumbersType(field)
         attributes["default"] = None if attributes["default"] is None else text_of(attributes["default"])
@@ -115,18 +116,6 @@ class NumbersType(click.ParamType):
             return value if isinstance(value, tuple) else self.field.parse(value)
         except ValueError as error:
             raise usage_error(error) from error
-
-
-def place_of(name: str) -> Path | None:
-    """Return the file or folder of a user's own data source, links followed; None of another source."""
-    kind, _, place = name.partition(":")
-    return Path(place).expanduser().resolve() if kind in OWN_KINDS and place else None
-
-
-def absolute_source(name: str) -> str:
-    """Return a data source whose file or folder does not depend on the working directory, so that it is found again."""
-    kind, _, place = name.partition(":")
-    return f"{kind}:{Path(place).expanduser().absolute()}" if kind in OWN_KINDS and place else name
 
 
 def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:
@@ -187,7 +176,7 @@ def recipe_option(command: Callable) -> Callable:
     return click.option(
         "--recipe",
         "recipe_path",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=InputFile(),
         metavar="FILE.py",
         help="Python file that says what is trained: recipe(config, data_shape, steps_per_epoch)",
     )(with_recipe)
@@ -197,7 +186,7 @@ def data_options(command: Callable) -> Callable:
     """Add the option that says where data come from."""
     return click.option(
         "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        type=InputFolder(),
         help="directory with the data set's IDX files (gzipped or not) or, for tfds:NAME, tensorflow-datasets' own",
     )(command)
 
@@ -212,7 +201,7 @@ def model_options(command: Callable) -> Callable:
         click.option(
             "--model",
             "model_path",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            type=InputFile(),
             default="model.npz",
             help="model file that `jvae train` wrote",
         ),
@@ -306,5 +295,5 @@ stream_option = click.option(
 )
 run_option = click.option("--run", type=click.IntRange(0), default=0, help="which of several runs; 0 is the first")
 json_option = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="write the result to this file as JSON"
+    "--json", "json_path", type=OutputFile(stdout=True), help="write the result to this file as JSON; - is stdout"
 )

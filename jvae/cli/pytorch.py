@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, config_of_dataset, open_dataset
+from jvae.cli.console import config_of_dataset, open_dataset
 from jvae.cli.options import Command, data_options, run_option
+from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
 
@@ -22,10 +23,10 @@ def need_torch() -> None:
 
 
 @click.command("import-pytorch", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
+@click.argument("source", type=InputFile())
+@click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
-@click.option("--dataset", default="mnist", help="what it was trained on")
+@click.option("--dataset", type=DataSource(), default="mnist", help="what it was trained on")
 @click.option(
     "--decoder",
     type=click.Choice(["bernoulli", "gaussian", "continuous-bernoulli"]),
@@ -51,9 +52,6 @@ def import_pytorch(
     data_dir: Path | None,
 ) -> None:
     """Make a model file of SOURCE, the state dict that the exercise's PyTorch program saves (`model.pt`)."""
-    check_output(model_path)
-    if model_path.exists() and not overwrite:
-        raise click.UsageError(f"{model_path}: is there already; --overwrite replaces it")
     need_torch()
     from jvae.errors import ModelFileError
     from jvae.nn.networks import describe_network
@@ -79,18 +77,18 @@ def import_pytorch(
 
 
 @click.command("export-pytorch", cls=Command)
-@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("target", type=OutputFile(kept=True))
 @click.option(
     "--model",
     "model_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=InputFile(),
     default="model.npz",
     help="model file that `jvae train` wrote",
 )
+@click.option("--overwrite", is_flag=True, help="replace a file that is there")
 @run_option
-def export_pytorch(target: Path, model_path: Path, run: int) -> None:
+def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) -> None:
     """Write TARGET, the state dict that the exercise's PyTorch program loads (`model.pt`)."""
-    check_output(target)
     need_torch()
     from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load

@@ -8,7 +8,6 @@ import click
 from jvae.cli.console import (
     ARRAY_FORMATS,
     PICTURE_FORMATS,
-    check_output,
     open_model,
     open_recipe,
     use_device,
@@ -16,6 +15,7 @@ from jvae.cli.console import (
     write_figure,
 )
 from jvae.cli.options import Command, model_options, run_option
+from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:
     import jax
@@ -33,7 +33,7 @@ AT_A_TIME = 10_000
 @click.option(
     "--samples",
     "output",
-    type=click.Path(path_type=Path),
+    type=OutputFile(*PICTURE_FORMATS, *ARRAY_FORMATS),
     default="samples.png",
     help="picture (.png, .pdf, .svg) or float32 arrays (.npz: x, mean; .npy: one of them) to write",
 )
@@ -53,7 +53,6 @@ def sample(
     **repeated: Any,
 ) -> None:
     """Draw images, or data of any shape, from the model: z ~ p(z), x ~ p(x|z)."""
-    check_output(output, PICTURE_FORMATS + ARRAY_FORMATS)
     as_arrays = output.suffix.lower() in ARRAY_FORMATS
     if mean and compare:
         raise click.UsageError("--mean and --compare: at most one of them")

@@ -27,6 +27,8 @@ from jvae.cli.options import (
     recipe_option,
     usage_error,
 )
+from jvae.cli.path_types import OutputFolder
+from jvae.cli.paths import check_products
 from jvae.errors import JvaeError
 from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
@@ -38,7 +40,7 @@ from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 @device_option
 @mesh_option
 @recipe_option
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default="sweep", help="folder for results")
+@click.option("--output", type=OutputFolder(), default="sweep", help="folder for results")
 @click.pass_context
 def sweep(
     context: click.Context,
@@ -61,22 +63,20 @@ def sweep(
         cells = cells_of(values, grid)
     except ValueError as error:
         raise usage_error(error) from error
+    check_products(context, products_of(cells, output))
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
     given = [name for name in values if name in grid or is_given(context, name)]
     check_all_read(own, cells[0].config, dataset, given)
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
-    from jvae.files import write_file, write_json
+    from jvae.files import make_folder, write_file, write_json
     from jvae.runs.config import plan_of
     from jvae.runs.plan import split_rows
     from jvae.runs.sweep import run_sweep, summary, table
     from jvae.view.pictures import sweep as draw
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
+    make_folder(output)
 
     def watch(group: Sequence[Cell]) -> TrainingProgress:
         first, others = group[0], len(group) - 1
@@ -101,6 +101,12 @@ def sweep(
         write_figure(draw(results), output / "sweep.png")
     if failed:
         raise JvaeError(f"{len(failed)} of {len(results)} cells failed: {'; '.join(r.cell.name for r in failed)}")
+
+
+def products_of(cells: list[Cell], folder: Path) -> list[Path]:
+    """Return the paths of all that a sweep writes."""
+    names = [f"{cell.stem}{ending}" for cell in cells for ending in (".npz", ".json")]
+    return [folder / name for name in ("results.csv", "results.json", "sweep.png", *names)]
 
 
 def describe(results: list[Result]) -> str:

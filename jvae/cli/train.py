@@ -8,17 +8,16 @@ import click
 
 from jvae.cli.console import (
     check_all_read,
-    check_distinct,
-    check_output,
     describe_placement,
     log_of_first_process,
     open_dataset,
     open_model,
     open_recipe,
+    tell,
     use_device,
     use_mesh,
 )
-from jvae.cli.epoch_log import FORMATS, open_epoch_log
+from jvae.cli.epoch_log import open_epoch_log
 from jvae.cli.options import (
     DATA_FIELDS,
     Command,
@@ -28,11 +27,11 @@ from jvae.cli.options import (
     is_given,
     json_option,
     mesh_options,
-    place_of,
     recipe_option,
     stream_option,
     usage_error,
 )
+from jvae.cli.path_types import OutputFile, OutputModel
 from jvae.errors import NonFiniteError
 from jvae.runs.config import Config
 
@@ -45,16 +44,16 @@ if TYPE_CHECKING:
 @config_options
 @data_options
 @device_option
-@click.option("--model", "model_path", type=click.Path(path_type=Path), default="model.npz", help="model file to write")
+@click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
 @click.option("--resume", is_flag=True, help="go on where the model file ends, if it is there; --epochs may be more")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
 @json_option
 @click.option(
     "--log",
     "log_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(".csv", ".jsonl", stdout=True),
     metavar="FILE.csv|FILE.jsonl",
-    help="write a line an epoch to this file, as it ends",
+    help="write a line an epoch to this file, as it ends; - is stdout, as JSON lines",
 )
 @mesh_options
 @stream_option
@@ -83,19 +82,8 @@ def train(
         config = Config(**values)
     except ValueError as error:
         raise usage_error(error) from error
-    for path in (model_path, json_path):
-        if path is not None:
-            check_output(path)
-    if log_path is not None:
-        check_output(log_path, FORMATS)
-    check_distinct({"--model": model_path, "--json": json_path, "--log": log_path})
-    for path in (model_path, json_path, log_path):
-        if path is not None and path.resolve() == place_of(config.dataset):
-            raise click.UsageError(f"{path}: holds the data to train on: name another output")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
-    if model_path.exists() and not (resume or overwrite):
-        raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     backend = use_device(device, hosts)
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
@@ -157,9 +145,9 @@ def train(
         return
     if config.keep == "best" or config.patience > 0:
         log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
-    click.echo(f"wrote {model_path}")
+    tell(f"wrote {model_path}")
     evaluations = api.evaluate(model, dataset)
-    click.echo(report.describe_all(evaluations, model))
+    tell(report.describe_all(evaluations, model))
     if json_path is not None:
         write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
 

@@ -71,15 +71,19 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
 
 def find_pictures(root: Path) -> list[tuple[Path, str]]:
     """Return the sorted pictures of a folder and of the folders in it, each with its class: its folder, or ""."""
-    from PIL import Image
-
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = []
+    endings, found = picture_endings(), []
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file():
                 found.append((path, "" if folder == root else folder.name))
     return found
+
+
+def picture_endings() -> set[str]:
+    """Return the endings, in small letters, of the names of files that are read as pictures."""
+    from PIL import Image
+
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def decode_pictures(

@@ -23,6 +23,7 @@ from jvae.data.cache import replacing
 from jvae.data.idx import IdxArrays, NotThereError, idx_sha256, read_files
 from jvae.data.known import FILES, KnownSet
 from jvae.errors import DataError
+from jvae.files import fitting_name
 
 PROBE_SECONDS = 3.0
 BATCH = 1_000  # examples read at once: one by one takes longer
@@ -80,7 +81,7 @@ def load_prepared(name: str, folders: list[Path], cache: Path, log: Callable[[st
     """
     with quietly(f"tfds:{name}"):
         builder = _find_prepared(name, folders)
-        folder, origin = cache / builder.info.full_name.replace("/", "-"), Path(builder.data_path)
+        folder, origin = cache / fitting_name(builder.info.full_name.replace("/", "-")), Path(builder.data_path)
         files = sorted(path for path in origin.rglob("*") if path.is_file())
         source = {str(path.relative_to(origin)): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
         arrays, line = _read_decoded(folder, source), f"read from {folder}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jvae.errors import JvaeError, first_line
+from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import text_of
 
@@ -35,8 +36,13 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as `prior=mog,hidden=512x512`; the stem of its files."""
+        """Such as `prior=mog,hidden=512x512`."""
         return ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.texts.items())
+
+    @property
+    def stem(self) -> str:
+        """The stem of its files: its name, shortened where it is long."""
+        return fitting_name(self.name)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -166,7 +172,7 @@ def run_sweep(
     Args:
         cells: of `cells_of`.
         dataset: of all cells.
-        folder: where models (`NAME.npz`) and results (`NAME.json`) are and will be.
+        folder: where models (`STEM.npz`) and results (`STEM.json`) are and will be.
         mesh_of: the number of runs and the batch size -> the mesh to spread them over.
         watch: called with the cells that one program trains; what it returns is entered while they are trained.
         own: the recipe file that says what the cells' configurations mean, if it is one.
@@ -240,12 +246,12 @@ def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: P
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
-    save(folder / f"{cell.name}.npz", model)
+    save(folder / f"{cell.stem}.npz", model)
     result = Result(cell, model.recipe.unit, runs)
     recipe = None if model.recipe_file is None else model.recipe_file.sha256
     about = {"fingerprint": dataset.fingerprint, "recipe_sha256": recipe, "versions": model.versions}
     written = {"config": cell.config.to_dict(), **about}
-    write_json(folder / f"{cell.name}.json", {**written, "unit": result.unit, "runs": runs})
+    write_json(folder / f"{cell.stem}.json", {**written, "unit": result.unit, "runs": runs})
     return result
 
 
@@ -255,7 +261,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     Raises:
         JvaeError: it is no result, or of another configuration, recipe file or data set.
     """
-    path = folder / f"{cell.name}.json"
+    path = folder / f"{cell.stem}.json"
     if not path.exists():
         return None
     try:

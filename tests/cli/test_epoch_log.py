@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import threading
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -50,6 +52,22 @@ def test_every_epoch_can_be_read_as_it_ends(tmp_path, suffix):
         assert path.read_text().splitlines()[1] == "1,-1.5,,,,0.25"
     else:
         assert json.loads(path.read_text().splitlines()[0])["validation"] == [None, None]
+
+
+def test_a_log_goes_through_links_pipes_and_stdout(tmp_path, capsys):
+    record = {"epoch": 1, "bound": -1.5}
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "log.jsonl")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe.jsonl").read_text()))
+    reader.start()
+    for path in (tmp_path / "link.jsonl", tmp_path / "pipe.jsonl", Path("-")):
+        with open_epoch_log(path, [record]) as write:
+            write(record)
+    reader.join()
+    assert (tmp_path / "link.jsonl").is_symlink()
+    lines = 2 * (json.dumps(record) + "\n")
+    assert (tmp_path / "log.jsonl").read_text() == read[0] == capsys.readouterr().out == lines
 
 
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path):

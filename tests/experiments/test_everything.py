@@ -164,7 +164,7 @@ def test_a_bad_setting_is_one_line(tmp_path):
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     (tmp_path / "file").touch()
     done = CliRunner().invoke(experiments, ["code", "--output", str(tmp_path / "file" / "folder")])
-    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
 
 
 def test_a_log_tells_how_far_the_parts_are(tmp_path, monkeypatch):

@@ -73,6 +73,15 @@ def test_the_numbers_of_a_value_are_joined_by_an_x():
     assert sweep.summary([sweep.Result(found[1], "nats", [], "failed")])[0]["settings"] == {"hidden": (16, 8, 4)}
 
 
+def test_the_files_of_long_cells_have_names_that_fit():
+    deep = "x".join(["512"] * 70)
+    found = cells(f"hidden={deep},{deep}x4,8")
+    assert [len(cell.name) > 255 for cell in found] == [True, True, False]
+    assert all(len(cell.stem) <= 128 for cell in found)
+    assert len({cell.stem for cell in found}) == 3
+    assert found[2].stem == found[2].name
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

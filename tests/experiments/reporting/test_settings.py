@@ -26,3 +26,13 @@ def test_every_source_with_its_options(tmp_path):
     refused = CliRunner().invoke(command, ["--dataset", "digits", "--transpose"])
     assert refused.exit_code == 2
     assert "--transpose is True: means something only with idx:DIR" in refused.output
+
+
+def test_models_of_long_sources_have_names_that_fit(tmp_path):
+    paths = [Lab(Settings(f"npz:/{'long/' * 60}{end}.npz"), tmp_path).path for end in "ab"]
+    one, other = (
+        path(Settings(f"npz:/{'long/' * 60}{end}.npz").config()) for path, end in zip(paths, "ab", strict=True)
+    )
+    assert one != other
+    assert max(len(one.name), len(other.name)) <= 132
+    assert one.parent == tmp_path / "models" / "cpu"

@@ -1,0 +1,85 @@
+"""The types of a command line's paths: each says whether it is read or written, and as what."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.data.known import OWN_KINDS
+from jvae.files import STDOUT
+
+TEXT_ENDINGS = (".json", ".csv", ".jsonl", ".html", ".htm")
+
+
+class InputFile(click.Path):
+    """A file that a command reads."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False)
+
+
+class InputFolder(click.Path):
+    """A folder that a command reads."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, file_okay=False)
+
+
+class DataSource(click.ParamType):
+    """A data set's name, or a source of one's own, whose file or folder does not depend on the working directory."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        """Return the source with an absolute path, so that it is found again."""
+        place = place_of(str(value))
+        return str(value) if place is None else f"{kind_of(value)}:{place.absolute()}"
+
+
+class OutputFile(click.Path):
+    """A file that a command writes.
+
+    Args:
+        endings: those that it may have; any where there are none, and then it is text.
+        stdout: True if `-` is stdout.
+        kept: True if a file that is there is replaced only with the command's `--overwrite`.
+    """
+
+    def __init__(self, *endings: str, stdout: bool = False, kept: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self.endings, self.stdout, self.kept = endings, stdout, kept
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Return the path; `-` alone is stdout, and `./-` a file of that name."""
+        path = Path(super().convert(value, param, context))  # type: ignore[arg-type]
+        return path.absolute() if path == STDOUT and os.fspath(value) != "-" else path
+
+    def is_text(self, path: Path) -> bool:
+        """Return True if what is written to a path is text."""
+        return not self.kept and (not self.endings or path == STDOUT or path.suffix.lower() in TEXT_ENDINGS)
+
+
+class OutputModel(OutputFile):
+    """A model file that a command writes."""
+
+    def __init__(self) -> None:
+        super().__init__(kept=True)
+
+
+class OutputFolder(click.Path):
+    """A folder that a command writes to, and makes if it is not there."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+
+def kind_of(source: str) -> str:
+    """Return the kind of a data source, such as npz, or a data set's name."""
+    return source.partition(":")[0]
+
+
+def place_of(source: str) -> Path | None:
+    """Return the file or folder of a user's own data source; None of another source."""
+    place = source.partition(":")[2]
+    return Path(place).expanduser() if kind_of(source) in OWN_KINDS and place else None
