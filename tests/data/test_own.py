@@ -1,9 +1,12 @@
 """A user's own images: the same rows are the same data, wherever they lie; what is none is refused in one line."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 from jvae.cli.main import main
 from jvae.data.dataset import draw_test_set
 from jvae.data.datasets import load_dataset
+from jvae.data.folder import decode_picture
 from jvae.data.idx import encode_idx
 from jvae.data.known import FILES
 from jvae.errors import DataError
@@ -127,6 +131,37 @@ def test_folders_of_colour_of_one_class_and_without_a_split():
     Image.fromarray(images[0, :8]).save("plain/small.png")
     with pytest.raises(DataError, match=r"small.png: is 8x24, and 0.bmp is 16x24: give one size, --resize HxW"):
         load_dataset("folder:plain", test_share=0.5)
+
+
+def test_a_folder_that_changes_is_decoded_in_the_same_place(four, tmp_path):
+    """And what was decoded of a folder that is gone is removed."""
+    lines, own = [], tmp_path / "cache/datasets/own"
+    write_folder(*four[:2], "gone")
+    load_dataset("folder:gone", test_share=0.5)
+    shutil.rmtree("gone")
+    write_folder(*four[:2], "pictures")
+    first = load_dataset("folder:pictures", test_share=0.5, log=lines.append)
+    again = load_dataset("folder:pictures", test_share=0.5, log=lines.append)
+    assert first.fingerprint == again.fingerprint
+    assert ["decoded from" in line for line in lines] == [True, False]
+    (entry,) = own.iterdir()
+    os.remove("pictures/0/0000.png")
+    assert load_dataset("folder:pictures", test_share=0.5).fingerprint != first.fingerprint
+    assert list(own.iterdir()) == [entry]
+
+
+def test_every_flipped_bit_of_a_png_is_seen():
+    """Its checksums are looked at: zlib alone lets some pass, and pixels change."""
+    image = np.random.default_rng(0).integers(0, 4, (8, 8), np.uint8) * 60
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    for bit in range(8 * len(content)):
+        content[bit // 8] ^= 1 << bit % 8
+        Path("a.png").write_bytes(content)
+        content[bit // 8] ^= 1 << bit % 8
+        with contextlib.suppress(DataError):
+            np.testing.assert_array_equal(decode_picture(Path("a.png"), None)[..., 0], image)
 
 
 @pytest.mark.parametrize(
