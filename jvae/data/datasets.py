@@ -7,6 +7,7 @@ tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` 
 """
 
 import shutil
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -91,7 +92,11 @@ def load_dataset(
     else:
         path = Path(place).expanduser()
         short = f"{kind}:{path.name}"
-        dataset = load_own(kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's and Pillow's of unusual files: what is wrong is said by an error
+            dataset = load_own(
+                kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}")
+            )
     return dataset if binarise == "threshold" else draw_test_set(dataset)
 
 

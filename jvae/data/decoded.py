@@ -15,7 +15,7 @@ import numpy as np
 
 from jvae.data.cache import replacing
 from jvae.data.idx import idx_sha256
-from jvae.errors import DataError
+from jvae.errors import NPY_ERRORS, DataError
 
 ABOUT = "about.json"
 
@@ -64,7 +64,7 @@ def load_decoded(
                 log(f"read from {entry}")
                 return found
             log(f"cache: {entry} is not as it was written")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
+    except (OSError, KeyError, *NPY_ERRORS):
         pass
     try:
         with replacing(entry) as new:
