@@ -209,12 +209,24 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
-def test_the_command_takes_the_activation(tmp_path):
+def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
     theirs, ours = tmp_path / "model.pt", tmp_path / "m.npz"
-    torch.save(digits_peer((9, 8, 7)).state_dict(), theirs)
-    told = jvae("import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--activation", "tanh").stdout
-    assert "mlp 9-8-7, tanh, M = 3" in told
+    flags = ["import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--overwrite"]
+    torch.save({"model": {f"module.{k}": v for k, v in digits_peer((9, 8, 7)).state_dict().items()}}, theirs)
+    told = jvae(*flags, "--activation", "tanh", "--log-std")
+    assert "mlp 9-8-7, tanh, M = 3" in told.stdout
     assert load(ours).config == Config(dataset="digits", latent_dim=3, hidden=(9, 8, 7), activation="tanh")
+    assert "assumed" not in told.stderr
+    assert "module." in told.stderr
+    assumed = jvae(*flags, "--decoder", "gaussian").stderr
+    assert all(option in assumed for option in ("--activation", "--log-var", "--output-scale"))
+    torch.save({**digits_peer((9,)).state_dict(), "decoder.std": torch.full((8, 8), -1.0)}, theirs)
+    before = ours.read_bytes()
+    (line,) = jvae(*flags, "--decoder", "gaussian", code=1).stderr.splitlines()
+    assert "--stds" in line
+    assert ours.read_bytes() == before
+    jvae(*flags, "--decoder", "gaussian", "--stds", "exp")
+    assert load(ours).config.variance == "pixel"
 
 
 def digits_peer(hidden):
