@@ -147,7 +147,7 @@ def prepared_sets(folder: Path, images: list[np.ndarray]) -> Iterator[Input]:
     yield Input("TFRecord", sorted(place.glob("*.tfrecord*")), command)
     yield Input("tfds' description", sorted(place.glob("*.json")), command, checked=False)
     run(command)
-    (entry,) = (folder / "cache" / "datasets" / "tfds").iterdir()
+    entry = folder / "cache" / "datasets" / "tfds" / "made-1.0.0"  # a mutated description may have named others
     yield Input("decoded cache", sorted(entry.iterdir()), command)
 
 
