@@ -4,6 +4,13 @@ A `JvaeError` says in one line what outside the program - a file, the network, a
 as it must be. The command line prints it and exits with 1. A wrong *argument* is a plain `ValueError` instead.
 """
 
+from tokenize import TokenError
+
+LONGEST = 300
+"""Of what others' errors say: some quote what they met, bytes and all."""
+NPY_ERRORS = (ValueError, TypeError, SyntaxError, TokenError, EOFError, MemoryError, OverflowError, RecursionError)
+"""What NumPy raises where it reads an array, and there is none: a header is parsed as Python."""
+
 
 class JvaeError(Exception):
     """Base of the errors below."""
@@ -30,5 +37,6 @@ class NonFiniteError(JvaeError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; its type's name where it has none, as a MemoryError's has."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of an error's message, shortened; its type's name where it has none, as a MemoryError's."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."

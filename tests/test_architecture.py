@@ -36,7 +36,7 @@ CONFINED = {
     },
     "sklearn": {"jvae.latents", "jvae.data.datasets"},
     "scipy": {"jvae.latents"},
-    "torch": {"jvae.tools.pytorch", "jvae.cli.pytorch"},
+    "torch": {"jvae.tools.state_dict", "jvae.cli.pytorch"},
     "tensorflow_datasets": {"jvae.data.tfds"},
     "google_crc32c": {"jvae.data.tfds"},
     "tensorflow_probability": {"jvae.distributions"},

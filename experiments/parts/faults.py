@@ -3,7 +3,7 @@
 Question: does a run survive what runs meet, and is every damaged file and wrong command line refused in one line?
 Command:  python -m experiments faults --output report
 Expected: no fault goes unnoticed.
-Minutes:  11; with --quick a twentieth of the faults, and 1.
+Minutes:  25; with --quick a twentieth of the faults, and 1.
 """
 
 import signal
@@ -17,6 +17,7 @@ import click
 
 from experiments.faults.data_files import bad_data_files
 from experiments.faults.model_files import damaged_files, flipped_bits, mismatched_files
+from experiments.faults.mutated_inputs import mutated_inputs
 from experiments.faults.paths import overlapping_paths
 from experiments.faults.runs import (
     bad_command_lines,
@@ -57,6 +58,7 @@ CAMPAIGNS = (
     Campaign("failing write", "old file intact, no temporary, one line", failing_writes),
     Campaign("an output that is another path", "one line, exit code 2, all files untouched", overlapping_paths),
     Campaign("bad data file", "one line that names the file", bad_data_files),
+    Campaign("mutated input of any type", "as it was, or one line; nothing run or left", mutated_inputs),
     Campaign("bad command line", "one line, exit code 2, jax not imported", bad_command_lines),
 )
 
@@ -108,7 +110,7 @@ PART = Part(
     title="Study: faults",
     question="Does a run survive what runs meet: interruptions, kills, damaged and hostile files, wrong command lines?",
     help=__doc__,
-    minutes=lambda s: s.choose(660, 50) / 60,
+    minutes=lambda s: s.choose(1500, 60) / 60,
     measure=measure,
     tell=tell,
     uses=("quick",),

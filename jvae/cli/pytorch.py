@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import config_of_dataset, open_dataset
-from jvae.cli.options import Command, data_options, run_option
+from jvae.cli.console import config_of_dataset, log, open_dataset
+from jvae.cli.options import Command, data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -39,7 +39,19 @@ def need_torch() -> None:
     default="relu",
     help="of its networks, which weights do not tell; gelu is the approximation by tanh",
 )
-@click.option("--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output")
+@click.option(
+    "--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output where it is not learned"
+)
+@click.option(
+    "--log-var/--log-std",
+    default=None,
+    help="what the encoder gives beside the mean; by default as names say, or log-std",
+)
+@click.option(
+    "--stds",
+    type=click.Choice(["as-is", "exp", "softplus"]),
+    help="how learned numbers make standard deviations where their names have no `log`; by default they are these",
+)
 @data_options
 def import_pytorch(
     source: Path,
@@ -49,26 +61,41 @@ def import_pytorch(
     decoder: str,
     activation: str,
     output_scale: float,
+    log_var: bool | None,
+    stds: Any,
     data_dir: Path | None,
 ) -> None:
-    """Make a model file of SOURCE, the state dict that the exercise's PyTorch program saves (`model.pt`)."""
+    """Make a model file of SOURCE, the state dict that the exercise's PyTorch program saves (`model.pt`).
+
+    What shapes and names do not tell is assumed, and said: see the options.
+    """
     need_torch()
     from jvae.errors import ModelFileError
     from jvae.nn.networks import describe_network
     from jvae.runs.checkpoint import save
-    from jvae.tools.pytorch import count_weights, infer_config, load_state_dict, model_from_weights
+    from jvae.tools.conventions import Conventions, translate
+    from jvae.tools.pytorch import infer_config, model_from_weights
+    from jvae.tools.state_dict import count_weights, load_state_dict
 
+    given = click.get_current_context()
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
-    if decoder == "gaussian":
+    said: list[str] = []
+    if not is_given(given, "activation"):
+        said.append(f"the activation is {activation} (assumed; else --activation)")
+    if is_given(given, "output_scale"):
         fields["output_scale"] = output_scale
+    conventions = Conventions(log_var, stds, fields.get("output_scale"))
     data = open_dataset(config_of_dataset(dataset), data_dir)
-    weights, shape = load_state_dict(source), data.train_images.shape[1:]
+    weights, shape = load_state_dict(source, said.append), data.train_images.shape[1:]
     try:
-        config = infer_config(weights, **fields)
-        model = model_from_weights(weights, config, shape, data.fingerprint)
+        known = translate(weights, conventions, decoder == "gaussian", shape, said.append)
+        config = infer_config(known, **fields)
+        model = model_from_weights(known, config, shape, data.fingerprint)
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from error
     save(model_path, model)
+    for line in said:
+        log(line)
     network = describe_network(model.recipe.model.encoder.net)
     click.echo(
         f"wrote {model_path}: {config.prior} prior, {config.decoder} output, {network}, "
@@ -92,7 +119,8 @@ def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) ->
     need_torch()
     from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load
-    from jvae.tools.pytorch import count_weights, export_weights, save_state_dict
+    from jvae.tools.pytorch import export_weights
+    from jvae.tools.state_dict import count_weights, save_state_dict
 
     weights = export_weights(select_run(load(model_path), run))
     save_state_dict(target, weights)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from jvae.errors import DataError, first_line
+from jvae.errors import NPY_ERRORS, DataError, first_line
 
 T = TypeVar("T")
 KERAS = ("x_train", "x_test")
@@ -110,7 +110,7 @@ def _read(path: Path, read: Callable[[], T]) -> T:
         return read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, EOFError, SyntaxError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: is no file of arrays: {first_line(error)}") from None
     except (zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise DataError(f"{path}: is damaged: {error}") from None
+        raise DataError(f"{path}: is damaged: {first_line(error)}") from None
+    except (*NPY_ERRORS, KeyError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: is no file of arrays: {first_line(error)}") from None

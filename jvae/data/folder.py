@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jvae.data.cache import replacing
+from jvae.data.decoded import load_decoded, source_of
 from jvae.errors import DataError, first_line
 
 SPLITS = ("train", "test")
@@ -41,32 +41,25 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
     roots = [folder / split for split in SPLITS]
     if not all(root.is_dir() for root in roots):
         roots = [folder]
-    found = [find_pictures(root) for root in roots]
+    try:
+        found = [find_pictures(root) for root in roots]
+        source = source_of(folder, (path for files in found for path, _ in files))
+    except OSError as error:
+        raise DataError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
     for root, files in zip(roots, found, strict=True):
         if not files:
             raise DataError(f"{root}: holds no pictures")
     paths = [[path for path, _ in files] for files in found]
     classes = sorted({name for files in found for _, name in files})
     labels = [np.array([classes.index(name) for _, name in files]) for files in found]
-    stamp = json.dumps([size, [[(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in each] for each in paths]])
-    kept = cache / f"folder-{hashlib.sha256(stamp.encode()).hexdigest()[:32]}"
-    names = [kept / f"{i}.npy" for i in range(len(roots))]
-    try:
-        images = [np.load(name, mmap_mode="r", allow_pickle=False) for name in names]
-        if [len(part) for part in images] == [len(each) for each in paths]:
-            log(f"read from {kept}")
-            return list(zip(images, labels, strict=True))
-    except (OSError, ValueError):
-        pass
-    images = decode_pictures(paths, size)
-    log(f"decoded from {folder}")
-    try:
-        with replacing(kept) as new:
-            for name, part in zip(names, images, strict=True):
-                np.save(new / name.name, part)
-    except OSError as error:
-        log(f"cache: cannot be written at {kept}: {error.strerror or error}")
-    return list(zip(images, labels, strict=True))
+    key = hashlib.sha256(json.dumps([str(folder.resolve()), size]).encode()).hexdigest()[:32]
+
+    def decode(place: Path) -> None:
+        for i, part in enumerate(decode_pictures(paths, size)):
+            np.save(place / f"{i}.npy", part)
+
+    images = load_decoded(cache / f"folder-{key}", source, decode, log)
+    return [(images[str(i)].array, part) for i, part in enumerate(labels)]
 
 
 def find_pictures(root: Path) -> list[tuple[Path, str]]:
@@ -117,6 +110,8 @@ def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray
     from PIL import Image
 
     try:
+        with Image.open(path) as picture:
+            picture.verify()  # a PNG's checksums, which decoding passes over
         with Image.open(path) as picture:
             if picture.mode not in (*GREY, *COLOUR):
                 raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")

@@ -25,6 +25,7 @@ from jvae.errors import DataError
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(type_).newbyteorder("="): code for code, type_ in TYPES.items()}
 GZIP = b"\x1f\x8b"
+SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-_](?P<kind>images|labels)[-.]idx\d-u?byte(\.gz)?")
 MAX_AXES = 4
 MAX_BYTES = 2**30
@@ -136,7 +137,7 @@ def find_files(known: KnownSet, folder: Path) -> tuple[Path, ...]:
     places = (folder / known.name, folder / known.folder / "raw", folder)
     missing = {}
     for place in places:
-        found = [_present(place, name) for name in FILES]
+        found = [_present(place, *each) for each in zip(FILES, known.gz_sha256, strict=True)]
         if all(found):
             return tuple(path for path in found if path)
         missing[place] = [name for name, path in zip(FILES, found, strict=True) if not path]
@@ -185,6 +186,30 @@ def write_files(arrays: IdxArrays, folder: Path) -> None:
             file.writelines(_encoding(array))
 
 
+def write_sums(arrays: IdxArrays, folder: Path) -> None:
+    """Write the sha256 of the four files into `folder`, as the command `sha256sum` writes and checks them.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (folder / SUMS).write_text(
+        "".join(f"{sha256}  {name}\n" for name, sha256 in zip(FILES, arrays.sha256, strict=True))
+    )
+
+
+def check_sums(arrays: IdxArrays, folder: Path) -> None:
+    """Raise a DataError if the files in `folder` are not as they were when their sha256 were written into it."""
+    try:
+        sums = dict(line.split()[::-1] for line in (folder / SUMS).read_text().splitlines())
+    except OSError:  # whoever put them there wrote none
+        return
+    except ValueError:
+        raise DataError(f"{folder / SUMS}: is not a list of sha256 and names") from None
+    for name, sha256 in zip(FILES, arrays.sha256, strict=True):
+        if sums.get(name, sha256) != sha256:
+            raise DataError(f"{folder / name}: is not as it was written: sha256 {sha256}, not {sums[name][:64]}")
+
+
 def find_set(folder: Path) -> tuple[Path, ...]:
     """Return the paths of the four files of the one set that a folder holds, in the order of `FILES`.
 
@@ -212,13 +237,17 @@ def find_set(folder: Path) -> tuple[Path, ...]:
     return tuple(files[name] for name in wanted)
 
 
-def _present(folder: Path, name: str) -> Path | None:
-    """Return what lies in `folder` under one of the spellings of `name`, perhaps in a folder that is called so."""
+def _present(folder: Path, name: str, gz_sha256: str | None = None) -> Path | None:
+    """Return what lies in `folder` under one of the spellings of `name`, perhaps in a folder that is called so.
+
+    The gzipped file goes first where its sha256 is what is known.
+    """
     dotted = name.replace("-idx", ".idx")
     places = (folder / spelling for spelling in (f"{name}/{name}", name, f"{name}.gz", dotted, f"{dotted}.gz"))
-    there = sorted(
-        filter(os.path.lexists, places), key=Path.is_dir
-    )  # a broken link, too: reading it says what is wrong
+    there = sorted(  # broken links, too: reading one says what is wrong
+        filter(os.path.lexists, places),
+        key=lambda path: (path.is_dir(), gz_sha256 is not None and path.suffix != ".gz"),
+    )
     return next(iter(there), None)
 
 

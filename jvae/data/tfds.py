@@ -1,26 +1,26 @@
 """tensorflow-datasets without TensorFlow: its downloads of the known sets, and image sets that it has prepared.
 
 Decoding a prepared set takes long, and its images may be more than the memory holds: they are written into the cache as
-they come, and later loads map the files, which reads only what is used.
+they come, and later loads map the files.
 """
 
 import contextlib
 import io
-import json
 import os
 import struct
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from jvae.data.cache import replacing
-from jvae.data.idx import IdxArrays, NotThereError, idx_sha256, read_files
+from jvae.data.decoded import load_decoded, source_of
+from jvae.data.idx import IdxArrays, NotThereError, read_files
 from jvae.data.known import FILES, KnownSet
 from jvae.errors import DataError
 from jvae.files import fitting_name
@@ -28,11 +28,8 @@ from jvae.files import fitting_name
 PROBE_SECONDS = 3.0
 BATCH = 1_000  # examples read at once: one by one takes longer
 SPLITS = ("train", "test")
-ARRAYS = tuple(f"{split}-{kind}.npy" for split in SPLITS for kind in ("images", "labels"))
-ABOUT = "about.json"
+ARRAYS = tuple(f"{split}-{kind}" for split in SPLITS for kind in ("images", "labels"))
 MAX_RECORD = 2**30
-
-Source = dict[str, list[int]]  # file -> size in bytes and time of change: what tells that a prepared set is another
 
 
 def tfds_dir() -> Path:
@@ -79,23 +76,17 @@ def load_prepared(name: str, folders: list[Path], cache: Path, log: Callable[[st
     Raises:
         DataError: it is not prepared, or its images are not uint8 of one common shape.
     """
+    said: list[str] = []  # what is said in there, nobody hears
     with quietly(f"tfds:{name}"):
         builder = _find_prepared(name, folders)
-        folder, origin = cache / fitting_name(builder.info.full_name.replace("/", "-")), Path(builder.data_path)
-        files = sorted(path for path in origin.rglob("*") if path.is_file())
-        source = {str(path.relative_to(origin)): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-        arrays, line = _read_decoded(folder, source), f"read from {folder}"
-        try:
-            if arrays is None:
-                with replacing(folder) as new:
-                    arrays = _decode(builder, new, source)
-                line = f"decoded from {origin} to {folder}"
-        except OSError as error:
-            line = f"cache: cannot be written at {folder}: {error.strerror or error}"
-            with tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as until_mapped:
-                arrays = _decode(builder, Path(until_mapped), source)
-    log(f"tfds:{name}: {line}")
-    return arrays
+        origin = Path(builder.data_path)
+        source = source_of(origin, filter(Path.is_file, origin.rglob("*")))
+        entry = cache / fitting_name(builder.info.full_name.replace("/", "-"))
+        found = load_decoded(entry, source, partial(_decode, builder), said.append)
+    for line in said:
+        log(f"tfds:{name}: {line}")
+    each = [found[name] for name in ARRAYS]
+    return IdxArrays(tuple(decoded.array for decoded in each), tuple(decoded.sha256 for decoded in each))
 
 
 def _find_prepared(name: str, folders: list[Path]) -> Any:
@@ -113,8 +104,8 @@ def _find_prepared(name: str, folders: list[Path]) -> Any:
     raise NotThereError(f"tfds:{name} is not prepared in {places}; prepare it with tensorflow-datasets")
 
 
-def _decode(builder: Any, folder: Path, source: Source) -> IdxArrays:
-    """Decode both splits into files of a folder, one image at a time, and return them mapped.
+def _decode(builder: Any, folder: Path) -> None:
+    """Decode both splits into files of a folder, one image at a time.
 
     Raises:
         DataError: the set cannot be read, or its images are not uint8 of one common shape.
@@ -139,23 +130,6 @@ def _decode(builder: Any, folder: Path, source: Source) -> IdxArrays:
     dtype = np.uint8 if min(every) >= 0 and max(every) <= 255 else np.int32
     for split in SPLITS:
         np.save(folder / f"{split}-labels.npy", np.array(labels[split], dtype))
-    arrays = _mapped(folder)
-    sha256 = tuple(idx_sha256(array) for array in arrays)
-    (folder / ABOUT).write_text(json.dumps({"source": source, "sha256": sha256}))
-    return IdxArrays(arrays, sha256)
-
-
-def _read_decoded(folder: Path, source: Source) -> IdxArrays | None:
-    """Return what the folder holds, if it was decoded from these very files."""
-    try:
-        about = json.loads((folder / ABOUT).read_text())
-        return IdxArrays(_mapped(folder), tuple(about["sha256"])) if about["source"] == source else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _mapped(folder: Path) -> tuple[np.ndarray, ...]:
-    return tuple(np.load(folder / name, "r" if "images" in name else None, allow_pickle=False) for name in ARRAYS)
 
 
 def _checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jvae.errors import ModelFileError, RecipeNeededError, first_line
+from jvae.errors import NPY_ERRORS, ModelFileError, RecipeNeededError, first_line
 
 ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20
@@ -78,7 +79,7 @@ def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], n
             if np.lib.format.read_magic(member) != (1, 0):
                 raise ValueError("another version of the npy format")
             shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
+        except NPY_ERRORS as error:
             raise ValueError(f"{name} is not an array: {first_line(error)}") from error
     return shape, dtype
 
@@ -92,7 +93,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         try:
             array = np.lib.format.read_array(member, allow_pickle=False)
-        except (ValueError, TypeError, SyntaxError, EOFError, MemoryError) as error:
+        except NPY_ERRORS as error:
             raise ValueError(f"{name} is not an array: {first_line(error)}") from error
         if member.read(1):
             raise ValueError(f"{name} has more bytes than its header announces")
@@ -154,7 +155,8 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
     if file.read() != digest.hexdigest().encode():
         raise ValueError("is damaged or not a jvae model file: its sha256 does not match its content")
     try:
-        with zipfile.ZipFile(file) as archive:
+        with warnings.catch_warnings(), zipfile.ZipFile(file) as archive:
+            warnings.simplefilter("ignore")  # NumPy's of unusual headers
             members = archive.infolist()
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
                 raise ValueError("is not a jvae model file: a member is compressed")

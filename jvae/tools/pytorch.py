@@ -1,16 +1,12 @@
 """The bridge to PyTorch: a model as the state dict of the exercise's modules, and back.
 
 The names are those of the exercise's file: `encoder.encoder_net.1.weight` and so on, `decoder.decoder_net.0.weight`,
-`prior.mean` and `prior.std`; for a mixture `prior.logits` [K], `prior.means` [K, M] and `prior.log_stds` [K, M]. Other
-names of the networks are understood where the layers' order says which is which.
+`prior.mean` and `prior.std`; for a mixture `prior.logits` [K], `prior.means` [K, M] and `prior.log_stds` [K, M]; for a
+learned scale of the output `decoder.log_std`. Other names of the networks are understood where the layers' order says
+which is which; what students call the others, `jvae.tools.conventions` knows.
 """
 
-import io
-import math
-import pickle
 import re
-import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,17 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jvae.decoders import LOG_SCALE_FLOOR
 from jvae.errors import ModelFileError
-from jvae.files import write_file
 from jvae.priors import LOG_SCALE_LIMIT, bounded
 from jvae.runs.checkpoint import TrainedModel, current_versions, run_shapes
 from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.state import init_loop_state
+from jvae.tools.conventions import LOG_STD, LOG_STDS, LOGITS, MEANS, UNUSED
+from jvae.tools.state_dict import Weights
 from jvae.training import TrainState
 
-Weights = dict[str, np.ndarray]
 IGNORED = "decoder.std"  # the exercise's decoder has it, and uses it nowhere
-MIXTURE = {"prior.logits": "logits", "prior.means": "loc", "prior.log_stds": "log_scale"}
+MIXTURE = {LOGITS: "logits", MEANS: "loc", LOG_STDS: "log_scale"}
+CONSTANT = {"prior.mean": 0, "prior.std": 1, IGNORED: UNUSED}
+"""What may stand in a state dict, for nothing is learned: the prior's, and what nothing uses."""
+SHOWN = 12  # misfits in one line
 
 
 class Layer(NamedTuple):
@@ -81,6 +81,8 @@ def export_weights(model: TrainedModel) -> Weights:
             "the model is a recipe of one's own: only those of a configuration have a counterpart in PyTorch"
         )
     check_bridge(config)
+    if config.variance != "fixed":
+        raise ModelFileError(f"variance is {config.variance}: the exercise's modules have a fixed one")
     params = model.run_params()["params"]
     weights: Weights = {}
     if config.prior == "gaussian":
@@ -88,7 +90,7 @@ def export_weights(model: TrainedModel) -> Weights:
         weights["prior.std"] = np.ones(config.latent_dim, np.float32)
     weights |= {name: np.ascontiguousarray(array) for name, array in renamed(params, config).items()}
     if config.decoder == "bernoulli":
-        weights[IGNORED] = np.full(model.data_shape[:2], 0.5, np.float32)
+        weights[IGNORED] = np.full(model.data_shape[:2], UNUSED, np.float32)
     return weights
 
 
@@ -98,6 +100,8 @@ def renamed(params: PyTree, config: Config) -> dict[str, Any]:
     if config.prior == "mog":
         prior = {**params["prior"], "log_scale": bounded(params["prior"]["log_scale"])}
         weights = {theirs: prior[ours] for theirs, ours in MIXTURE.items()}
+    if config.variance != "fixed":
+        weights[LOG_STD] = params["decoder"]["log_scale"]
     for layer in layers_of(config):
         found = params[layer.part]["net"][layer.name]
         weights[f"{layer.theirs}.weight"] = found["kernel"].transpose(layer.to_theirs)
@@ -113,33 +117,51 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     """
     check_bridge(config)
     found = canonical(weights, config)
-    wanted = wanted_shapes(config, image_shape)
-    optional = {"prior.mean", "prior.std", IGNORED} if config.prior == "gaussian" else {IGNORED}
-    problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
-    problems += [f"{name} is not expected" for name in found.keys() - wanted.keys() - optional]
-    problems += [
-        f"{name} is {list(found[name].shape)}, not {list(shape)}"
-        for name, shape in wanted.items()
-        if name in found and found[name].shape != shape
-    ]
-    for name, value in (("prior.mean", 0), ("prior.std", 1)):
-        if config.prior == "gaussian" and name in found and not np.all(found[name] == value):
-            problems.append(f"{name} is not {value} everywhere, as that of a Gaussian prior here is")
-    if problems:
-        raise ModelFileError("the state dict does not fit: " + "; ".join(sorted(problems)))
+    check_fit(found, config, image_shape)
     params: dict[str, Any] = {"encoder": {"net": {}}, "decoder": {"net": {}}}
     for layer in layers_of(config):
         kernel = found[f"{layer.theirs}.weight"].transpose(np.argsort(layer.to_theirs))
         bias = found[f"{layer.theirs}.bias"]
         params[layer.part]["net"][layer.name] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
+    if config.variance != "fixed":
+        above = found[LOG_STD].astype(np.float64) - LOG_SCALE_FLOOR
+        if np.any(above <= 0):
+            raise ModelFileError(f"{LOG_STD} is {found[LOG_STD].min():g}: must be above {LOG_SCALE_FLOOR:g}")
+        free = LOG_SCALE_FLOOR + above + np.log(-np.expm1(-above))  # the inverse of what holds it above the floor
+        params["decoder"]["log_scale"] = jnp.asarray(free, jnp.float32)
     if config.prior == "mog":
         mixture = {ours: found[theirs] for theirs, ours in MIXTURE.items()}
         ratio = mixture["log_scale"].astype(np.float64) / LOG_SCALE_LIMIT
         if np.any(np.abs(ratio) >= 1):
-            raise ModelFileError(f"prior.log_stds must lie between -{LOG_SCALE_LIMIT:g} and {LOG_SCALE_LIMIT:g}")
+            raise ModelFileError(f"{LOG_STDS} must lie between -{LOG_SCALE_LIMIT:g} and {LOG_SCALE_LIMIT:g}")
         mixture["log_scale"] = (LOG_SCALE_LIMIT * np.arctanh(ratio)).astype(np.float32)
         params["prior"] = jax.tree.map(jnp.asarray, mixture)
     return {"params": params}
+
+
+def check_fit(found: Weights, config: Config, image_shape: tuple[int, ...]) -> None:
+    """Raise a ModelFileError that names every array of a state dict that a configuration's model lacks or has not."""
+    wanted = wanted_shapes(config, image_shape)
+    constant = {name for name in CONSTANT if config.prior == "gaussian" or not name.startswith("prior.")}
+    if config.decoder == "gaussian":
+        constant.discard(IGNORED)
+    problems = [f"{name} {list(wanted[name])} is missing" for name in wanted.keys() - found.keys()]
+    problems += [
+        f"{name} {list(found[name].shape)} is not expected" for name in found.keys() - wanted.keys() - constant
+    ]
+    problems += [
+        f"{name} is {list(found[name].shape)}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if name in found and found[name].shape != shape
+    ]
+    for name in constant & found.keys():
+        if not np.all(found[name] == CONSTANT[name]):
+            values = f"from {found[name].min():g} to {found[name].max():g}" if found[name].size else "empty"
+            problems.append(f"{name} is {values}, and not {CONSTANT[name]} everywhere, as where nothing learns it")
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        about = f"{config.prior} prior, {config.decoder} output, {config.network}"
+        raise ModelFileError(f"the state dict does not fit ({about}): {'; '.join(sorted(problems)[:SHOWN])}{more}")
 
 
 def check_bridge(config: Config) -> None:
@@ -148,8 +170,6 @@ def check_bridge(config: Config) -> None:
         raise ModelFileError("levels is 2: only a model of one level has a counterpart in PyTorch")
     if config.prior not in ("gaussian", "mog"):
         raise ModelFileError(f"prior is {config.prior}: only gaussian and mog have a counterpart in PyTorch")
-    if config.variance != "fixed":
-        raise ModelFileError(f"variance is {config.variance}: only a fixed one has a counterpart in PyTorch")
     if config.runs > 1:
         raise ModelFileError(f"runs is {config.runs}: choose one with --run")
 
@@ -169,8 +189,8 @@ def canonical(weights: Weights, config: Config) -> Weights:
         found = [name.removesuffix(".weight") for name in weights if re.fullmatch(rf"{part}\..*\.weight", name)]
         if len(found) == len(layers):
             stems |= dict(zip(found, layers, strict=True))
-    parts = {name: name.rpartition(".") for name in weights}
-    return {f"{stems.get(stem, stem)}.{kind}": weights[name] for name, (stem, _, kind) in parts.items()}
+    renamed = {f"{stem}.{kind}": f"{layer}.{kind}" for stem, layer in stems.items() for kind in ("weight", "bias")}
+    return {renamed.get(name, name): array for name, array in weights.items()}
 
 
 def infer_config(weights: Weights, **fields: Any) -> Config:
@@ -181,16 +201,21 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
     """
     biases = [array for name, array in weights.items() if name.startswith("encoder.") and name.endswith(".bias")]
     if not biases or any(bias.ndim != 1 for bias in biases) or len(biases[-1]) % 2:
-        raise ModelFileError("the state dict has no encoder.*.bias, the last of which has 2 M numbers")
+        found = ", ".join(f"{name} {list(array.shape)}" for name, array in list(weights.items())[:SHOWN])
+        more = f" and {len(weights) - SHOWN} more" if len(weights) > SHOWN else ""
+        needed = "encoder.*.weight and encoder.*.bias, the last of which has 2 M numbers, or two with M each"
+        raise ModelFileError(f"the state dict lacks {needed}; found: {found}{more}")
     channels = [len(array) for name, array in weights.items() if name.startswith("encoder.") and array.ndim == 4]
     inferred: dict[str, Any] = {"latent_dim": len(biases[-1]) // 2}
     if channels:
         inferred |= {"network": "cnn", "channels": tuple(channels)}
     else:
         inferred |= {"network": "mlp", "hidden": tuple(map(len, biases[:-1]))}
-    mixture = weights.get("prior.means", weights.get("prior.logits"))
-    if mixture is not None:
+    mixture = weights.get(MEANS, weights.get(LOGITS))
+    if mixture is not None and mixture.ndim:
         inferred |= {"prior": "mog", "num_components": len(mixture)}
+    if LOG_STD in weights:
+        inferred |= {"variance": "pixel" if weights[LOG_STD].ndim else "scalar"}
     try:
         return Config(**{**inferred, **fields})
     except ValueError as error:
@@ -210,47 +235,3 @@ def model_from_weights(
     state = init_loop_state(jax.tree.map(lambda leaf: leaf[None], one), 1, validated=False)
     about = (config.dataset, image_shape, fingerprint, current_versions())
     return TrainedModel(recipe, plan_of(config), state.params, state, [], *about, config)
-
-
-def load_state_dict(path: Path) -> Weights:
-    """Load the arrays in a `.pt` file that holds a state dict and nothing else.
-
-    Raises:
-        ModelFileError: it cannot be read, or holds anything but tensors of finite numbers; nothing in it is run.
-    """
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles, which are refused in a line of ours
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelFileError(f"{path}: is not a state dict: {reason[:150]}") from error
-    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        raise ModelFileError(f"{path}: is not a state dict: names and tensors are expected, and nothing else")
-    weights = {str(name): tensor.detach().to(torch.float32).numpy() for name, tensor in found.items()}
-    broken = [name for name, array in weights.items() if not np.all(np.isfinite(array))]
-    if broken:
-        raise ModelFileError(f"{path}: {', '.join(broken)} holds numbers that are not finite")
-    return weights
-
-
-def save_state_dict(path: Path, weights: Weights) -> None:
-    """Write a state dict that `model.load_state_dict(torch.load(path))` takes.
-
-    Raises:
-        JvaeError: the file cannot be written.
-    """
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save({name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, buffer)
-    write_file(path, buffer.getvalue())
-
-
-def count_weights(weights: Weights) -> int:
-    """Return how many numbers there are."""
-    return sum(math.prod(array.shape) for array in weights.values())

@@ -219,5 +219,25 @@ def test_a_gzip_file_is_checked_where_its_content_is_unknown(tmp_path, change):
     assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "c"))
     with pytest.raises(DataError, match=rf"{names[0]}: is not the published gzip file: .*, not {sha256}$"):
         load_dataset("kmnist", tmp_path / "anew", tmp_path / "d")
+    write(tmp_path / "published", made_arrays(1)[:1], FILES[:1])  # torchvision leaves both there
+    assert_is_made(load_dataset("kmnist", tmp_path / "published", tmp_path / "d"))
     change("kmnist", sha256=SHA256, gz_sha256=(None,) * 4)
     assert_is_made(load_dataset("kmnist", tmp_path / "anew", tmp_path / "d"))
+
+
+@pytest.mark.usefixtures("home")
+def test_a_cache_is_checked_by_its_own_checksums(tmp_path):
+    """Also where none is published."""
+    load_dataset("kmnist", write(tmp_path / "data"), tmp_path / "c")
+    folder = tmp_path / "c/datasets/kmnist"
+    content = (folder / FILES[0]).read_bytes()
+    (folder / FILES[0]).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match=f"{FILES[0]}: is not as it was written.*: remove {folder}"):
+        load_dataset("kmnist", cache_dir=tmp_path / "c")
+    (folder / FILES[0]).write_bytes(content)
+    assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "c"))
+    (folder / "SHA256SUMS").write_text("hello, world and all\n")
+    with pytest.raises(DataError, match="is not a list of sha256 and names"):
+        load_dataset("kmnist", cache_dir=tmp_path / "c")
+    assert_is_made(load_dataset("kmnist", tmp_path / "data", tmp_path / "c"))  # which mends it
+    assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "c"))

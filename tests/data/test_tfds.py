@@ -147,10 +147,18 @@ def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):
     os.utime(changed, ns=(0, 0))
     load_dataset("tfds:made", folder)
     assert len(decoded) == 2
+    (path,) = (tmp_path / "home").rglob("train-images.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    mended = load_dataset("tfds:made", folder, log=said.append)
+    assert "is not as it was written" in said[-2]
+    np.testing.assert_array_equal(mended.train_images, first.train_images)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path / "file"))
     uncached = load_dataset("tfds:made", folder, log=said.append)
     assert "cannot be written at" in said[-1]
+    assert len(decoded) == 6
     assert uncached.fingerprint == first.fingerprint
     np.testing.assert_array_equal(uncached.train_images, first.train_images)
 

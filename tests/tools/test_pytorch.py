@@ -1,7 +1,6 @@
 """The bridge: the same numbers here and there, and every misfit named."""
 
 import json
-import pickle
 from functools import partial
 
 import jax
@@ -15,7 +14,7 @@ from jvae.errors import ModelFileError
 from jvae.runs import api
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, build_model
-from jvae.tools.pytorch import export_weights, import_weights, infer_config, load_state_dict, model_from_weights
+from jvae.tools.pytorch import export_weights, import_weights, infer_config, model_from_weights
 
 torch = pytest.importorskip("torch")
 
@@ -163,11 +162,11 @@ def test_every_misfit_is_named_in_one_error():
     with pytest.raises(ModelFileError) as caught:
         import_weights(weights, config, SHAPE)
     for text in (
-        "encoder.encoder_net.3.bias is missing",
-        "decoder.decoder_net.0.weight is missing",
-        "extra is not expected",
+        "encoder.encoder_net.3.bias [16] is missing",
+        "decoder.decoder_net.0.weight [16, 3] is missing",
+        "extra [2] is not expected",
         "encoder.encoder_net.1.weight is [16, 10], not [16, 784]",
-        "prior.std is not 1 everywhere",
+        "prior.std is from 2 to 2, and not 1 everywhere",
     ):
         assert text in str(caught.value)
 
@@ -210,12 +209,24 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
-def test_the_command_takes_the_activation(tmp_path):
+def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
     theirs, ours = tmp_path / "model.pt", tmp_path / "m.npz"
-    torch.save(digits_peer((9, 8, 7)).state_dict(), theirs)
-    told = jvae("import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--activation", "tanh").stdout
-    assert "mlp 9-8-7, tanh, M = 3" in told
+    flags = ["import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--overwrite"]
+    torch.save({"model": {f"module.{k}": v for k, v in digits_peer((9, 8, 7)).state_dict().items()}}, theirs)
+    told = jvae(*flags, "--activation", "tanh", "--log-std")
+    assert "mlp 9-8-7, tanh, M = 3" in told.stdout
     assert load(ours).config == Config(dataset="digits", latent_dim=3, hidden=(9, 8, 7), activation="tanh")
+    assert "assumed" not in told.stderr
+    assert "module." in told.stderr
+    assumed = jvae(*flags, "--decoder", "gaussian").stderr
+    assert all(option in assumed for option in ("--activation", "--log-var", "--output-scale"))
+    torch.save({**digits_peer((9,)).state_dict(), "decoder.std": torch.full((8, 8), -1.0)}, theirs)
+    before = ours.read_bytes()
+    (line,) = jvae(*flags, "--decoder", "gaussian", code=1).stderr.splitlines()
+    assert "--stds" in line
+    assert ours.read_bytes() == before
+    jvae(*flags, "--decoder", "gaussian", "--stds", "exp")
+    assert load(ours).config.variance == "pixel"
 
 
 def digits_peer(hidden):
@@ -223,24 +234,6 @@ def digits_peer(hidden):
 
     encoder, decoder = theirs.mlp_nets(3, hidden, (8, 8), torch.nn.Tanh)
     return theirs.VAE(theirs.GaussianPrior(3), theirs.BernoulliDecoder(decoder), theirs.GaussianEncoder(encoder))
-
-
-def test_nothing_in_a_pt_file_is_run(tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (exec, ("open('trapped', 'w')",))
-
-    path = tmp_path / "model.pt"
-    for content in (Trap(), {"x": Trap()}, [torch.zeros(2)], {"x": 3}, {"x": torch.tensor([float("nan")])}):
-        torch.save(content, path)
-        with pytest.raises(ModelFileError) as caught:
-            load_state_dict(path)
-        assert "\n" not in str(caught.value)
-    for content in (b"", b"hello", pickle.dumps({"x": 1})):
-        path.write_bytes(content)
-        with pytest.raises(ModelFileError, match="is not a state dict"):
-            load_state_dict(path)
-    assert not (tmp_path / "trapped").exists()
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Decoded sets in the cache: what takes long to decode is decoded once, and mapped by later loads.
+
+An entry is a folder of `.npy` files and a note of what they were decoded from and of their sha256. It is read as long
+as its source is the same and every value is as it was written; else it is decoded anew, in its place.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jvae.data.cache import replacing
+from jvae.data.idx import idx_sha256
+from jvae.errors import NPY_ERRORS, DataError
+
+ABOUT = "about.json"
+
+
+class Source(NamedTuple):
+    """What is decoded."""
+
+    root: Path
+    """Its folder."""
+    files: dict[str, list[int]]
+    """A file's path below `root` -> its size in bytes and time of change: what tells that it is another."""
+
+
+def source_of(root: Path, files: Iterable[Path]) -> Source:
+    """Return the source that is made of files in a folder."""
+    stats = {path.relative_to(root).as_posix(): path.stat() for path in files}
+    return Source(root.absolute(), {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(stats.items())})
+
+
+class Decoded(NamedTuple):
+    """An array, mapped from its file, and the sha256 in hex of its IDX encoding."""
+
+    array: np.ndarray
+    sha256: str
+
+
+def load_decoded(
+    entry: Path, source: Source, decode: Callable[[Path], None], log: Callable[[str], None]
+) -> dict[str, Decoded]:
+    """Return the arrays of a source, by name: from the cache, or else decoded into it where it can be written.
+
+    Args:
+        entry: the folder in the cache. Once it is written, those beside it whose sources are gone are removed.
+        source: what is decoded.
+        decode: writes `NAME.npy` files into a folder.
+        log: called with a line that says where they came from.
+
+    Raises:
+        DataError: what `decode` raises, or there is no place for what it writes; the cache is as it was then.
+    """
+    try:
+        about = json.loads((entry / ABOUT).read_text())
+        if about["source"] == source.files:
+            found = _read(entry)
+            if {name: decoded.sha256 for name, decoded in found.items()} == about["sha256"]:
+                log(f"read from {entry}")
+                return found
+            log(f"cache: {entry} is not as it was written")
+    except (OSError, KeyError, *NPY_ERRORS):
+        pass
+    try:
+        with replacing(entry) as new:
+            found = _decode(decode, new)
+            about = {"root": str(source.root), "source": source.files}
+            sha256 = {name: decoded.sha256 for name, decoded in found.items()}
+            (new / ABOUT).write_text(json.dumps({**about, "sha256": sha256}))
+        log(f"decoded from {source.root} to {entry}")
+        sweep_decoded(entry.parent)
+    except OSError as error:
+        log(f"cache: cannot be written at {entry}: {error.strerror or error}")
+        try:
+            with tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as until_mapped:
+                found = _decode(decode, Path(until_mapped))
+        except OSError as again:
+            raise DataError(f"{source.root}: there is no place to decode it to: {again.strerror or again}") from again
+    return found
+
+
+def sweep_decoded(folder: Path) -> None:
+    """Remove the entries whose sources are gone, and those of earlier versions, which do not tell theirs."""
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") or not entry.is_dir():  # another writer's, or not ours
+            continue
+        try:
+            stale = not Path(json.loads((entry / ABOUT).read_text())["root"]).is_dir()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            stale = True
+        if stale:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _decode(decode: Callable[[Path], None], folder: Path) -> dict[str, Decoded]:
+    decode(folder)
+    return _read(folder)
+
+
+def _read(folder: Path) -> dict[str, Decoded]:
+    """Return the arrays in a folder, mapped, and their sha256, computed of what is there."""
+    arrays = {path.stem: np.load(path, "r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+    return {name: Decoded(array, idx_sha256(array)) for name, array in arrays.items()}

@@ -1,0 +1,114 @@
+"""The files of PyTorch: what holds one state dict gives it, and nothing in any is run."""
+
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from jvae.errors import ModelFileError
+from jvae.tools.state_dict import load_state_dict, save_state_dict
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.pt"
+
+
+@pytest.fixture
+def tensors():
+    return OrderedDict({"encoder.a.weight": torch.arange(6.0).reshape(2, 3), "decoder.std": torch.tensor(0.5)})
+
+
+def assert_is(tensors, weights):
+    assert list(weights) == list(tensors)
+    for name, array in weights.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, tensors[name].numpy())
+
+
+def test_there_and_back(path, tensors):
+    save_state_dict(path, {name: tensor.numpy() for name, tensor in tensors.items()})
+    assert_is(tensors, load_state_dict(path))
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    assert_is(tensors, load_state_dict(path))
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "state_dict", "model"])
+def test_a_checkpoint_gives_the_state_dict_in_it(path, tensors, key):
+    optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3}]}
+    torch.save({"epoch": 3, key: tensors, "optimizer_state_dict": optimizer}, path)
+    said = []
+    assert_is(tensors, load_state_dict(path, said.append))
+    (line,) = said
+    assert all(word in line for word in (key, "epoch", "optimizer_state_dict"))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model.", "module.model."])
+def test_what_wraps_a_model_is_left_out_of_the_names(path, tensors, prefix):
+    torch.save({f"{prefix}{name}": tensor for name, tensor in tensors.items()}, path)
+    said = []
+    assert_is(tensors, load_state_dict(path, said.append))
+    assert all(word in said[0] for word in prefix.split(".") if word)
+
+
+def test_parts_may_be_wrapped_alone(path, tensors):
+    names = ("encoder._orig_mod.a.weight", "decoder.std")
+    torch.save(dict(zip(names, tensors.values(), strict=True)), path)
+    assert_is(tensors, load_state_dict(path))
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("open('trapped', 'w')",))
+
+
+class Module(torch.nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (Trap(), "pickled exec"),
+        ({"x": Trap()}, "pickled exec"),
+        (Module(), r"pickled .*Module, which is not opened; torch.save\(model.state_dict\(\)"),
+        ([torch.zeros(2)], "a list"),
+        (torch.zeros(2), "a Tensor"),
+        ({}, "it is empty"),
+        ({"x": 3}, "x is a int"),
+        ({"encoder.x": torch.zeros(2), "epoch": 3}, "encoder.x is a Tensor, epoch is a int"),
+        ({"ema": {"a": torch.zeros(2)}, "model": {"a": torch.zeros(2)}}, "several state dicts, ema, model"),
+        ({"x": torch.tensor([float("nan")])}, "x holds numbers that are not finite"),
+        ({"x": torch.tensor([1e300], dtype=torch.float64)}, "x holds numbers that are not finite"),
+        ({"x": torch.zeros(2, dtype=torch.complex64)}, "x is torch.complex64"),
+        ({"x": torch.eye(2).to_sparse()}, "x is torch.float32 of another kind"),
+        ({"x": torch.zeros(1).expand(10**12)}, "more numbers than the file holds"),
+        ({"a": torch.zeros(1), "module.a": torch.zeros(1)}, "names that are one without module"),
+    ],
+)
+def test_anything_else_is_one_line_and_nothing_is_run(path, content, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, path)
+    with pytest.raises(ModelFileError, match=said) as caught:
+        load_state_dict(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_files_that_are_none(path, tensors):
+    torch.save(tensors, path)
+    content = path.read_bytes()
+    at = content.index(tensors["encoder.a.weight"].numpy().tobytes())
+    flipped = content[: at + 5] + bytes([content[at + 5] ^ 1]) + content[at + 6 :]
+    for damaged in (b"", b"hello", pickle.dumps({"x": 1}), content[:-30], flipped):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError, match=r"is not a state dict|is damaged") as caught:
+            load_state_dict(path)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        load_state_dict(path)
