@@ -163,8 +163,13 @@ def take_steps(
     start: Int[Array, ""] | int,
     stop: Int[Array, ""] | int,
     batch_of: Callable[[Int[Array, ""]], Batch],
+    block: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take an epoch's steps start, ..., stop - 1, on the batches that `batch_of` gives for their numbers."""
+    """Take an epoch's steps start, ..., stop - 1, on the batches that `batch_of` gives for their numbers.
+
+    With a `block` above 1, as many steps at a time are a loop whose length the compiler knows, and only what is left
+    over is not: a GPU reads the condition of a loop of unknown length back to the host at every step.
+    """
     _, step_key = jax.random.split(key)
 
     def body(i: Int[Array, ""], carry: tuple[TrainState, StepMetrics]) -> tuple[TrainState, StepMetrics]:
@@ -175,7 +180,19 @@ def take_steps(
             lambda all_, one: all_.at[i].set(one), step_metrics, StepMetrics(metrics, jnp.sum(batch.weights))
         )
 
-    return jax.lax.fori_loop(start, stop, body, (state, step_metrics))
+    carry = (state, step_metrics)
+    if block > 1:
+        blocks = (stop - start) // block
+        carry = jax.lax.fori_loop(0, blocks, lambda j, c: take_block(body, start + j * block, block, c), carry)
+        start = start + blocks * block
+    return jax.lax.fori_loop(start, stop, body, carry)
+
+
+def take_block(
+    body: Callable[[Int[Array, ""], PyTree], PyTree], first: Int[Array, ""] | int, block: int, carry: PyTree
+) -> PyTree:
+    """Apply a loop's body to the numbers first, ..., first + block - 1: a scan, whose length the compiler knows."""
+    return jax.lax.scan(lambda c, i: (body(first + i, c), None), carry, jnp.arange(block, dtype=jnp.int32))[0]
 
 
 @jax.jit

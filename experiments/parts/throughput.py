@@ -5,7 +5,8 @@ has it?
 Source:   experiments/peers/pytorch.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
 Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, as the processor is.
-Minutes:  3. On the CPU. Needs the extra `pytorch`.
+Minutes:  3; 8 with --device gpu, which times jvae with 1 to 512 runs at once beside PyTorch on CUDA, compiled and
+          with CUDA graphs too; --run-counts does so on a CPU. Needs the extra `pytorch`.
 """
 
 import time
@@ -15,17 +16,20 @@ from typing import Any
 import click
 import numpy as np
 
+from experiments.parts import many_runs
 from experiments.parts.mirror import without_torch
 from experiments.peers.commands import time_commands
 from experiments.reporting.comparison import ratio_table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from jvae.cli.options import numbers_option
 
 OURS = ("jvae", "jvae-bfloat16", "step-by-step")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
+MANY = (1, 8, 64, 512)
 WHAT = {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
     "step-by-step": "jvae's step called batch by batch",
@@ -40,17 +44,26 @@ def measure(
     lab: Lab,
     rounds: int | None = None,
     images: int | None = None,
-    network: str = "mlp",
+    network: str = "",
     who: tuple[str, ...] = (),
     whole: bool = False,
+    run_counts: tuple[int, ...] = (),
+    minutes: float = 7.0,
 ) -> Measured:
     """Train the same network with the same batches and optimizer, one epoch each in turn."""
     import jax
 
-    from jvae.errors import JvaeError
+    on_cpu = jax.default_backend() == "cpu"
+    if run_counts or not on_cpu:
+        if whole or who:
+            raise click.UsageError("--whole and --who compare on the CPU: use --device cpu, and no --run-counts")
+        networks = (network,) if network else ("mlp", "cnn")
+        counts = run_counts or MANY
+        sizes = rounds or lab.settings.choose(6, 3), images or lab.settings.choose(60_000, 12_800)
+        return many_runs.measure(lab, networks, counts, *sizes, minutes)
+    network = network or "mlp"
+    from experiments.peers.pytorch import start_epochs
 
-    if jax.default_backend() != "cpu":
-        raise JvaeError(f"throughput compares on the CPU, not on {jax.default_backend()}: use --device cpu")
     if whole:
         return time_commands(rounds or 6, lab.settings.latent_dim, lab.settings.batch_size, lab.say), {}
     rounds = rounds or lab.settings.choose(6, 3)
@@ -60,7 +73,7 @@ def measure(
     m, batch_size = lab.settings.latent_dim, lab.settings.batch_size
     config = lab.settings.config(epochs=rounds, network=network)
     theirs = (network, m, batch_size, data.train_images[..., 0])
-    epochs = {n: our_epoch(n, config, data) if n in OURS else their_epoch(n, *theirs) for n in names}
+    epochs = {n: our_epoch(n, config, data) if n in OURS else start_epochs(n, *theirs) for n in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name, epoch in epochs.items():
@@ -74,6 +87,8 @@ def measure(
 
 def tell(values: Values) -> Story:
     """Tell the table of seconds, and who is faster than whom in every round."""
+    if "networks" in values:
+        return many_runs.tell(values)
     seconds = values["seconds"]
     first, *others = seconds
     if "memory" in values:
@@ -135,25 +150,6 @@ def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
     return epoch
 
 
-def their_epoch(name: str, network: str, latent_dim: int, batch_size: int, images: np.ndarray) -> Callable[[], object]:
-    """Return a function that trains PyTorch's model for one more epoch of images [n, h, w]."""
-    import torch
-    from torch.utils.data import DataLoader
-
-    from experiments.peers import pytorch as peer
-
-    torch.manual_seed(0)
-    expert = name in ("tuned", "compiled")
-    model = peer.build_vae(latent_dim, network, validate=False if expert else None, image_shape=images.shape[1:])
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True if expert else None)
-    if expert:
-        resident = torch.from_numpy((images >= 128).astype(np.float32))
-        elbo = torch.compile(model.elbo) if name == "compiled" else model.elbo
-        return peer.without_denormals()(lambda: peer.train_epoch_resident(model, elbo, optimizer, resident, batch_size))
-    loader = DataLoader(peer.BinarisedImages(images, pil=name == "exercise"), batch_size=batch_size, shuffle=True)
-    return lambda: peer.train_epoch(model, optimizer, loader)
-
-
 PART = Part(
     name="throughput",
     title="Study: speed",
@@ -172,7 +168,7 @@ PART = Part(
         click.option(
             "--images", type=click.IntRange(1), help="training images in an epoch; 60000, or 12800 with --quick"
         ),
-        click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp"),
+        click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp; with --device gpu both"),
         click.option(
             "--who",
             type=click.Choice([*OURS, *THEIRS]),
@@ -181,6 +177,12 @@ PART = Part(
             "steps through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that "
             "compiled",
         ),
+        numbers_option(
+            "--run-counts",
+            help="seeds against time: jvae with so many runs at once beside PyTorch's ways, both networks; what "
+            "--device gpu does, with 1,8,64,512",
+        ),
+        click.option("--minutes", type=click.FloatRange(0, min_open=True), help="of --run-counts, at most about; 7"),
         click.option(
             "--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell"
         ),

@@ -180,10 +180,11 @@ class BinarisedImages(Dataset):
         return (scaled > 0.5).float().squeeze()
 
 
-def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
+def train_epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader, device: str = "cpu") -> float:
     """Train for one epoch with the exercise's loop; return the last batch's loss, which it shows at every step."""
     model.train()
-    for x in loader:
+    for batch in loader:
+        x = batch.to(device)
         optimizer.zero_grad()
         loss = -model.elbo(x)
         loss.backward()
@@ -204,12 +205,84 @@ def train_epoch_resident(
     The ELBO is the model's, or the model's compiled.
     """
     model.train()
-    for rows in torch.randperm(len(images)).split(batch_size):
+    for rows in torch.randperm(len(images), device=images.device).split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         loss = -elbo(images[rows])
         loss.backward()
         optimizer.step()
     return loss.item()
+
+
+def captured_step(
+    elbo: Callable[[torch.Tensor], torch.Tensor], optimizer: torch.optim.Optimizer, images: torch.Tensor
+) -> Callable[[torch.Tensor], None]:
+    """Capture a training step on as many images as these [b, h, w] as one CUDA graph; return what replays it on others.
+
+    A few steps are taken first, on a stream of their own, as a capture needs; the optimizer must be capturable.
+    """
+
+    def step(x: torch.Tensor) -> None:
+        loss = -elbo(x)
+        loss.backward()
+        optimizer.step()
+
+    place, stream = images.clone(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            optimizer.zero_grad(set_to_none=True)
+            step(place)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    optimizer.zero_grad(set_to_none=True)  # the gradients live in the graph's memory, and are written, not added to
+    with torch.cuda.graph(graph):
+        step(place)
+
+    def replay(x: torch.Tensor) -> None:
+        place.copy_(x)
+        graph.replay()
+
+    return replay
+
+
+def train_epoch_captured(replay: Callable[[torch.Tensor], None], images: torch.Tensor, batch_size: int) -> None:
+    """Train for one epoch by a captured step, the last, smaller batch filled up with the first images of the epoch."""
+    order = torch.randperm(len(images), device=images.device)
+    missing = -len(images) % batch_size
+    for rows in torch.cat([order, order[:missing]]).split(batch_size):
+        replay(images[rows])
+    torch.cuda.synchronize()
+
+
+def start_epochs(
+    who: str, network: str, latent_dim: int, batch_size: int, images: np.ndarray, device: str = "cpu"
+) -> Callable[[], object]:
+    """Return a function that trains for one more epoch of uint8 images [n, h, w], and ends when it is trained.
+
+    Args:
+        who: exercise, or no-pil: its loop, with or without torchvision's steps through PIL; tuned: resident tensors,
+            a fused Adam, no argument checks; compiled: that compiled; graphs: that with each step one CUDA graph.
+        network: mlp or cnn.
+        latent_dim: M.
+        batch_size: images a step.
+        images: the data.
+        device: cpu or cuda.
+    """
+    torch.manual_seed(0)
+    expert = who in ("tuned", "compiled", "graphs")
+    model = build_vae(latent_dim, network, None if not expert else False, images.shape[1:]).to(device)
+    if not expert:
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        loader = DataLoader(BinarisedImages(images, pil=who == "exercise"), batch_size=batch_size, shuffle=True)
+        return lambda: train_epoch(model, optimizer, loader, device)
+    torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")  # as jax's own default there
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=who == "graphs")
+    resident = torch.from_numpy((images >= 128).astype(np.float32)).to(device)
+    elbo = model.elbo if who == "tuned" else torch.compile(model.elbo)
+    if who == "graphs":
+        replay = captured_step(elbo, optimizer, resident[:batch_size])
+        return lambda: train_epoch_captured(replay, resident, batch_size)
+    return without_denormals()(lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size))
 
 
 @contextmanager

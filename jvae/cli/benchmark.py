@@ -24,6 +24,7 @@ from jvae.cli.options import (
     device_option,
     is_given,
     json_option,
+    numbers_option,
     recipe_option,
     usage_error,
 )
@@ -35,17 +36,6 @@ if TYPE_CHECKING:
 
     from jvae.tools.benchmark import Measurement
     from jvae.tools.profile import Share
-
-
-def numbers(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
-    """Return whole numbers above 0, separated by commas."""
-    parts = value.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise click.BadParameter(f"{value}: must be whole numbers above 0, separated by commas")
-    return tuple(map(int, parts))
-
-
-numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
 @click.command(cls=Command)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,19 @@ class NumbersType(click.ParamType):
             return value if isinstance(value, tuple) else self.field.parse(value)
         except ValueError as error:
             raise usage_error(error) from error
+
+
+def numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Return whole numbers above 0, separated by commas; none where nothing is given."""
+    if value is None:
+        return ()
+    parts = value.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{value}: must be whole numbers above 0, separated by commas")
+    return tuple(map(int, parts))
+
+
+numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
 def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:

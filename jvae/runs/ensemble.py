@@ -23,6 +23,8 @@ from jvae.training import Batch, StepMetrics, TrainState, TrainStep, init_state,
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
 MOST_FOR_START = 10_000
+ACCELERATOR_BLOCK = 32
+"""Steps that an accelerator takes in one loop of known length."""
 
 
 RecipeOf = Callable[[RunNumbers | None], Recipe]
@@ -61,6 +63,11 @@ def runs_at_a_time(runs: int, backend: str) -> int:
     One after the other, each run is also computed bit by bit as it would be alone.
     """
     return 1 if backend == "cpu" else runs
+
+
+def block_of(backend: str) -> int:
+    """Return how many steps are one loop of known length: one on a CPU, which gains nothing by it."""
+    return 1 if backend == "cpu" else ACCELERATOR_BLOCK
 
 
 def init_states(
@@ -110,10 +117,10 @@ def make_step_of(recipe_of: RecipeOf, mesh: Mesh | None) -> Callable[[RunNumbers
     return step_of
 
 
-def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: int, mesh: Mesh | None) -> Chunk:
+def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: int, mesh: Mesh | None, block: int = 1) -> Chunk:
     """Return a chunk of steps of every run in one program, however the runs come by their batches.
 
-    However an epoch is cut into chunks, its bits are the same.
+    However an epoch is cut into chunks, and these into blocks, its bits are the same.
     """
     step_of = make_step_of(recipe_of, mesh)
 
@@ -129,7 +136,7 @@ def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: int, mesh: Mes
         def take(run: tuple[TrainState, RunNumbers, PyTree, StepMetrics]) -> tuple[TrainState, StepMetrics]:
             state, mine, owned, metrics = run
             batches = batch_of(state.step, mine, shared, owned)
-            return take_steps(step_of(mine), state, mine.key, metrics, start, stop, batches)
+            return take_steps(step_of(mine), state, mine.key, metrics, start, stop, batches, block)
 
         batch_size = None if at_a_time == 1 else at_a_time
         return jax.lax.map(take, (states, numbers, own, step_metrics), batch_size=batch_size)

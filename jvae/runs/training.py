@@ -17,6 +17,7 @@ from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
     Chunk,
     RecipeOf,
+    block_of,
     init_states,
     make_chunk,
     make_numbers,
@@ -48,6 +49,8 @@ class Conditions(NamedTuple):
     chunking: Chunking = Chunking()
     runs_together: int | None = None
     """How many runs a device computes at a time; None: one on a CPU, all on an accelerator."""
+    block: int | None = None
+    """How many steps are one loop of known length; None: one on a CPU, 32 on an accelerator."""
     streamed_bytes: int = 2**26
     """How much a streamed training reads at a time."""
     progress: Callable[[Progress], None] = lambda at: None
@@ -128,11 +131,12 @@ def train_members(
         loop = state_to_resume(resume, plan, dataset, num_steps)
         members[0].history.extend(resume.history)
     at_a_time = how.runs_together or runs_at_a_time(num_runs, jax.default_backend())
+    block = how.block or block_of(jax.default_backend())
     if not fits_in_memory(data.nbytes) if how.stream is None else how.stream:
-        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh)
+        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh, block)
         take = streamed(chunk, numbers, data, kept, plan.batch_size, mesh, how.streamed_bytes)
     else:
-        chunk = make_chunk(recipe_of, resident_batches(plan.batch_size), at_a_time, mesh)
+        chunk = make_chunk(recipe_of, resident_batches(plan.batch_size), at_a_time, mesh, block)
         whole = data if len(kept) == len(data) else data[kept]
         take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)

@@ -19,6 +19,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
     RecipeOf,
+    block_of,
     init_states,
     make_chunk,
     make_numbers,
@@ -141,7 +142,7 @@ def compile_chunk(training: Training) -> CompiledChunk:
     num_steps = steps_per_epoch(len(data), batch_size)
     states, resident = init_states(recipe_of(None), numbers, data, np.arange(len(data))), jnp.asarray(data)
     at_a_time = runs_at_a_time(training.runs, jax.default_backend())
-    chunk = make_chunk(recipe_of, resident_batches(batch_size), at_a_time, None)
+    chunk = make_chunk(recipe_of, resident_batches(batch_size), at_a_time, None, block_of(jax.default_backend()))
     record = init_step_metrics(states, num_steps)
     started = time.perf_counter()
     compiled = jax.jit(chunk, donate_argnums=0).lower(states, numbers, resident, (), record, 0, num_steps).compile()

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,10 +15,19 @@ from jvae.evaluation import spread
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
-from jvae.runs.ensemble import runs_at_a_time
-from jvae.runs.loop import Member, check_finite
+from jvae.runs.ensemble import (
+    ACCELERATOR_BLOCK,
+    block_of,
+    init_states,
+    make_chunk,
+    make_numbers,
+    make_recipe_of,
+    resident_batches,
+    runs_at_a_time,
+)
+from jvae.runs.loop import Chunking, Member, check_finite
 from jvae.runs.plan import Plan
-from jvae.training import Metrics, StepMetrics
+from jvae.training import Metrics, StepMetrics, init_step_metrics
 from jvae.view import pictures
 
 pytestmark = pytest.mark.usefixtures("optimised")
@@ -52,6 +62,29 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny):
     apart = jax.device_get(apart.params)
     *_, together = api.train_config_epochs(config_of({}, runs=3), tiny, how=api.Conditions(runs_together=2))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.params))
+
+
+@pytest.mark.parametrize("runs_together", [1, 2])
+def test_steps_in_blocks_of_known_length_are_the_same_bits(runs_together, tiny):
+    """As on a GPU: loops of 3 steps, and a loop of what is left over of an epoch's 4 or of a chunk."""
+    how = api.Conditions(runs_together=runs_together, chunking=Chunking(first_steps=2))
+    *_, plain = api.train_config_epochs(config_of({}, runs=2, batch_size=13), tiny, how=how)
+    *_, blocks = api.train_config_epochs(config_of({}, runs=2, batch_size=13), tiny, how=how._replace(block=3))
+    jax.tree.map(np.testing.assert_array_equal, blocks.state, plain.state)
+
+
+def test_an_accelerators_program_has_loops_of_known_length_and_keeps_no_copy_of_the_state(tiny):
+    """What is donated - parameters and optimizer state - is written over."""
+    recipe_of = make_recipe_of(config_of({}, runs=4), tiny.train_images.shape[1:], 4)
+    numbers = make_numbers(range(4), [1e-3] * 4, [1.0] * 4)
+    states = init_states(recipe_of(None), numbers, tiny.train_images, np.arange(100))
+    chunk = make_chunk(recipe_of, resident_batches(32), 4, None, block_of("gpu"))
+    record = init_step_metrics(states, 4)
+    arguments = (states, numbers, jnp.asarray(tiny.train_images), (), record, 0, 4)
+    compiled = jax.jit(chunk, donate_argnums=0).lower(*arguments).compile()
+    donated = sum(leaf.nbytes for leaf in jax.tree.leaves(states))
+    assert compiled.memory_analysis().alias_size_in_bytes == donated
+    assert f'"known_trip_count":{{"n":"{ACCELERATOR_BLOCK}"}}' in compiled.as_text()
 
 
 def test_runs_differ(tiny):
@@ -95,8 +128,9 @@ def test_seeds_stay_in_their_range():
         Config(seed=2**32 - 1, runs=2)
 
 
-def test_a_cpu_takes_one_run_at_a_time_and_an_accelerator_all():
+def test_a_cpu_takes_one_run_and_one_step_at_a_time_and_an_accelerator_more():
     assert [runs_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
+    assert [block_of(backend) for backend in ("cpu", "gpu", "tpu")] == [1, ACCELERATOR_BLOCK, ACCELERATOR_BLOCK]
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))

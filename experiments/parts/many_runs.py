@@ -1,0 +1,239 @@
+"""Seeds against time: how many runs a device trains in a minute, jvae's many at once beside PyTorch's one by one."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from experiments.reporting.comparison import figures, table
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Measured, Story, Values
+from experiments.reporting.prose import Prose
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jvae.data.dataset import Dataset
+    from jvae.runs.config import Config
+
+PEERS = ("exercise", "tuned", "compiled", "graphs")
+WHAT = {
+    "exercise": "PyTorch, the exercise's loop with its DataLoader",
+    "tuned": "PyTorch tuned: resident tensors, fused Adam, no argument checks",
+    "compiled": "PyTorch tuned and compiled",
+    "graphs": "PyTorch tuned, compiled, a step captured as a CUDA graph with a capturable fused Adam",
+}
+EPOCHS = 5
+"""Of a run, where runs a minute are counted: the exercise's number."""
+LARGE = {"cpu": 2048}
+LARGE_ON_ACCELERATOR = 8192
+"""Rows and columns of the square product that a device's peak is measured with."""
+LAUNCHES = 20_000
+"""Of the smallest kernel, one after the other, that a device's launch rate is measured with."""
+PROSE = Prose(__file__)
+
+
+class Contender(NamedTuple):
+    """Who trains, and how many runs at once."""
+
+    who: str
+    runs: int
+    start: Callable[[], Callable[[], object]]
+    """Returns a function that trains one more epoch of all its runs, and ends when it is trained."""
+
+
+def measure(
+    lab: Lab, networks: Sequence[str], run_counts: Sequence[int], rounds: int, images: int, minutes: float
+) -> Measured:
+    """Time an epoch of every contender in turn, round after round, until the rounds or the minutes are over.
+
+    The first round compiles and is left out. A contender that fails is told, and the others go on.
+    """
+    import jax
+
+    backend = jax.default_backend()
+    images = min(images, len(lab.data.train_images))
+    data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
+    found = []
+    for i, network in enumerate(networks):
+        ending = time.perf_counter() + 60 * minutes / len(networks)
+        config = lab.settings.config(epochs=rounds, network=network)
+        rows = time_in_turn(contenders(config, data, run_counts, backend), rounds, ending, lab.say)
+        found.append({"network": network, "rows": rows, **shares(config, data, rows, backend)})
+        lab.say(f"{i + 1}/{len(networks)} networks")
+    values = {
+        "networks": found,
+        "images": images,
+        "batch_size": lab.settings.batch_size,
+        "device": f"{backend} ({jax.devices()[0].device_kind})",
+        "graphs": backend == "gpu",
+    }
+    return values, {"seeds-against-time": plot_runs_a_minute(values)}
+
+
+def contenders(config: "Config", data: "Dataset", run_counts: Sequence[int], backend: str) -> list[Contender]:
+    """Return jvae with every number of runs, and PyTorch's ways; CUDA graphs only where there is CUDA."""
+    from jvae.runs import api
+
+    def ours(runs: int) -> Callable[[], object]:
+        import jax
+
+        epochs = api.train_config_epochs(replace(config, runs=runs), data)
+        return lambda: jax.block_until_ready(next(epochs).params)
+
+    def theirs(who: str) -> Callable[[], object]:
+        from experiments.peers.pytorch import start_epochs
+
+        device = "cuda" if backend == "gpu" else "cpu"
+        return start_epochs(
+            who, config.network, config.latent_dim, config.batch_size, data.train_images[..., 0], device
+        )
+
+    peers = PEERS if backend == "gpu" else PEERS[:-1]
+    return [
+        *(Contender("jvae", runs, partial(ours, runs)) for runs in run_counts),
+        *(Contender(who, 1, partial(theirs, who)) for who in peers),
+    ]
+
+
+def time_in_turn(
+    contenders: Sequence[Contender], rounds: int, ending: float, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Return a row a contender: who, runs, the seconds of every epoch but the first, and why it failed, if it did."""
+    rows: list[dict[str, Any]] = [{"who": c.who, "runs": c.runs, "seconds": [], "failed": ""} for c in contenders]
+    epochs: dict[int, Callable[[], object]] = {}
+    for number in range(rounds):
+        if number > 1 and time.perf_counter() > ending:
+            say(f"the time is over after round {number} of {rounds}")
+            break
+        for i, (contender, row) in enumerate(zip(contenders, rows, strict=True)):
+            if row["failed"]:
+                continue
+            started = time.perf_counter()
+            try:
+                if number == 0:
+                    epochs[i] = contender.start()
+                epochs[i]()
+            except Exception as error:  # of any library: what one contender cannot do is a result
+                row["failed"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+                epochs.pop(i, None)
+            seconds = time.perf_counter() - started
+            if number > 0 and not row["failed"]:
+                row["seconds"].append(seconds)
+            outcome = row["failed"] or f"{seconds:.2f} s"
+            say(f"round {number + 1}/{rounds}: {contender.who}, runs {contender.runs}: {outcome}")
+    return rows
+
+
+def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], backend: str) -> dict[str, Any]:
+    """Return an epoch's FLOPs of one run, in its matrix products, and the device's peak and launches in a second."""
+    from jvae.tools.benchmark import Shape, step_products, time_product, training_of
+    from jvae.training import steps_per_epoch
+
+    training = training_of(replace(config, runs=1), data.train_images)
+    steps = steps_per_epoch(len(data.train_images), config.batch_size)
+    flops = sum(shape.flops * count for shape, count in step_products(training).items())
+    size = LARGE.get(backend, LARGE_ON_ACCELERATOR)
+    square = Shape(size, size, size, "float32")
+    return {
+        "epoch_flops": flops * steps,
+        "steps": steps,
+        "peak": square.flops / time_product(square, 5).median,
+        "launches": launch_rate(),
+    }
+
+
+def launch_rate() -> float:
+    """Return how many of the smallest kernels the device ends in a second, each after the one before it."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def chain(x: jax.Array) -> jax.Array:
+        def body(_: int, x: jax.Array) -> jax.Array:
+            return jax.lax.optimization_barrier(x + 1)
+
+        return jax.lax.fori_loop(0, LAUNCHES, body, x)
+
+    x = jax.block_until_ready(chain(jnp.zeros(())))
+    started = time.perf_counter()
+    jax.block_until_ready(chain(x))
+    return LAUNCHES / (time.perf_counter() - started)
+
+
+def runs_a_minute(row: dict[str, Any]) -> float:
+    """Return how many runs of `EPOCHS` epochs a contender trains in a minute."""
+    return 60 * row["runs"] / (EPOCHS * float(np.median(row["seconds"])))
+
+
+def tell(values: Values) -> Story:
+    """Tell a table a network: an epoch, runs a minute, the share of the device's peak."""
+    texts, short = [], []
+    for one in values["networks"]:
+        timed = [row for row in one["rows"] if row["seconds"]]
+        lines = [line_of(row, one) for row in timed]
+        failed = [f"{row['who']}, {row['runs']} runs: {row['failed']}" for row in one["rows"] if row["failed"]]
+        header = ["", "runs at once", "an epoch of all", "runs a minute", "share of peak", "steps a launch's time"]
+        texts.append(
+            PROSE(
+                "network",
+                network=one["network"],
+                table=table(header, lines),
+                rounds=max((len(row["seconds"]) for row in timed), default=0),
+                peak=figures(one["peak"] / 1e12),
+                launches=figures(one["launches"]),
+                failed="".join(f"\n- failed: {text}" for text in failed),
+            )
+        )
+        ours = [row for row in timed if row["who"] == "jvae"]
+        theirs = [row for row in timed if row["who"] != "jvae"]
+        if ours and theirs:
+            best, peer = max(ours, key=runs_a_minute), max(theirs, key=runs_a_minute)
+            short.append(
+                PROSE(
+                    "short",
+                    network=one["network"],
+                    runs=best["runs"],
+                    best=figures(runs_a_minute(best)),
+                    peer=WHAT[peer["who"]],
+                    peers=figures(runs_a_minute(peer)),
+                )
+            )
+    about = {name: values[name] for name in ("device", "images", "batch_size")}
+    graphs = "" if values["graphs"] else " " + PROSE("no graphs")
+    text = PROSE("text", **about, epochs=EPOCHS, networks="\n\n".join(texts), graphs=graphs)
+    return Story(" ".join(short) or text, text)
+
+
+def line_of(row: dict[str, Any], network: dict[str, Any]) -> list[str]:
+    """Return a contender's line of its network's table."""
+    seconds = float(np.median(row["seconds"]))
+    share = row["runs"] * network["epoch_flops"] / seconds / network["peak"]
+    per_step = seconds / network["steps"] * network["launches"]
+    who = "jvae" if row["who"] == "jvae" else WHAT[row["who"]]
+    return [who, str(row["runs"]), f"{seconds:.2f} s", figures(runs_a_minute(row)), f"{share:.0%}", figures(per_step)]
+
+
+def plot_runs_a_minute(values: Values) -> "Figure":
+    """Return a panel a network: runs a minute against the number of runs at once; a level line a PyTorch way."""
+    import matplotlib.pyplot as plt
+
+    networks = values["networks"]
+    figure, axes = plt.subplots(1, len(networks), figsize=(5.5 * len(networks), 4), squeeze=False, layout="constrained")
+    for axis, one in zip(axes[0], networks, strict=True):
+        timed = [row for row in one["rows"] if row["seconds"]]
+        ours = [(row["runs"], runs_a_minute(row)) for row in timed if row["who"] == "jvae"]
+        axis.plot(*np.array(ours).reshape(-1, 2).T, "o-", color="tab:blue", label="jvae")
+        for i, row in enumerate(row for row in timed if row["who"] != "jvae"):
+            level = {"linestyle": ["-", "--", "-.", ":"][i % 4], "color": f"C{i + 1}"}
+            axis.axhline(runs_a_minute(row), label=f"PyTorch, {row['who']}, one by one", **level)
+        axis.set(xscale="log", yscale="log", xlabel="runs at once", ylabel=f"runs of {EPOCHS} epochs a minute")
+        axis.set_title(f"{one['network']} on {values['device']}")
+        ticks = [runs for runs, _ in ours]
+        axis.set_xticks(ticks, [str(runs) for runs in ticks])
+        axis.minorticks_off()
+        axis.legend(fontsize="small")
+    return figure
