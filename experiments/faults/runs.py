@@ -176,7 +176,7 @@ def verdict_on(path: Path) -> str:
     from jvae.runs.checkpoint import load
 
     sweep_temporaries(path)
-    left = [other.name for other in path.parent.glob(f".{path.name}*")]
+    left = [other.name for other in path.parent.glob(f".{path.name}.*.tmp")]
     if left:
         return f"temporaries are left: {', '.join(left)}"
     try:

@@ -120,8 +120,13 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
 
 @contextmanager
 def open_folder(output: Path | None) -> Iterator[Path]:
-    """Yield the output folder, made if need be, or a temporary one."""
+    """Yield the output folder, made if need be and ours alone meanwhile, or a temporary one.
+
+    Raises:
+        JvaeError: it cannot be made, or another process writes it.
+    """
     from jvae.errors import JvaeError
+    from jvae.runs.lock import owning
 
     if output is None:
         with tempfile.TemporaryDirectory(prefix="jvae-experiments-") as folder:
@@ -131,4 +136,5 @@ def open_folder(output: Path | None) -> Iterator[Path]:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
-    yield output
+    with owning(output):
+        yield output

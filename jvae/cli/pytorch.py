@@ -9,6 +9,7 @@ from jvae.cli.console import check_output, config_of_dataset, open_dataset
 from jvae.cli.options import Command, data_options, run_option
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
+from jvae.runs.lock import owning
 
 (ACTIVATIONS,) = (field.choices for field in config_fields() if field.name == "activation")
 
@@ -40,7 +41,9 @@ def need_torch() -> None:
 )
 @click.option("--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output")
 @data_options
+@click.pass_context
 def import_pytorch(
+    context: click.Context,
     source: Path,
     model_path: Path,
     overwrite: bool,
@@ -52,6 +55,7 @@ def import_pytorch(
 ) -> None:
     """Make a model file of SOURCE, the state dict that the exercise's PyTorch program saves (`model.pt`)."""
     check_output(model_path)
+    context.with_resource(owning(model_path))
     if model_path.exists() and not overwrite:
         raise click.UsageError(f"{model_path}: is there already; --overwrite replaces it")
     need_torch()

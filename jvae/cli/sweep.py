@@ -26,6 +26,7 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.errors import JvaeError
+from jvae.runs.lock import owning
 from jvae.runs.sweep import MEASURES, Result, cells_of, parse_grid
 
 
@@ -72,6 +73,7 @@ def sweep(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
+    context.with_resource(owning(output))
     results: list[Result] = []
     for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log, own):
         results.append(result)

@@ -33,8 +33,9 @@ from jvae.cli.options import (
     stream_option,
     usage_error,
 )
-from jvae.errors import NonFiniteError
+from jvae.errors import JvaeError, NonFiniteError
 from jvae.runs.config import Config
+from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
@@ -94,6 +95,8 @@ def train(
             raise click.UsageError(f"{path}: holds the data to train on: name another output")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
+    if hosts is None:  # else it is known only below which process writes
+        own_outputs(context, model_path, log_path)
     if model_path.exists() and not (resume or overwrite):
         raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     backend = use_device(device, hosts)
@@ -101,7 +104,10 @@ def train(
     from jvae.runs.mesh import agree, is_first_process
 
     first = is_first_process()
+    if hosts is not None:
+        own_outputs_of_all(context, first, model_path, log_path)
     own = open_recipe(recipe_path)
+    owned = OwnedFile(model_path)
     known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
@@ -141,7 +147,8 @@ def train(
             try:
                 for model in epochs:
                     if first:
-                        save(model_path, model)
+                        with owned.saving():
+                            save(model_path, model)
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
@@ -162,6 +169,34 @@ def train(
     click.echo(report.describe_all(evaluations, model))
     if json_path is not None:
         write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
+
+
+def own_outputs(context: click.Context, *paths: Path | None) -> None:
+    """Own the files of a training until the command ends.
+
+    Raises:
+        JvaeError: another process owns one.
+    """
+    for path in paths:
+        if path is not None:
+            context.with_resource(owning(path))
+
+
+def own_outputs_of_all(context: click.Context, first: bool, *paths: Path | None) -> None:
+    """Own the files of a training of several hosts, in their first process; if it cannot, all of them end.
+
+    Raises:
+        JvaeError: another process owns one.
+    """
+    from jvae.runs.mesh import agree
+
+    refused = None
+    try:
+        own_outputs(context, *paths if first else ())
+    except JvaeError as error:
+        refused = error
+    if agree(int(refused is not None)):
+        raise refused or JvaeError("the first process cannot own its files, and says why")
 
 
 def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel":
