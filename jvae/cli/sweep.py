@@ -15,6 +15,7 @@ from jvae.cli.console import (
     use_mesh,
     write_figure,
 )
+from jvae.cli.interruption import say_at_end
 from jvae.cli.options import (
     Command,
     config_options,
@@ -74,6 +75,7 @@ def sweep(
     except OSError as error:
         raise JvaeError(f"{output}: cannot be made: {error.strerror or error}") from error
     context.with_resource(owning(output))
+    say_at_end("go on with the same command; the cells that are done are not trained again")
     results: list[Result] = []
     for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), log, own):
         results.append(result)

@@ -19,6 +19,7 @@ from jvae.cli.console import (
     use_mesh,
 )
 from jvae.cli.epoch_log import FORMATS, open_epoch_log
+from jvae.cli.interruption import interruptible
 from jvae.cli.options import (
     DATA_FIELDS,
     Command,
@@ -39,6 +40,7 @@ from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.loop import Progress
     from jvae.runs.recipe_file import OwnRecipe
 
 
@@ -78,7 +80,8 @@ def train(
 ) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set.
 
-    SIGINT and SIGTERM end the training at the next safe point, a few seconds later, with everything saved.
+    Signals - SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU - end the training at the next safe point, some seconds
+    later or where one step takes longer then, with everything saved; a second one ends it at once.
     """
     try:
         config = Config(**values)
@@ -118,7 +121,6 @@ def train(
                 return
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, config, dataset, given)
-    from jvae.cli.interruption import interruptible, name_of
     from jvae.cli.progress import Bar, Extent, Lines
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
@@ -131,12 +133,21 @@ def train(
     if first:
         sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
+    again = "" if recipe_path is None else f" --recipe {recipe_path}"
+    go_on = f"go on with `jvae train --resume --model {model_path}{again}`"
     with interruptible() as interruption:
+        interruption.asks = hosts is not None  # there is nothing to save yet, and one step may take long
+        interruption.hint = "nothing was trained" if known is None else go_on
+
+        def chunk_done(at: "Progress") -> None:
+            interruption.asks = True
+            told.chunk(at)
+
         try:
             images, _ = split_rows(plan_of(config), len(dataset.train_images))
             extent = Extent(config.epochs, len(images), config.runs, saved)
             told = Bar(extent) if first and sys.stderr.isatty() else Lines(extent, log)
-            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=told.chunk)
+            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=chunk_done)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
@@ -149,6 +160,7 @@ def train(
                     if first:
                         with owned.saving():
                             save(model_path, model)
+                        interruption.hint = go_on
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
@@ -158,8 +170,9 @@ def train(
                 left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
                 raise NonFiniteError(f"{error}{left}") from error
     if code := agree(interruption.exit_code):
-        log(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
+        log(interruption.describe(code))
         context.exit(code)
+    interruption.hint = f"the training is finished, and {model_path} written"
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:

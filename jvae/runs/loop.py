@@ -29,8 +29,8 @@ TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bou
 class Chunking(NamedTuple):
     """How an epoch is cut into chunks of steps. Nothing that a training computes depends on it."""
 
-    first_steps: int = 20
-    """The length of the first chunk, whose time is measured."""
+    first_steps: int = 1
+    """The length of the first chunk, which compiles, and whose time is measured: a step may take long."""
     seconds: float = 5.0
     """How long a later chunk takes, about."""
 
