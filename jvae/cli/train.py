@@ -137,7 +137,7 @@ def train(
     go_on = f"go on with `jvae train --resume --model {model_path}{again}`"
     with interruptible() as interruption:
         interruption.asks = hosts is not None  # there is nothing to save yet, and one step may take long
-        interruption.hint = "nothing was trained" if known is None else go_on
+        interruption.hint = "nothing was saved" if known is None else go_on
 
         def chunk_done(at: "Progress") -> None:
             interruption.asks = True
