@@ -145,7 +145,7 @@ def test_a_training_is_saved_at_the_next_safe_point_and_says_how_to_go_on(tmp_pa
     interrupting(monkeypatch, signal.SIGUSR2, epochs=1)
     line = jvae("train", *QUICK, "--model", path, code=128 + signal.SIGUSR2).stderr.splitlines()[-1]
     assert f"jvae train --resume --model {path}" in line
-    assert (load(path).state.epoch, load(path).state.done) == (2, 1)
+    assert load(path).state.epoch == 2
     monkeypatch.undo()
     jvae("train", "--resume", "--model", path)
     assert len(load(path).history) == 2
