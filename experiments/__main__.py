@@ -1,10 +1,15 @@
 """`python -m experiments NAME`: a command for every part, and `all`, which makes one report of them."""
 
-import click
+import signal
 
-from experiments.everything import PARTS, everything
-from experiments.reporting.command import make_command
-from jvae.cli.options import Commands
+from jvae.cli.interruption import listening
+
+with listening():  # while what takes a moment is imported
+    import click
+
+    from experiments.everything import PARTS, everything
+    from experiments.reporting.command import make_command
+    from jvae.cli.options import Commands
 
 
 @click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 110})
@@ -16,4 +21,6 @@ for command in (everything, *map(make_command, PARTS)):
     experiments.add_command(command)
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once all is done, Ctrl-C ends the process without a traceback
     experiments(prog_name="python -m experiments")

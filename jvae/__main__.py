@@ -1,6 +1,19 @@
-"""`python -m jvae`: the command line."""
+"""`python -m jvae`: the command line; signals are heard before anything is imported that takes a while."""
 
-from jvae.cli.main import main
+import signal
+
+from jvae.cli.interruption import listening
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once all is done, Ctrl-C ends the process without a traceback
+    with listening():
+        from jvae.cli.main import main
+
+        main(prog_name="jvae")
+
 
 if __name__ == "__main__":
-    main(prog_name="jvae")
+    main()

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.faults.model_files import small_model
 
-JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
+JVAE = [sys.executable, "-m", "jvae"]
 QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden": (16, 16), "epochs": 4}
 VARIATIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -108,8 +108,6 @@ def duration_of(path: Path, cache: Path) -> float:
 
 def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[str]:
     """Send a signal to trainings at a random moment, and resume them."""
-    from jvae.cli.interruption import EXIT_CODES
-
     moments, cache = random.Random(number), folder / "cache"
     whole, path = folder / "whole.npz", folder / "model.npz"
     start_training(whole, cache=cache).communicate()
@@ -119,7 +117,7 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(number)
         said = process.communicate(timeout=120)[1]
-        if process.returncode != EXIT_CODES[number]:
+        if process.returncode != 128 + number:
             yield f"{i}: exit code {process.returncode}, {said[-200:]!r}"
         else:
             resumed = start_training(path, "--resume", cache=cache)
@@ -176,7 +174,7 @@ def verdict_on(path: Path) -> str:
     from jvae.runs.checkpoint import load
 
     sweep_temporaries(path)
-    left = [other.name for other in path.parent.glob(f".{path.name}*")]
+    left = [other.name for other in path.parent.glob(f".{path.name}.*.tmp")]
     if left:
         return f"temporaries are left: {', '.join(left)}"
     try:

@@ -26,6 +26,7 @@ from experiments.faults.runs import (
     killed_while_saving,
     signalled,
 )
+from experiments.faults.together import started_together
 from experiments.faults.writes import failing_writes, racing_writers
 from experiments.reporting.comparison import table
 from experiments.reporting.lab import Lab
@@ -49,6 +50,7 @@ CAMPAIGNS = (
     ),
     Campaign("SIGTERM", "exit code 143, loadable, resumes to the same bits", partial(signalled, signal.SIGTERM)),
     Campaign("SIGINT", "exit code 130, loadable, resumes to the same bits", partial(signalled, signal.SIGINT)),
+    Campaign("two trainings of one file at once", "one is trained, the other refused in one line", started_together),
     Campaign("SIGKILL while training", "file loadable or absent, temporaries swept", killed_in_training),
     Campaign("SIGKILL while saving", "file loadable or absent, temporaries swept", killed_while_saving),
     Campaign("two writers of one file", "the file is one of theirs at every moment", racing_writers),

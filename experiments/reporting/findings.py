@@ -139,11 +139,17 @@ def check_folder(output: Path, parts: Sequence[Part]) -> None:
 
 @contextmanager
 def open_folder(output: Path | None) -> Iterator[Path]:
-    """Yield the output folder, made if need be, or a temporary one."""
+    """Yield the output folder, made if need be and ours alone meanwhile, or a temporary one.
+
+    Raises:
+        JvaeError: it cannot be made, or another process writes it.
+    """
     from jvae.files import make_folder
+    from jvae.runs.lock import owning
 
     if output is None:
         with tempfile.TemporaryDirectory(prefix="jvae-experiments-") as folder:
             yield Path(folder)
     else:
-        yield make_folder(output)
+        with owning(make_folder(output)):
+            yield output

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jvae.cli.config_file import config_option, said_in
+from jvae.cli.interruption import Ended, listening
 from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile
 from jvae.cli.paths import PathCommand
 from jvae.errors import JvaeError
@@ -58,7 +59,10 @@ class Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command line, and exit."""
         try:
-            code = super().main(*args, **{**options, "standalone_mode": False})
+            with listening():
+                code = super().main(*args, **{**options, "standalone_mode": False})
+        except Ended as end:
+            code = fail(end.line, end.code)
         except JvaeError as error:
             code = fail(str(error), 1)
         except click.ClickException as error:

@@ -10,6 +10,7 @@ from jvae.cli.options import Command, data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
+from jvae.runs.lock import owning
 
 (ACTIVATIONS,) = (field.choices for field in config_fields() if field.name == "activation")
 
@@ -53,7 +54,9 @@ def need_torch() -> None:
     help="how learned numbers make standard deviations where their names have no `log`; by default they are these",
 )
 @data_options
+@click.pass_context
 def import_pytorch(
+    context: click.Context,
     source: Path,
     model_path: Path,
     overwrite: bool,
@@ -69,6 +72,7 @@ def import_pytorch(
 
     What shapes and names do not tell is assumed, and said: see the options.
     """
+    context.with_resource(owning(model_path))
     need_torch()
     from jvae.errors import ModelFileError
     from jvae.nn.networks import describe_network

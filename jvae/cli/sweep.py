@@ -17,6 +17,7 @@ from jvae.cli.console import (
     use_mesh,
     write_figure,
 )
+from jvae.cli.interruption import say_at_end
 from jvae.cli.options import (
     Command,
     config_options,
@@ -30,6 +31,7 @@ from jvae.cli.options import (
 from jvae.cli.path_types import OutputFolder
 from jvae.cli.paths import check_products
 from jvae.errors import JvaeError
+from jvae.runs.lock import owning
 from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
 
@@ -76,7 +78,8 @@ def sweep(
     from jvae.runs.sweep import run_sweep, summary, table
     from jvae.view.pictures import sweep as draw
 
-    make_folder(output)
+    context.with_resource(owning(make_folder(output)))
+    say_at_end("go on with the same command; the cells that are done are not trained again")
 
     def watch(group: Sequence[Cell]) -> TrainingProgress:
         first, others = group[0], len(group) - 1

@@ -18,6 +18,7 @@ from jvae.cli.console import (
     use_mesh,
 )
 from jvae.cli.epoch_log import open_epoch_log
+from jvae.cli.interruption import interruptible
 from jvae.cli.options import (
     DATA_FIELDS,
     Command,
@@ -32,11 +33,14 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.cli.path_types import OutputFile, OutputModel
-from jvae.errors import NonFiniteError
+from jvae.errors import JvaeError, NonFiniteError
+from jvae.files import is_stream
 from jvae.runs.config import Config
+from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
+    from jvae.runs.loop import Progress
     from jvae.runs.recipe_file import OwnRecipe
 
 
@@ -76,7 +80,8 @@ def train(
 ) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set.
 
-    SIGINT and SIGTERM end the training at the next safe point, a few seconds later, with everything saved.
+    Signals - SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU - end the training at the next safe point, some seconds
+    later or where one step takes longer then, with everything saved; a second one ends it at once.
     """
     try:
         config = Config(**values)
@@ -84,12 +89,19 @@ def train(
         raise usage_error(error) from error
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
+    if hosts is None:  # else it is known only below which process writes
+        own_outputs(context, model_path, log_path)
     backend = use_device(device, hosts)
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
 
     first = is_first_process()
+    if hosts is not None:
+        own_outputs_of_all(context, first, model_path, log_path)
+    if model_path.exists() and not (resume or overwrite):  # written since the command's paths were checked
+        raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     own = open_recipe(recipe_path)
+    owned = OwnedFile(model_path)
     known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
@@ -100,7 +112,6 @@ def train(
                 return
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, config, dataset, given)
-    from jvae.cli.interruption import interruptible, name_of
     from jvae.cli.progress import Extent, show_progress
     from jvae.files import sweep_temporaries, write_json
     from jvae.runs import api
@@ -113,12 +124,21 @@ def train(
     if first:
         sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
+    again = "" if recipe_path is None else f" --recipe {recipe_path}"
+    go_on = f"go on with `jvae train --resume --model {model_path}{again}`"
     with interruptible() as interruption:
+        interruption.asks = hosts is not None  # there is nothing to save yet, and one step may take long
+        interruption.hint = "nothing was saved" if known is None else go_on
+
+        def chunk_done(at: "Progress") -> None:
+            interruption.asks = True
+            told.chunk(at)
+
         try:
             images, _ = split_rows(plan_of(config), len(dataset.train_images))
             extent = Extent(config.epochs, len(images), config.runs, saved)
             told = show_progress(extent, log, first and sys.stderr.isatty())
-            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=told.chunk)
+            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=chunk_done)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
@@ -129,7 +149,9 @@ def train(
             try:
                 for model in epochs:
                     if first:
-                        save(model_path, model)
+                        with owned.saving():
+                            save(model_path, model)
+                        interruption.hint = go_on
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
@@ -139,8 +161,9 @@ def train(
                 left = f"; {model_path} holds epoch {saved}, the last good one" if saved else ""
                 raise NonFiniteError(f"{error}{left}") from error
     if code := agree(interruption.exit_code):
-        log(f"stopped by {name_of(code)}: go on with `jvae train --resume --model {model_path}`")
+        log(interruption.describe(code))
         context.exit(code)
+    interruption.hint = f"the training is finished, and {model_path} written"
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:
@@ -150,6 +173,34 @@ def train(
     tell(report.describe_all(evaluations, model))
     if json_path is not None:
         write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
+
+
+def own_outputs(context: click.Context, *paths: Path | None) -> None:
+    """Own the files of a training until the command ends.
+
+    Raises:
+        JvaeError: another process owns one.
+    """
+    for path in paths:
+        if path is not None and not is_stream(path):
+            context.with_resource(owning(path))
+
+
+def own_outputs_of_all(context: click.Context, first: bool, *paths: Path | None) -> None:
+    """Own the files of a training of several hosts, in their first process; if it cannot, all of them end.
+
+    Raises:
+        JvaeError: another process owns one.
+    """
+    from jvae.runs.mesh import agree
+
+    refused = None
+    try:
+        own_outputs(context, *paths if first else ())
+    except JvaeError as error:
+        refused = error
+    if agree(int(refused is not None)):
+        raise refused or JvaeError("the first process cannot own its files, and says why")
 
 
 def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel":

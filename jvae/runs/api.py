@@ -54,8 +54,9 @@ def train(
         seeds: one a run; each decides its run's initialisation, shuffles and noise.
         validation: whose bound judges every epoch: nobody's, a part of the training data, or the test set.
         held_out: the share of the training data that is held out, with validation "held-out".
-        keep: the epoch whose parameters are kept: the last, or the one with the best validation bound.
-        patience: epochs without a better validation bound that end a run; 0 for never.
+        keep: the epoch whose parameters are kept: the last, or the one with the best validation bound of those after
+            the warm-up of the KL, whose epochs climb another bound (the last, where there is none).
+        patience: epochs without a better validation bound, after that warm-up, that end a run; 0 for never.
         resume: a model of this recipe and these seeds to go on from.
         how: on which devices, and when to stop.
 

@@ -116,9 +116,11 @@ class Config:
         0.1
     )
     keep: Annotated[
-        Literal["last", "best"], "the epoch whose model is kept: the last, or that with the best bound", JUDGED
+        Literal["last", "best"], "epoch that is kept: the last, or after the KL's warm-up the best bound's", JUDGED
     ] = "last"
-    patience: Annotated[int, "epochs without a better bound that end a run; 0 for never", Range(0, 10**6), JUDGED] = 0
+    patience: Annotated[
+        int, "epochs after the KL's warm-up without a better bound that end a run; 0: never", Range(0, 10**6), JUDGED
+    ] = 0
     precision: Annotated[
         Literal["float32", "bfloat16"], "operands of the networks' matrix products; all else is float32"
     ] = "float32"

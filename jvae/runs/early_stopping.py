@@ -1,28 +1,42 @@
-"""Early stopping: which epoch's parameters a run keeps and when it stops, judged by the bound of other data."""
+"""Early stopping: which epoch's parameters a run keeps and when it stops, judged by the bound of other data.
+
+While the KL's weight still rises, a training climbs another bound than the one it is for. So no epoch of the warm-up
+is the best, nor one of those that a run waits for an improvement; until the warm-up is over, the latest is kept.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
+from jvae.recipe import KlWeight
 from jvae.runs.state import LoopState
 
 
-def judge_epoch(loop: LoopState, bound: Float[np.ndarray, " r"], keep_best: bool, patience: int) -> LoopState:
+def judge_epoch(
+    loop: LoopState,
+    bound: Float[np.ndarray, " r"],
+    keep_best: bool,
+    patience: int,
+    warming_up: Bool[np.ndarray, " r"],
+) -> LoopState:
     """Keep the runs' parameters, or only those that are the best so far, and stop the runs that have waited long.
 
-    A run that has stopped keeps what it has, whatever is computed for it later.
+    A run that has stopped keeps what it has, whatever is computed for it later. One that is warming up keeps its latest
+    parameters unless it has a best epoch already, and does not wait.
 
     Args:
         loop: after an epoch.
         bound: its validation bounds, in nats per datum; larger is better.
         keep_best: keep only an improvement; else every epoch of a run until it stops.
         patience: how many epochs without an improvement stop a run; 0 for never.
+        warming_up: which runs' KL had not reached its weight when the epoch began.
     """
     running = loop.running
-    better = running & (bound > loop.best)
-    waited = np.where(running & ~better, loop.waited + 1, np.where(better, 0, loop.waited))
-    kept = better if keep_best else running
+    judged = running & ~warming_up
+    better = judged & (bound > loop.best)
+    waited = np.where(judged & ~better, loop.waited + 1, np.where(better, 0, loop.waited))
+    kept = better | (running & warming_up & (loop.best == -np.inf)) if keep_best else running
     return loop._replace(
         kept=choose(jnp.asarray(kept), loop.runs.params, loop.kept),
         kept_epoch=np.where(kept, loop.epoch, loop.kept_epoch),
@@ -30,6 +44,21 @@ def judge_epoch(loop: LoopState, bound: Float[np.ndarray, " r"], keep_best: bool
         waited=waited,
         running=running & ((patience == 0) | (waited < patience)),
     )
+
+
+def is_warming_up(kl_weight: KlWeight | None, epoch: int, epochs: int, num_steps: int) -> bool:
+    """Return True if the KL's weight at an epoch's first step is below that at the training's last.
+
+    Args:
+        kl_weight: a recipe's.
+        epoch: from 1.
+        epochs: of the training.
+        num_steps: of an epoch.
+    """
+    if kl_weight is None:
+        return False
+    first, last = (epoch - 1) * num_steps, epochs * num_steps - 1
+    return bool(kl_weight(jnp.int32(first)) < kl_weight(jnp.int32(last)))
 
 
 def stop_runs(loop: LoopState, runs: slice) -> LoopState:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PyTree, UInt8
+from jaxtyping import Bool, Float, PyTree, UInt8
 
 from jvae.bounds import iwae
 from jvae.data.dataset import Dataset
@@ -16,7 +16,7 @@ from jvae.evaluation import evaluate, evaluate_iwae
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config
-from jvae.runs.early_stopping import judge_epoch, stop_runs
+from jvae.runs.early_stopping import is_warming_up, judge_epoch, stop_runs
 from jvae.runs.mesh import agree, fetch
 from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import RecipeFile
@@ -29,8 +29,8 @@ TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bou
 class Chunking(NamedTuple):
     """How an epoch is cut into chunks of steps. Nothing that a training computes depends on it."""
 
-    first_steps: int = 20
-    """The length of the first chunk, whose time is measured."""
+    first_steps: int = 1
+    """The length of the first chunk, which compiles, and whose time is measured: a step may take long."""
     seconds: float = 5.0
     """How long a later chunk takes, about."""
 
@@ -101,7 +101,8 @@ def run_epochs(
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
             if validation_data is not None:
                 bound = validate(members[0].recipe, whole.runs.params, validation_data)
-                whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience)
+                rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
+                whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
                 values |= {"validation": bound, "kept": whole.kept_epoch}
             seconds, started = (time.perf_counter() - started) / len(members), time.perf_counter()
             going = [member for i, member in enumerate(members) if i not in failed]
@@ -186,6 +187,12 @@ def validate(recipe: Recipe, params: PyTree, data: UInt8[np.ndarray, "v ..."]) -
 
     runs = len(jax.tree.leaves(params)[0])
     return np.array([bound(jax.tree.map(lambda leaf: leaf[i], params)) for i in range(runs)])  # noqa: B023
+
+
+def runs_warming_up(members: Sequence[Member], epoch: int, num_steps: int) -> Bool[np.ndarray, " r"]:
+    """Return which runs' KL had not reached its weight when an epoch of so many steps began."""
+    each = [(is_warming_up(m.recipe.kl_weight, epoch, m.plan.epochs, num_steps), len(m.plan.seeds)) for m in members]
+    return np.concatenate([np.full(runs, rising) for rising, runs in each])
 
 
 def record(

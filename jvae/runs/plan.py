@@ -24,9 +24,12 @@ class Plan(NamedTuple):
     held_out: float = 0.1
     """The share of the training data that is held out, with validation `held-out`."""
     keep: Keep = "last"
-    """The epoch whose parameters are kept: the last, or the one with the best validation bound."""
+    """The epoch whose parameters are kept: the last, or the one with the best validation bound.
+
+    No epoch that begins while the KL's weight still rises is the best, for it climbs another bound; a training that
+    ends before any other keeps the last."""
     patience: int = 0
-    """Epochs without a better validation bound that end a run; 0 for never."""
+    """Epochs without a better validation bound that end a run, of those that can be the best; 0 for never."""
 
 
 def make_plan(

@@ -29,7 +29,7 @@ class LoopState(NamedTuple):
     kept_epoch: Int[np.ndarray, " r"]
     """Whose parameters are kept."""
     best: Float[np.ndarray, " r"]
-    """The highest validation bound so far, in nats per datum."""
+    """The highest validation bound so far, in nats per datum; minus infinity while the KL's weight rises at first."""
     waited: Int[np.ndarray, " r"]
     """Epochs since then."""
     running: Bool[np.ndarray, " r"]

@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 from jvae.cli.main import main
 from jvae.runs import api
 from jvae.runs.checkpoint import load
-from jvae.runs.config import Config, plan_of
-from jvae.runs.early_stopping import judge_epoch
+from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.early_stopping import is_warming_up, judge_epoch
 from jvae.runs.fields import text_of
 from jvae.runs.plan import split_rows
 from jvae.runs.state import init_loop_state
@@ -36,16 +36,21 @@ def state_at(epoch: int, runs: int) -> TrainState:
     st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=8),
     st.booleans(),
     st.integers(0, 3),
+    st.integers(0, 4),
 )
-def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
-    """Ties are no improvement, and a run that has stopped keeps what it had."""
+def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience, warmup):
+    """Ties are no improvement, a run that has stopped keeps what it had, and one that warms up keeps its latest."""
     loop = init_loop_state(state_at(0, 3), 1, validated=True)
     for epoch, bound in enumerate(bounds, 1):
         loop = loop._replace(runs=state_at(epoch, 3), epoch=np.array(epoch))
-        loop = judge_epoch(loop, np.array(bound, float), keep_best, patience)
+        rising = np.array([False, epoch <= warmup, epoch <= 1])
+        loop = judge_epoch(loop, np.array(bound, float), keep_best, patience, rising)
     for i in range(3):
         best, kept, waited = -np.inf, 0, 0
         for epoch, bound in enumerate(bounds, 1):
+            if epoch <= (0, warmup, 1)[i]:
+                kept = epoch
+                continue
             better = bound[i] > best
             best, waited = (bound[i], 0) if better else (best, waited + 1)
             kept = epoch if better or not keep_best else kept
@@ -54,6 +59,35 @@ def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience):
         assert loop.kept_epoch[i] == kept == loop.params["w"][i]
         assert loop.best[i] == best
         assert loop.running[i] == (patience == 0 or waited < patience)
+
+
+@pytest.mark.parametrize(
+    ("fields", "epochs"),
+    [
+        ({}, 0),
+        ({"kl_warmup": 2.0}, 2),
+        ({"kl_warmup": 2.1}, 3),
+        ({"kl_warmup": 50.0}, 5),
+        ({"kl_warmup": 2.0, "beta": 0.0}, 0),
+        ({"bound": "iwae"}, 0),
+    ],
+)
+def test_an_epoch_warms_up_while_the_weight_at_its_start_is_below_the_last(fields, epochs):
+    recipe = build_recipe(Config(**fields), (8, 8, 1), steps_per_epoch=10)
+    found = [is_warming_up(recipe.kl_weight, epoch, 5, 10) for epoch in range(1, 6)]
+    assert found == [epoch <= epochs for epoch in range(1, 6)]
+
+
+def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
+    """A case where the validation bound falls all through the warm-up, on images that nobody trains on."""
+    negatives = tiny._replace(test_images=255 - tiny.test_images)
+    config = Config(**QUICK, epochs=8, validation="test", keep="best", patience=1, kl_warmup=5.0)
+    *_, model = api.train_config_epochs(config, negatives)
+    bounds = [record["validation"] for record in model.history]
+    assert min(np.diff(bounds[:5])) < 0, "without the rule no run would stop: this setting tests nothing"
+    assert len(model.history) > 5
+    assert [record["kept"] for record in model.history[:5]] == [1, 2, 3, 4, 5]
+    assert api.kept_epochs(model) == [6 + int(np.argmax(bounds[5:]))]
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])

@@ -1,14 +1,12 @@
 """Trainings that go on from a model file."""
 
 import os
-import signal
 
 import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from jvae.cli.interruption import interruptible
 from jvae.cli.main import main
 from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
@@ -108,18 +106,6 @@ def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     line = jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=1).stderr.splitlines()[-1]
     assert "the reconstruction log p(x|z) is not finite at epoch 2, step 1 of 4" in line
     assert line.endswith("m.npz holds epoch 1, the last good one")
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_a_question_and_the_second_one_is_not(number, code):
-    before = signal.getsignal(number)
-    with interruptible() as interruption:
-        assert not interruption
-        os.kill(os.getpid(), number)
-        assert interruption
-        assert interruption.exit_code == code
-        assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
-    assert signal.getsignal(number) == before
 
 
 def test_only_what_the_dead_have_left_is_swept(tmp_path):

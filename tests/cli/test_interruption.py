@@ -1,0 +1,158 @@
+"""Signals: heard from the first moment, asked for at a training's safe points, and never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from helpers import jvae
+
+from jvae.cli.interruption import SIGNALS, Ended, interruptible, is_echo, listening, standing, starts_extension
+from jvae.runs import api
+from jvae.runs.checkpoint import load
+
+QUICK = ("--dataset", "digits", "--latent-dim", "2", "--hidden", "8,8", "--batch-size", "512", "--epochs", "2")
+COMPUTES = """
+import sys
+from hashlib import pbkdf2_hmac
+from jvae.cli import interruption
+interruption.GRACE_SECONDS = interruption.ECHO_SECONDS = 0.1
+with getattr(interruption, sys.argv[1])():
+    print("begins", flush=True)
+    pbkdf2_hmac("sha256", b"x", b"y", 10**9)  # minutes in C, in which no handler in Python runs
+"""
+
+
+ENDED_AFTER = """
+import os, runpy, signal, sys, threading
+threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)).start()
+_, _, module, command = sys.argv
+sys.argv = [module, command]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def signalled(number, hint="", catches=(), then=None):
+    """A command that a signal comes to, and that catches what the signal raises, and raises something else."""
+    with listening() as interruption, listening():
+        interruption.hint = hint
+        try:
+            os.kill(os.getpid(), number)
+        except catches as error:
+            if then is not None:
+                raise then from error
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_a_question_to_a_training_and_ends_anything_else(number):
+    before = signal.getsignal(number)
+    with interruptible() as interruption:
+        assert not interruption
+        os.kill(os.getpid(), number)
+        assert interruption
+        assert interruption.exit_code == 128 + number
+    with pytest.raises(Ended) as ended:
+        signalled(number, "do so")
+    assert ended.value.code == 128 + number
+    assert ended.value.line == f"stopped by {number.name}: do so"
+    assert signal.getsignal(number) == before
+    assert standing() is None
+
+
+@pytest.mark.parametrize("then", [None, ImportError("initialization of _core failed")])
+def test_what_a_signal_raises_is_not_swallowed_nor_taken_for_another_error(then):
+    with pytest.raises(Ended):
+        signalled(signal.SIGTERM, catches=SystemExit, then=then)
+    with pytest.raises(ImportError), listening():
+        raise ImportError
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch):
+    """As nohup and a shell's background job leave it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interruption
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_echo_is_not_a_second_signal():
+    assert is_echo(signal.SIGHUP, signal.SIGHUP, 0.1)
+    assert not is_echo(signal.SIGHUP, signal.SIGHUP, 1.0)
+    assert not is_echo(signal.SIGINT, signal.SIGTERM, 0.1)
+    assert is_echo(signal.SIGXCPU, signal.SIGXCPU, 10.0)
+
+
+def test_no_exception_is_raised_into_the_start_of_an_extension():
+    def frame(name, back=None):
+        return SimpleNamespace(f_code=SimpleNamespace(co_qualname=name), f_back=back)
+
+    start = frame("setattr", frame("ExtensionFileLoader.exec_module", frame("main")))
+    unchecked = starts_extension.__wrapped__  # a frame cannot be made
+    assert unchecked(start)
+    assert not unchecked(frame("SourceFileLoader.exec_module", frame("main")))
+
+
+@pytest.mark.parametrize(("how", "signals"), [("listening", 1), ("interruptible", 2)])
+def test_a_process_that_computes_is_ended_too(how, signals):
+    """One that saves at safe points by the second signal, at once; any other soon after the first."""
+    process = subprocess.Popen([sys.executable, "-c", COMPUTES, how], stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "begins\n"
+    for _ in range(signals):
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert len(said.splitlines()) == signals
+
+
+@pytest.mark.parametrize(("module", "command"), [("jvae", "info"), ("experiments", "code")])
+def test_a_command_is_ended_from_its_first_moment(module, command):
+    """While it imports: silently or with one line, never with a traceback."""
+    for seconds in (0.1, 0.4, 0.7, 1.0):
+        process = subprocess.run(
+            [sys.executable, "-c", ENDED_AFTER, str(seconds), module, command], capture_output=True
+        )
+        assert process.returncode == 130
+        assert process.stdout == b""
+        assert len(process.stderr.splitlines()) <= 1
+
+
+def interrupting(monkeypatch, number, epochs):
+    """Let a signal come after so many epochs, and before what is computed then."""
+    train_config_epochs = api.train_config_epochs
+
+    def interrupted(*arguments, **options):
+        models = train_config_epochs(*arguments, **options)
+        for _ in range(epochs):
+            yield next(models)
+        os.kill(os.getpid(), number)
+        yield from models
+
+    monkeypatch.setattr(api, "train_config_epochs", interrupted)
+
+
+def test_a_training_is_saved_at_the_next_safe_point_and_says_how_to_go_on(tmp_path, monkeypatch):
+    path = tmp_path / "m.npz"
+    interrupting(monkeypatch, signal.SIGUSR2, epochs=1)
+    line = jvae("train", *QUICK, "--model", path, code=128 + signal.SIGUSR2).stderr.splitlines()[-1]
+    assert f"jvae train --resume --model {path}" in line
+    assert load(path).state.epoch == 2
+    monkeypatch.undo()
+    jvae("train", "--resume", "--model", path)
+    assert len(load(path).history) == 2
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_training_that_has_nothing_to_save_is_ended_at_once(tmp_path, monkeypatch):
+    interrupting(monkeypatch, signal.SIGUSR1, epochs=0)
+    jvae("train", *QUICK, "--model", tmp_path / "m.npz", code=128 + signal.SIGUSR1)
+    assert list(tmp_path.iterdir()) == []
