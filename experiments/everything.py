@@ -22,11 +22,12 @@ from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
 from experiments.reporting.report import report_text, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
+from jvae.cli.commands import Command
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all")
+@click.command("all", cls=Command)
 @shared_options
 @click.option(
     "--only",

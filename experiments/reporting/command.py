@@ -11,6 +11,7 @@ from experiments.reporting.page import check_markdown, without_pictures
 from experiments.reporting.part import Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
+from jvae.cli.commands import Command
 
 
 def make_command(part: Part) -> click.Command:
@@ -22,7 +23,7 @@ def make_command(part: Part) -> click.Command:
     for option in reversed(part.options):
         command = option(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
-    return click.command(part.name, help=text)(shared_options(command))
+    return click.command(part.name, cls=Command, help=text)(shared_options(command))
 
 
 def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:

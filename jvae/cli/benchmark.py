@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     PICTURE_FORMATS,
     check_all_read,
@@ -18,7 +19,6 @@ from jvae.cli.console import (
     write_figure,
 )
 from jvae.cli.options import (
-    Command,
     config_options,
     data_options,
     device_option,

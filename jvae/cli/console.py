@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.config_file import said_in
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
+from jvae.cli.variables import said_in
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:

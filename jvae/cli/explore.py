@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device
-from jvae.cli.options import Command, data_options, model_options, run_option
+from jvae.cli.options import data_options, model_options, run_option
 
 PAGE_FORMATS = (".html", ".htm")
 

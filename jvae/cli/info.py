@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jvae.cli.options import Command, fail, flag
+from jvae.cli.commands import Command, fail
+from jvae.cli.options import flag
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, unit
 

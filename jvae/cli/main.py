@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from jvae.cli.benchmark import benchmark
+from jvae.cli.commands import HELP, Commands
+from jvae.cli.config_file import config_option
 from jvae.cli.console import (
     PICTURE_FORMATS,
     check_output,
@@ -28,10 +30,10 @@ from jvae.cli.explore import explore
 from jvae.cli.info import info
 from jvae.cli.options import (
     DATA_FIELDS,
-    Commands,
     absolute_source,
     config_options,
     data_options,
+    is_given,
     json_option,
     model_options,
     num_samples_option,
@@ -44,7 +46,13 @@ from jvae.cli.train import train
 
 
 @click.group(
-    cls=Commands, context_settings={"auto_envvar_prefix": "JVAE", "show_default": True, "max_content_width": 110}
+    cls=Commands,
+    context_settings={
+        "auto_envvar_prefix": "JVAE",
+        "help_option_names": HELP,
+        "show_default": True,
+        "max_content_width": 110,
+    },
 )
 @click.version_option(package_name="jvae")
 def main() -> None:
@@ -166,6 +174,10 @@ plot_command("scale", "The learned standard deviation of every pixel.", needs_da
 def datasets(context: click.Context, data_dir: Path | None) -> None:
     """List the data sets: what there is, and where each would come from."""
     if context.invoked_subcommand is not None:
+        if is_given(context, "data_dir"):
+            raise click.UsageError(
+                f"--data-dir is an option of {context.invoked_subcommand}: it stands behind that word"
+            )
         return
     from jvae.data.datasets import list_datasets
     from jvae.data.tfds import prepared_sets, tfds_dir
@@ -177,6 +189,9 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
         click.echo(f"{name:<15}prepared by tensorflow-datasets")
     click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
     click.echo("npz:FILE, npy:FILE, folder:DIR, idx:DIR: your own; `jvae datasets check SOURCE` says what is in them")
+
+
+datasets.params.append(config_option())
 
 
 @datasets.command()

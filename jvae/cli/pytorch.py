@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import check_output, config_of_dataset, open_dataset
-from jvae.cli.options import Command, data_options, run_option
+from jvae.cli.options import data_options, run_option
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
 

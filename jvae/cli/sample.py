@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     ARRAY_FORMATS,
     PICTURE_FORMATS,
@@ -15,7 +16,7 @@ from jvae.cli.console import (
     write_arrays,
     write_figure,
 )
-from jvae.cli.options import Command, model_options, run_option
+from jvae.cli.options import model_options, run_option
 
 if TYPE_CHECKING:
     import jax

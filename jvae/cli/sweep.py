@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     check_all_read,
     log,
@@ -16,7 +17,6 @@ from jvae.cli.console import (
     write_figure,
 )
 from jvae.cli.options import (
-    Command,
     config_options,
     data_options,
     device_option,

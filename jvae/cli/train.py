@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     check_all_read,
     check_distinct,
@@ -21,7 +22,6 @@ from jvae.cli.console import (
 from jvae.cli.epoch_log import FORMATS, open_epoch_log
 from jvae.cli.options import (
     DATA_FIELDS,
-    Command,
     config_options,
     data_options,
     device_option,
