@@ -23,6 +23,7 @@ from experiments.reporting.part import Part
 from experiments.reporting.report import report_text, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
+from jvae.cli.drawing import drawing
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
@@ -47,7 +48,7 @@ def everything(settings: Settings, output: Path | None, names: tuple[str, ...]) 
 
     check_markdown()
     use_device(settings.device)
-    with open_folder(output or Path("report")) as folder:
+    with drawing(), open_folder(output or Path("report")) as folder:
         findings = measure_all(names or [part.name for part in PARTS], settings, folder)
         write_all(findings, settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")

@@ -12,6 +12,7 @@ from experiments.reporting.part import Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
+from jvae.cli.drawing import drawing
 
 
 def make_command(part: Part) -> click.Command:
@@ -36,7 +37,7 @@ def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[
     if output is not None:
         check_markdown()
     use_device(settings.device)
-    with open_folder(output) as folder:
+    with drawing(), open_folder(output) as folder:
         found = obtain(part, Lab(settings, folder, lambda line: click.echo(line, err=True)), choices)
         story = part.tell(found.values)
         click.echo(without_pictures(f"{part.question}\n\n{story.short}\n\n{story.text}"))

@@ -18,6 +18,7 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.options import (
     config_options,
     data_options,
@@ -120,7 +121,8 @@ def benchmark(
         write_json(json_path, {**about, "measurements": rows, "profile": parts})
     if plot_path is not None:
         what = describe_model(configs[0], dataset.train_images.shape[1:]) if own is None else own.file.name
-        write_figure(roofline(f"training step: {what}", measurements), plot_path)
+        with drawing():
+            write_figure(roofline(f"training step: {what}", measurements), plot_path)
 
 
 def describe_model(config: Config, image_shape: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command line, and exit."""
         open_streams()
+        let_others_warn()
         try:
             code = super().main(*args, **{**options, "standalone_mode": False})
             if sys.stdout is not None:
@@ -96,6 +98,12 @@ def blaming_the_source(context: click.Context) -> Iterator[None]:
     except click.BadParameter as error:
         where = said_in(context, getattr(error.param, "name", None))
         raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
+
+
+def let_others_warn() -> None:
+    """Let warnings that a user wants to be errors be so for jvae's modules only: packages warn of one another."""
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.filterwarnings("default", module=r"(?!jvae\b|experiments\b)")
 
 
 def fail(message: str, code: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.environment import import_jax
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
 from jvae.cli.variables import said_in
 from jvae.runs.fields import text_of
@@ -58,6 +59,7 @@ def check_distinct(outputs: dict[str, Path | None]) -> None:
 
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
     """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
+    import_jax()
     from jvae.cli.compile_cache import use_compile_cache
     from jvae.runs.mesh import Hosts, select_device
 

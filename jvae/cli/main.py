@@ -25,7 +25,9 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.encode import encode
+from jvae.cli.environment import import_jax
 from jvae.cli.explore import explore
 from jvae.cli.info import info
 from jvae.cli.options import (
@@ -144,15 +146,16 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         model = open_model(model_path, repeated, open_recipe(recipe_path))
         import jax
 
-        from jvae.view import pictures
+        with drawing():
+            from jvae.view import pictures
 
-        draw = getattr(pictures, function)
-        if needs_data:
-            dataset = open_data_of(model, repeated, data_dir)
-            figure = draw(model, dataset, jax.random.key(seed), run, **which)
-        else:
-            figure = draw(model) if function == "history" else draw(model, run)
-        write_figure(figure, output)
+            draw = getattr(pictures, function)
+            if needs_data:
+                dataset = open_data_of(model, repeated, data_dir)
+                figure = draw(model, dataset, jax.random.key(seed), run, **which)
+            else:
+                figure = draw(model) if function == "history" else draw(model, run)
+            write_figure(figure, output)
 
 
 plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
@@ -223,9 +226,11 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         found = f"{len(images):,} of {shape}, from {images.min()} to {images.max()}, mean {images.mean():.1f}"
         click.echo(f"{split:<13}{found}, {classes} class{'es' * (classes > 1)}")
     if sheet is not None:
-        from jvae.view.image_grids import plot_images
-        from jvae.view.pictures import as_images
-
         n = len(dataset.test_images)
         shown = dataset.test_images[:: -(-n // 64)] / 255  # from all over the set, which may be sorted by class
-        write_figure(plot_images(as_images(shown), title=dataset.name), sheet)
+        import_jax()
+        with drawing():
+            from jvae.view.image_grids import plot_images
+            from jvae.view.pictures import as_images
+
+            write_figure(plot_images(as_images(shown), title=dataset.name), sheet)

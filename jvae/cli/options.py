@@ -1,5 +1,6 @@
 """The command line's options, made from `Config`."""
 
+import os
 from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
@@ -64,13 +65,13 @@ class NumbersType(click.ParamType):
 def place_of(name: str) -> Path | None:
     """Return the file or folder of a user's own data source, links followed; None of another source."""
     kind, _, place = name.partition(":")
-    return Path(place).expanduser().resolve() if kind in OWN_KINDS and place else None
+    return Path(os.path.expanduser(place)).resolve() if kind in OWN_KINDS and place else None
 
 
 def absolute_source(name: str) -> str:
     """Return a data source whose file or folder does not depend on the working directory, so that it is found again."""
     kind, _, place = name.partition(":")
-    return f"{kind}:{Path(place).expanduser().absolute()}" if kind in OWN_KINDS and place else name
+    return f"{kind}:{Path(os.path.expanduser(place)).absolute()}" if kind in OWN_KINDS and place else name
 
 
 def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jvae.cli.commands import Command
-from jvae.cli.console import check_output, config_of_dataset, open_dataset
+from jvae.cli.console import check_output, config_of_dataset, open_dataset, use_device
 from jvae.cli.options import data_options, run_option
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -61,6 +61,7 @@ def import_pytorch(
     from jvae.runs.checkpoint import save
     from jvae.tools.pytorch import count_weights, infer_config, load_state_dict, model_from_weights
 
+    use_device("auto", compile_cache=False)
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
     if decoder == "gaussian":
         fields["output_scale"] = output_scale
@@ -93,6 +94,7 @@ def export_pytorch(target: Path, model_path: Path, run: int) -> None:
     """Write TARGET, the state dict that the exercise's PyTorch program loads (`model.pt`)."""
     check_output(target)
     need_torch()
+    use_device("auto", compile_cache=False)
     from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load
     from jvae.tools.pytorch import count_weights, export_weights, save_state_dict

@@ -16,6 +16,7 @@ from jvae.cli.console import (
     use_mesh,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.options import (
     config_options,
     data_options,
@@ -66,7 +67,9 @@ def sweep(
     check_all_read(own, cells[0].config, dataset, given)
     from jvae.files import write_file, write_json
     from jvae.runs.sweep import run_sweep, summary, table
-    from jvae.view.pictures import sweep as draw
+
+    with drawing():
+        from jvae.view.pictures import sweep as draw
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,8 @@ def sweep(
     click.echo(f"wrote {output / 'results.csv'}\nwrote {output / 'results.json'}")
     failed = [result for result in results if result.error]
     if len(failed) < len(results):
-        write_figure(draw(results), output / "sweep.png")
+        with drawing():
+            write_figure(draw(results), output / "sweep.png")
     if failed:
         raise JvaeError(f"{len(failed)} of {len(results)} cells failed: {'; '.join(r.cell.name for r in failed)}")
 

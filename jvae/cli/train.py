@@ -99,12 +99,15 @@ def train(
     backend = use_device(device, hosts)
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
+    from jvae.runs.numerics import other_rounding
 
     first = is_first_process()
     own = open_recipe(recipe_path)
     known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
+        if other := other_rounding(known.settings):
+            log(f"warning: {model_path} goes on with other settings of JAX, and rounding: {other}")
         config = known.config or config
         if is_finished(known):
             log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")

