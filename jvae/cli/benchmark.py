@@ -23,12 +23,14 @@ from jvae.cli.options import (
     config_options,
     data_options,
     device_option,
+    given_fields,
     is_given,
     json_option,
     recipe_option,
     usage_error,
 )
-from jvae.runs.config import Config
+from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import check_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +86,7 @@ def benchmark(
             Config(**{**values, "batch_size": batch_size, "runs": runs, "precision": precision})
             for precision, batch_size, runs in product(precisions.split(","), batch_sizes, run_counts)
         ]
+        check_together(config_fields(), configs[0], given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     for path, formats in ((json_path, ()), (plot_path, PICTURE_FORMATS)):
@@ -92,8 +95,8 @@ def benchmark(
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
     dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
-    given = {name for name in values if is_given(context, name)}
-    check_all_read(own, configs[0], dataset, given | ({"precision"} if is_given(context, "precisions") else set()))
+    given = given_fields(context) | ({"precision"} if is_given(context, "precisions") else set())
+    check_all_read(own, configs[0], dataset, given)
     from jvae.tools.benchmark import measure, training_of
 
     measurements = []

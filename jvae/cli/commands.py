@@ -62,6 +62,10 @@ class Commands(click.Group):
             code = fail(first_line(error), 1)
         except click.ClickException as error:
             code = fail(error.format_message(), error.exit_code)
+        except RuntimeError as error:
+            if not is_of_a_device(error):
+                raise
+            code = fail(first_line(error), 1)
         except BrokenPipeError:  # whoever read the output has read enough
             code = discard_stdout(1)
         except OSError as error:
@@ -98,6 +102,11 @@ def blaming_the_source(context: click.Context) -> Iterator[None]:
     except click.BadParameter as error:
         where = said_in(context, getattr(error.param, "name", None))
         raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
+
+
+def is_of_a_device(error: RuntimeError) -> bool:
+    """Return True if an error is what JAX raises when a device, or its compiler, cannot do what it is asked."""
+    return "jax" in sys.modules and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
 
 
 def let_others_warn() -> None:

@@ -17,9 +17,7 @@ def drawing() -> Iterator[None]:
     Raises:
         JvaeError: matplotlib cannot be imported.
     """
-    logging.getLogger("matplotlib").setLevel(
-        logging.ERROR
-    )  # of settings that are not used, and of where it keeps fonts
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of settings that are not used
     found = find_spec("matplotlib")
     own = "" if found is None or found.origin is None else str(Path(found.origin).parent / "mpl-data" / "matplotlibrc")
     try:

@@ -10,8 +10,8 @@ import click
 
 from jvae.cli.variables import said_in
 from jvae.data.known import OWN_KINDS
-from jvae.runs.config import config_fields
-from jvae.runs.fields import ConfigField, text_of
+from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
@@ -104,6 +104,21 @@ def is_given(context: click.Context, name: str) -> bool:
     """Return True if an option was given: on the command line, by its environment variable or in a config file."""
     source = click.core.ParameterSource
     return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
+
+
+def given_fields(context: click.Context) -> set[str]:
+    """Return the names of Config's fields that were given to a command."""
+    return {field.name for field in config_fields() if is_given(context, field.name)}
+
+
+def config_given(context: click.Context, values: dict[str, Any]) -> Config:
+    """Return the configuration of a command's options; refuse a given one that means nothing beside the others."""
+    try:
+        config = Config(**values)
+        check_together(config_fields(), config, given_fields(context))
+    except ValueError as error:
+        raise usage_error(error) from error
+    return config
 
 
 def repeated_options(command: Callable) -> Callable:

@@ -21,7 +21,7 @@ from jvae.cli.options import (
     config_options,
     data_options,
     device_option,
-    is_given,
+    given_fields,
     mesh_option,
     recipe_option,
     usage_error,
@@ -57,14 +57,13 @@ def sweep(
     """
     try:
         grid = parse_grid(grids)
-        cells = cells_of(values, grid)
+        cells = cells_of(values, grid, given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
-    given = [name for name in values if name in grid or is_given(context, name)]
-    check_all_read(own, cells[0].config, dataset, given)
+    check_all_read(own, cells[0].config, dataset, given_fields(context) | grid.keys())
     from jvae.files import write_file, write_json
     from jvae.runs.sweep import run_sweep, summary, table
 

@@ -22,10 +22,11 @@ from jvae.cli.console import (
 from jvae.cli.epoch_log import FORMATS, open_epoch_log
 from jvae.cli.options import (
     DATA_FIELDS,
+    config_given,
     config_options,
     data_options,
     device_option,
-    is_given,
+    given_fields,
     json_option,
     mesh_options,
     place_of,
@@ -34,7 +35,6 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.errors import NonFiniteError
-from jvae.runs.config import Config
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
@@ -79,10 +79,7 @@ def train(
 
     SIGINT and SIGTERM end the training at the next safe point, a few seconds later, with everything saved.
     """
-    try:
-        config = Config(**values)
-    except ValueError as error:
-        raise usage_error(error) from error
+    config = config_given(context, values)
     for path in (model_path, json_path):
         if path is not None:
             check_output(path)
@@ -103,7 +100,7 @@ def train(
 
     first = is_first_process()
     own = open_recipe(recipe_path)
-    known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
+    known, given = None, {name: values[name] for name in given_fields(context)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
         if other := other_rounding(known.settings):

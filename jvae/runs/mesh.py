@@ -55,11 +55,7 @@ def select_device(name: str, hosts: Hosts | None = None) -> jax.Device:
         join_hosts(hosts)
     try:
         device = jax.local_devices(backend=None if name == "auto" else name)[0]
-    except (
-        RuntimeError,
-        AssertionError,
-        ValueError,
-    ) as error:  # AssertionError: of cuda where there is no plugin for it
+    except NO_BACKEND as error:
         raise DeviceError(describe_missing(name, error)) from error
     jax.config.update("jax_default_device", device)
     return device

@@ -172,7 +172,9 @@ def test_datasets_and_info(monkeypatch, tmp_path):
 BAD = [
     (["train", "--latent-dim", "0"], "--latent-dim is 0: must be at least 1"),
     (["train", "--latent-dim", "two"], "'two' is not a valid integer"),
-    (["train", "--learning-rate", "nan"], "--learning-rate is nan: must be above 0"),
+    (["train", "--learning-rate", "nan"], "--learning-rate is nan: must be a finite number"),
+    (["train", "--learning-rate", "inf"], "--learning-rate is inf: must be a finite number"),
+    (["train", "--num-components", "50"], "--num-components is 50: means something only with"),
     (["train", "--learning-rate", "-1"], "--learning-rate is -1.0"),
     (["train", "--prior", "cauchy"], "'cauchy'"),
     (["train", "--num-components", "3"], "--num-components is 3: means something only with"),
