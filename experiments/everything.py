@@ -95,7 +95,7 @@ def measure(part: Part, lab: Lab) -> Findings:
     try:
         return obtain(part, lab)
     except Exception as error:
-        trace.write_text(traceback.format_exc())
+        trace.write_text(traceback.format_exc(), encoding="utf-8")
         message = (str(error).splitlines() or [""])[0]
         return Findings({}, {}, 0.0, {}, failed=f"{type(error).__name__}: {message}")
 

@@ -17,6 +17,7 @@ import click
 
 from experiments.faults.command_lines import random_command_lines
 from experiments.faults.data_files import bad_data_files
+from experiments.faults.environment import bad_environments
 from experiments.faults.model_files import damaged_files, flipped_bits, mismatched_files
 from experiments.faults.runs import (
     bad_command_lines,
@@ -56,6 +57,7 @@ CAMPAIGNS = (
     Campaign("mismatched or hostile model file", "one line that says why", mismatched_files),
     Campaign("failing write", "old file intact, no temporary, one line", failing_writes),
     Campaign("bad data file", "one line that names the file", bad_data_files),
+    Campaign("environment", "honoured with the same results, or one line", bad_environments),
     Campaign("random command line", "exit code 0, 1 or 2, at most one line of error", random_command_lines),
     Campaign("bad command line", "one line, exit code 2, jax not imported", bad_command_lines),
 )

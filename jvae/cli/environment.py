@@ -16,6 +16,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "jax_transfer_guard_device_to_device": ("disallow", "disallow_explicit"),
     "jax_transfer_guard_device_to_host": ("disallow", "disallow_explicit"),
     "jax_debug_key_reuse": (True,),
+    "jax_legacy_prng_key": ("error",),
     "jax_no_execution": (True,),
     "jax_no_tracing": (True,),
 }

@@ -30,8 +30,12 @@ Settings = dict[str, str]
 
 def current_settings() -> Settings:
     """Return the settings of this process that decide what a training comes to, as far as this JAX has them."""
-    known = {name: str(getattr(jax.config, name)) for name in (*DECIDING, *ROUNDING) if hasattr(jax.config, name)}
-    return {**known, "XLA_FLAGS": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split()))}
+    known = jax.config.values
+    values = {name: getattr(jax.config, name, known[name]) for name in (*DECIDING, *ROUNDING) if name in known}
+    return {
+        **{name: str(value) for name, value in values.items()},
+        "XLA_FLAGS": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())),
+    }
 
 
 def other_training(settings: Settings) -> str:

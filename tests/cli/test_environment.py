@@ -1,5 +1,7 @@
 """JAX's and matplotlib's environment: honoured with the same results, or refused in one line."""
 
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from jvae.cli.drawing import drawing
 from jvae.cli.environment import REFUSED, check_xla_flags
 from jvae.data.cache import cache_root
 from jvae.errors import DataError, DeviceError, JvaeError
+from jvae.files import write_json
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
 from jvae.runs.mesh import select_device
@@ -52,7 +55,7 @@ def test_settings_that_cannot_be_honoured_are_refused():
         assert "JAX_NUMPY_RANK_PROMOTION is raise" in refused("info", code=1)
     with jax.enable_x64(True):
         assert "JAX_ENABLE_X64 is True" in refused("evaluate", "--model", STORED, code=1)
-    assert all(hasattr(jax.config, name) for name in (*REFUSED, *DECIDING, *ROUNDING))
+    assert {*REFUSED, *DECIDING, *ROUNDING} <= jax.config.values.keys()
 
 
 @pytest.mark.parametrize("flags", ["--xla_no_such_flag=1", "no/such/file"])
@@ -134,3 +137,13 @@ def test_without_a_home_there_is_no_cache(monkeypatch):
     assert use_compile_cache() is None
     assert "JVAE_CACHE_DIR" in jvae("info").stdout
     assert "JVAE_CACHE_DIR" in refused("train", "--dataset", "mnist", code=1)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_that_the_umask_gives(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "new.json", {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.json").stat().st_mode) == 0o666 & ~mask

@@ -27,7 +27,7 @@ def test_what_cannot_be_said_is_no_traceback(line, code, errors):
     variables = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONDEVMODE": "1"}
     pipe = {"args": ["bash", "-o", "pipefail", "-c", f"{JVAE} {line}"]}
     done = subprocess.run(**pipe, capture_output=True, env=variables, timeout=60)
-    said = done.stderr.decode("ascii").splitlines()
+    said = done.stderr.decode().splitlines()
     assert (done.returncode, len(said)) == (code, errors), said
 
 
