@@ -10,13 +10,14 @@ from typing import Any, NoReturn
 from unittest import mock
 
 import click
+import numpy as np
 from click.testing import CliRunner
 
 from experiments.faults.model_files import small_model
 
 COUNT = 1000
 """How many lines the whole campaign tries."""
-ODD = (
+ODD: tuple[str, ...] = (
     "",
     " ",
     "-",
@@ -33,10 +34,27 @@ ODD = (
     "~nobody/x",
     "x" * 300,
 )
-NUMBERS = ("0", "-1", "1", "2", "3", "7", "1e3", "0.5", "1_000", "٣", "+2", "inf", "-inf", "nan", "1e400", "5e-324")
+NUMBERS: tuple[str, ...] = (
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "7",
+    "1e3",
+    "0.5",
+    "1_000",
+    "٣",
+    "+2",
+    "inf",
+    "-inf",
+    "nan",
+    "1e400",
+    "5e-324",
+)
 NUMBERS += ("0x10", "4097", "65537", str(2**31), str(2**32), str(2**63), "9" * 400, "9" * 5000)
 LISTS = ("8", "8,8", "8x8", "8,,8", ",", "0", "8,-1", "8," * 200, "all", "0,0", "1,2", "0,1")
-SOURCES = (
+SOURCES: tuple[str, ...] = (
     "digits",
     "mnist",
     "cifar",
@@ -50,7 +68,7 @@ SOURCES = (
 )
 GRIDS = ("seed=0,1", "latent-dim=2,3", "prior=mog", "hidden=8x8", "epochs", "=", "a=b", "seed=", "seed=x", "runs=2")
 MESHES = ("runs=1", "data=1", "runs=9,data=9", "runs=0", "x", "runs=1,runs=1", "data=64")
-PATHS = (
+PATHS: tuple[str, ...] = (
     "model.npz",
     "text.txt",
     "folder",
@@ -74,6 +92,29 @@ PATHS += (
     ".",
     "/",
 )
+USUAL = {
+    "batch_sizes": ("64", "64,128"),
+    "channels": ("2", "2,3"),
+    "config": ("good.toml",),
+    "data_dir": ("folder",),
+    "dataset": ("digits", "npz:images.npz"),
+    "files": ("model.npz",),
+    "grids": ("seed=0,1", "latent-dim=2,3", "hidden=8x8,4"),
+    "hidden": ("8", "8,8", "8x4"),
+    "json_path": ("new.json",),
+    "level": ("1", "2", "all"),
+    "log_path": ("new.csv", "new.jsonl"),
+    "model_path": ("model.npz",),
+    "names": ("digits",),
+    "output": ("new.png", "new.npz", "new.csv", "new.html"),
+    "recipe_path": ("recipe.py",),
+    "resize": ("16x16",),
+    "run": ("0", "1", "all"),
+    "run_counts": ("1", "1,2"),
+    "source": ("digits", "npz:images.npz"),
+    "target": ("new.pt",),
+}
+"""Values of parameters by their names that are often right."""
 WORK = {
     "jvae.runs.api": ("train_config_epochs", "evaluate", "diagnose", "encode", "sample"),
     "jvae.runs.sweep": ("run_sweep",),
@@ -104,7 +145,8 @@ def random_line(command: click.Command, draws: random.Random) -> list[str]:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     for option in draws.sample(options, min(len(options), draws.choice((0, 1, 1, 2, 2, 3, 5)))):
         words += random_option(option, draws)
-    if "--dataset" in (word for option in options for word in option.opts) and draws.random() < 0.7:
+    takes_data = any("--dataset" in option.opts for option in options)
+    if takes_data and not any(word.startswith("--dataset") for word in words) and draws.random() < 0.9:
         words += ["--dataset", "digits"]
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
@@ -130,9 +172,13 @@ def random_option(option: click.Option, draws: random.Random) -> list[str]:
 
 def random_value(parameter: click.Parameter, draws: random.Random) -> str:
     """Return a value of a parameter's type; sometimes of another, or none at all."""
-    kind = parameter.type
-    if draws.random() < 0.1:
+    kind, usual = parameter.type, USUAL.get(str(parameter.name))
+    if draws.random() < 0.05:
         return draws.choice((*ODD, *NUMBERS, *LISTS))
+    if usual is not None and draws.random() < 0.8:
+        return draws.choice(usual)
+    if isinstance(kind, (click.types.IntParamType, click.types.FloatParamType)) and draws.random() < 0.6:
+        return draws.choice(("1", "2", "3"))
     if isinstance(kind, click.Choice):
         return draws.choice([*map(str, kind.choices)])
     if isinstance(kind, click.Path):
@@ -176,8 +222,9 @@ def make_files(folder: Path, with_model: bool) -> None:
         with zipfile.ZipFile(folder / "model.npz", "w") as archive:
             archive.writestr("model.json", "{}")
     (folder / "folder").mkdir()
+    np.savez(folder / "images.npz", np.zeros((40, 8, 8), np.uint8))
     (folder / "text.txt").write_text("text")
-    (folder / "good.toml").write_text('device = "cpu"\n')
+    (folder / "good.toml").write_text("# nothing\n")
     (folder / "bad.toml").write_text("device = [\n")
     (folder / "bad.py").write_text("def recipe(config, data_shape, steps):\n    return 1 / 0\n")
     (folder / "recipe.py").write_text("import jvae\n\nrecipe = jvae.build_recipe\n")

@@ -14,6 +14,7 @@ RESUME = ["train", "--resume", "--epochs", "2", "--model", "model.npz"]
 EVALUATE = ["evaluate", "--model", "model.npz", "--json", "result.json"]
 PLOT = ["plot", "history", "--model", "model.npz", "--output", "picture.png"]
 UNUSABLE = (
+    ("PYTHONOPTIMIZE", "2"),
     ("JAX_PLATFORMS", "cuda"),
     ("JAX_PLATFORMS", "abacus"),
     ("JAX_ENABLE_X64", "maybe"),
@@ -45,7 +46,7 @@ HARMLESS = (
     ("XLA_PYTHON_CLIENT_MEM_FRACTION", "abc"),
     ("XLA_PYTHON_CLIENT_ALLOCATOR", "none"),
     ("PYTHONWARNINGS", "error"),
-    ("PYTHONOPTIMIZE", "2"),
+    ("PYTHONOPTIMIZE", "1"),
     ("PYTHONIOENCODING", "ascii"),
     ("LC_ALL", "C"),
     ("LANG", "de_DE.ISO-8859-1"),

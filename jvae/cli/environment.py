@@ -12,9 +12,6 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "jax_numpy_dtype_promotion": ("strict",),
     "jax_numpy_rank_promotion": ("raise",),
     "jax_transfer_guard": ("disallow", "disallow_explicit"),
-    "jax_transfer_guard_host_to_device": ("disallow", "disallow_explicit"),
-    "jax_transfer_guard_device_to_device": ("disallow", "disallow_explicit"),
-    "jax_transfer_guard_device_to_host": ("disallow", "disallow_explicit"),
     "jax_debug_key_reuse": (True,),
     "jax_legacy_prng_key": ("error",),
     "jax_no_execution": (True,),
@@ -30,6 +27,8 @@ def import_jax() -> None:
     Raises:
         JvaeError: in one line, the variable and its value.
     """
+    if sys.flags.optimize > 1:
+        raise JvaeError(f"PYTHONOPTIMIZE is {sys.flags.optimize}: JAX's libraries need their docstrings; at most 1")
     check_xla_flags()
     try:
         import jax

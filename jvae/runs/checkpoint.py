@@ -163,8 +163,8 @@ def read_model(
                 why = f"its state {error}"
         params = read_params(archive, made, about) if state is None else state.params
     data = (about.data_name, shape, about.fingerprint)
-    record = (about.versions, about.config, about.recipe_file, why, about.settings)
-    return TrainedModel(made, about.plan, params, state, about.history, *data, *record)
+    record = (about.versions, about.config, about.recipe_file)
+    return TrainedModel(made, about.plan, params, state, about.history, *data, *record, why, about.settings)
 
 
 def choose_recipe(

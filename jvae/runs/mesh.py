@@ -68,7 +68,7 @@ def describe_missing(name: str, error: Exception) -> str:
         return f"device {name} is not there: jax finds only {there} (see `jvae info`)"
     except NO_BACKEND:
         why = f": {first_line(error)}" if str(error) else ""
-        return f"JAX_PLATFORMS is {jax.config.jax_platforms or 'not set'}: jax finds no such device{why}"
+        return f"JAX_PLATFORMS is {jax.config.values['jax_platforms'] or 'not set'}: jax finds no such device{why}"
 
 
 def join_hosts(hosts: Hosts) -> None:
