@@ -251,12 +251,12 @@ def random_command_lines(folder: Path, share: float) -> Iterator[str]:
     draws = random.Random(0)
     places = [(program, *place) for program in (main, experiments) for place in commands_of(program)]
     make_files(folder, with_model=share == 1)
-    before = [*(path.name for path in folder.iterdir()), "cache", "report", "sweep"]  # folders that are made first
+    before = [path.name for path in folder.iterdir()]
     with without_work(folder, WORK if share == 1 else WORK | START):
         for i in range(round(COUNT * share)):
             program, names, command = places[i % len(places)] if i < len(places) else draws.choice(places)
             words = [*names, *random_line(command, draws)]
             text = verdict(program, words)
-            left = [path.name for path in folder.iterdir() if path.name not in before]
+            left = [path.name for path in folder.iterdir() if path.is_file() and path.name not in before]
             yield (text and f"{words!r:.300}: {text}") or (left and f"{words!r:.300}: left {left}") or ""
             before += left

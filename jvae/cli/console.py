@@ -1,5 +1,6 @@
 """What the commands share: opening what they read, checking what they write, and saying what they do."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,8 +99,9 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
 
 
 def log(line: str) -> None:
-    """Say what is going on, on stderr: stdout is for results."""
-    click.echo(line, err=True)
+    """Say what is going on, on stderr: stdout is for results. Where nobody listens, the work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
 
 
 def open_model(
