@@ -3,7 +3,7 @@
 Question: does a run survive what runs meet, and is every damaged file and wrong command line refused in one line?
 Command:  python -m experiments faults --output report
 Expected: no fault goes unnoticed.
-Minutes:  11; with --quick a twentieth of the faults, and 1.
+Minutes:  23; with --quick a twentieth of the faults, and 1.
 """
 
 import signal
@@ -110,7 +110,7 @@ PART = Part(
     title="Study: faults",
     question="Does a run survive what runs meet: interruptions, kills, damaged and hostile files, wrong command lines?",
     help=__doc__,
-    minutes=lambda s: s.choose(660, 50) / 60,
+    minutes=lambda s: s.choose(1380, 60) / 60,
     measure=measure,
     tell=tell,
     uses=("quick",),
