@@ -114,7 +114,7 @@ def test_no_cycle_between_files_or_folders():
     TopologicalSorter(folders).prepare()
 
 
-ALLOWED = {f"jvae.cli.{name}" for name in ("commands", "console", "drawing", "interruption", "options")}
+ALLOWED = {f"jvae.cli.{name}" for name in ("commands", "console", "drawing", "environment", "interruption", "options")}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=module_of)

@@ -5,6 +5,7 @@ import os
 import random
 import zipfile
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -115,6 +116,8 @@ USUAL = {
     "target": ("new.pt",),
 }
 """Values of parameters by their names that are often right."""
+PROGRAMS = (("jvae.cli.main", "main"), ("experiments.__main__", "experiments"))
+"""By name, for the second is made of this campaign too."""
 WORK = {
     "jvae.runs.api": ("train_config_epochs", "evaluate", "diagnose", "encode", "sample"),
     "jvae.runs.sweep": ("run_sweep",),
@@ -245,11 +248,9 @@ def verdict(program: click.Group, words: Sequence[str]) -> str:
 
 def random_command_lines(folder: Path, share: float) -> Iterator[str]:
     """Run random command lines up to the work that they ask for, or, in the short form, to what first takes time."""
-    from experiments.__main__ import experiments
-    from jvae.cli.main import main
-
+    programs = [getattr(import_module(module), name) for module, name in PROGRAMS]
     draws = random.Random(0)
-    places = [(program, *place) for program in (main, experiments) for place in commands_of(program)]
+    places = [(program, *place) for program in programs for place in commands_of(program)]
     make_files(folder, with_model=share == 1)
     before = [path.name for path in folder.iterdir()]
     with without_work(folder, WORK if share == 1 else WORK | START):
