@@ -9,10 +9,10 @@ with listening():  # while what takes a moment is imported
 
     from experiments.everything import PARTS, everything
     from experiments.reporting.command import make_command
-    from jvae.cli.options import Commands
+    from jvae.cli.commands import HELP, Commands
 
 
-@click.group(cls=Commands, context_settings={"show_default": True, "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": HELP, "show_default": True, "max_content_width": 110})
 def experiments() -> None:
     """The exercise sheet and the studies: each command answers its question by measurement; `all` makes one report."""
 

@@ -23,12 +23,13 @@ from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
 from experiments.reporting.report import report_text, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
-from jvae.cli.paths import PathCommand
+from jvae.cli.commands import Command
+from jvae.cli.drawing import drawing
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all", cls=PathCommand)
+@click.command("all", cls=Command)
 @partial(shared_options, folder="report")
 @click.option(
     "--only",
@@ -49,7 +50,7 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...]) -> None
     check_markdown()
     check_folder(output, PARTS)
     use_device(settings.device)
-    with open_folder(output) as folder:
+    with drawing(), open_folder(output) as folder:
         findings = measure_all(names or [part.name for part in PARTS], settings, folder)
         write_all(findings, settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")

@@ -3,7 +3,7 @@
 Question: does a run survive what runs meet, and is every damaged file and wrong command line refused in one line?
 Command:  python -m experiments faults --output report
 Expected: no fault goes unnoticed.
-Minutes:  25; with --quick a twentieth of the faults, and 1.
+Minutes:  37; with --quick a twentieth of the faults, and 2.
 """
 
 import signal
@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import click
 
+from experiments.faults.command_lines import random_command_lines
 from experiments.faults.data_files import bad_data_files
+from experiments.faults.environment import bad_environments
 from experiments.faults.model_files import damaged_files, flipped_bits, mismatched_files
 from experiments.faults.mutated_inputs import mutated_inputs
 from experiments.faults.paths import overlapping_paths
@@ -61,6 +63,8 @@ CAMPAIGNS = (
     Campaign("an output that is another path", "one line, exit code 2, all files untouched", overlapping_paths),
     Campaign("bad data file", "one line that names the file", bad_data_files),
     Campaign("mutated input of any type", "as it was, or one line; nothing run or left", mutated_inputs),
+    Campaign("environment", "honoured with the same results, or one line", bad_environments),
+    Campaign("random command line", "exit code 0, 1 or 2, at most one line of error", random_command_lines),
     Campaign("bad command line", "one line, exit code 2, jax not imported", bad_command_lines),
 )
 
@@ -112,7 +116,7 @@ PART = Part(
     title="Study: faults",
     question="Does a run survive what runs meet: interruptions, kills, damaged and hostile files, wrong command lines?",
     help=__doc__,
-    minutes=lambda s: s.choose(1500, 60) / 60,
+    minutes=lambda s: s.choose(2220, 90) / 60,
     measure=measure,
     tell=tell,
     uses=("quick",),

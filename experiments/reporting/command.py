@@ -11,7 +11,8 @@ from experiments.reporting.page import check_markdown, without_pictures
 from experiments.reporting.part import Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
-from jvae.cli.paths import PathCommand
+from jvae.cli.commands import Command
+from jvae.cli.drawing import drawing
 
 
 def make_command(part: Part) -> click.Command:
@@ -23,7 +24,7 @@ def make_command(part: Part) -> click.Command:
     for option in reversed(part.options):
         command = option(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
-    return click.command(part.name, cls=PathCommand, help=text)(shared_options(command))
+    return click.command(part.name, cls=Command, help=text)(shared_options(command))
 
 
 def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:
@@ -37,7 +38,7 @@ def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[
         check_markdown()
         check_folder(output, [part])
     use_device(settings.device)
-    with open_folder(output) as folder:
+    with drawing(), open_folder(output) as folder:
         found = obtain(part, Lab(settings, folder, lambda line: click.echo(line, err=True)), choices)
         story = part.tell(found.values)
         click.echo(without_pictures(f"{part.question}\n\n{story.short}\n\n{story.text}"))

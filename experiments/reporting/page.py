@@ -20,7 +20,7 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
         folder: which the pictures' names are relative to.
     """
     body = parser(folder).render(markdown)
-    style = Path(__file__).with_suffix(".css").read_text()
+    style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     PICTURE_FORMATS,
     check_all_read,
@@ -17,11 +18,12 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.options import (
-    Command,
     config_options,
     data_options,
     device_option,
+    given_fields,
     is_given,
     json_option,
     numbers_option,
@@ -29,7 +31,8 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.cli.path_types import OutputFile
-from jvae.runs.config import Config
+from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import check_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,13 +77,14 @@ def benchmark(
             Config(**{**values, "batch_size": batch_size, "runs": runs, "precision": precision})
             for precision, batch_size, runs in product(precisions.split(","), batch_sizes, run_counts)
         ]
+        check_together(config_fields(), configs[0], given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     backend = use_device(device, compile_cache=False)  # what is measured is a compilation
     dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
-    given = {name for name in values if is_given(context, name)}
-    check_all_read(own, configs[0], dataset, given | ({"precision"} if is_given(context, "precisions") else set()))
+    given = given_fields(context) | ({"precision"} if is_given(context, "precisions") else set())
+    check_all_read(own, configs[0], dataset, given)
     from jvae.tools.benchmark import measure, training_of
 
     measurements = []
@@ -108,7 +112,8 @@ def benchmark(
         write_json(json_path, {**about, "measurements": rows, "profile": parts})
     if plot_path is not None:
         what = describe_model(configs[0], dataset.train_images.shape[1:]) if own is None else own.file.name
-        write_figure(roofline(f"training step: {what}", measurements), plot_path)
+        with drawing():
+            write_figure(roofline(f"training step: {what}", measurements), plot_path)
 
 
 def describe_model(config: Config, image_shape: tuple[int, ...]) -> str:

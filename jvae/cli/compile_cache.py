@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from jvae.data.cache import cache_root
+from jvae.errors import DataError
 
 LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
 
@@ -25,13 +26,13 @@ def use_compile_cache() -> Path | None:
     enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") or not enabled:
         return None
-    folder = cache_root() / "compiled" / f"jaxlib-{version('jaxlib')}-{processor()}"
     try:
+        folder = cache_root() / "compiled" / f"jaxlib-{version('jaxlib')}-{processor()}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
         if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o077):
             return None
-    except OSError:
+    except (OSError, DataError):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

@@ -37,14 +37,6 @@ def use_config_file(context: click.Context, parameter: click.Parameter, path: Pa
         raise JvaeError(f"{path}: {first_line(error)}") from error
 
 
-def said_in(context: click.Context | None, name: str | None) -> str:
-    """Return `FILE.toml: ` where the value of a command's parameter is the config file's, and nothing elsewhere."""
-    if context is None or name is None:
-        return ""
-    from_file = context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT_MAP
-    return f"{context.meta[CONFIG_FILE]}: " if from_file else ""
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 

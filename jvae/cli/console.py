@@ -1,5 +1,6 @@
 """What the commands share: opening what they read, checking what they write, and saying what they do."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jvae.cli.config_file import said_in
+from jvae.cli.environment import import_jax
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
 from jvae.cli.paths import TAKES_STDOUT
+from jvae.cli.variables import said_in
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def tell(text: str) -> None:
 
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
     """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
+    import_jax()
     from jvae.cli.compile_cache import use_compile_cache
     from jvae.runs.mesh import Hosts, select_device
 
@@ -71,8 +74,9 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
 
 
 def log(line: str) -> None:
-    """Say what is going on, on stderr: stdout is for results."""
-    click.echo(line, err=True)
+    """Say what is going on, on stderr: stdout is for results. Where nobody listens, the work goes on."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
 
 
 def open_model(

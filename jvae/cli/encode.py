@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import open_data_of, open_model, open_recipe, tell, use_device, write_arrays
-from jvae.cli.options import Command, data_options, model_options
+from jvae.cli.options import data_options, model_options
 from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:

@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import open_data_of, open_model, open_recipe, use_device
-from jvae.cli.options import Command, data_options, model_options, run_option
+from jvae.cli.drawing import drawing
+from jvae.cli.options import data_options, model_options, run_option
 from jvae.cli.path_types import OutputFile
 
 
@@ -33,10 +35,12 @@ def explore(
     import jax
 
     from jvae.files import write_file
-    from jvae.view.explorer import explorer_page
 
-    dataset = open_data_of(model, repeated, data_dir)
-    page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode()
+    with drawing():
+        from jvae.view.explorer import explorer_page
+
+        dataset = open_data_of(model, repeated, data_dir)
+        page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode()
     write_file(output, page)
     shown = min(num_points, len(dataset.test_images))
     click.echo(f"wrote {output}: {shown:,} test images, {len(page) / 1e6:.1f} MB")

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jvae.cli.options import Command, fail, flag
+from jvae.cli.commands import Command, fail
+from jvae.cli.console import use_device
+from jvae.cli.options import flag
 from jvae.cli.path_types import InputFile
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, unit
@@ -48,6 +50,7 @@ def describe_installation() -> None:
     """Print versions, devices and paths."""
     import platform
 
+    use_device("auto", compile_cache=False)
     import jax
 
     from jvae.data.cache import cache_folder
@@ -58,7 +61,10 @@ def describe_installation() -> None:
     click.echo(f"platform  {platform.platform()}")
     for device in jax.devices():
         click.echo(f"device    {device.platform} {device.id}: {device.device_kind}")
-    click.echo(f"data      {cache_folder('mnist').parent}")
+    try:
+        click.echo(f"data      {cache_folder('mnist').parent}")
+    except JvaeError as error:
+        click.echo(f"data      {error}")
 
 
 def describe_file(path: Path) -> Rows:

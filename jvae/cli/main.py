@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from jvae.cli.benchmark import benchmark
+from jvae.cli.commands import HELP, Commands
+from jvae.cli.config_file import config_option
 from jvae.cli.console import (
     PICTURE_FORMATS,
     config_of_dataset,
@@ -23,14 +25,16 @@ from jvae.cli.console import (
     use_device,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.encode import encode
+from jvae.cli.environment import import_jax
 from jvae.cli.explore import explore
 from jvae.cli.info import info
 from jvae.cli.options import (
     DATA_FIELDS,
-    Commands,
     config_options,
     data_options,
+    is_given,
     json_option,
     model_options,
     num_samples_option,
@@ -44,7 +48,13 @@ from jvae.cli.train import train
 
 
 @click.group(
-    cls=Commands, context_settings={"auto_envvar_prefix": "JVAE", "show_default": True, "max_content_width": 110}
+    cls=Commands,
+    context_settings={
+        "auto_envvar_prefix": "JVAE",
+        "help_option_names": HELP,
+        "show_default": True,
+        "max_content_width": 110,
+    },
 )
 @click.version_option(package_name="jvae")
 def main() -> None:
@@ -133,15 +143,16 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         model = open_model(model_path, repeated, open_recipe(recipe_path))
         import jax
 
-        from jvae.view import pictures
+        with drawing():
+            from jvae.view import pictures
 
-        draw = getattr(pictures, function)
-        if needs_data:
-            dataset = open_data_of(model, repeated, data_dir)
-            figure = draw(model, dataset, jax.random.key(seed), run, **which)
-        else:
-            figure = draw(model) if function == "history" else draw(model, run)
-        write_figure(figure, output)
+            draw = getattr(pictures, function)
+            if needs_data:
+                dataset = open_data_of(model, repeated, data_dir)
+                figure = draw(model, dataset, jax.random.key(seed), run, **which)
+            else:
+                figure = draw(model) if function == "history" else draw(model, run)
+            write_figure(figure, output)
 
 
 plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
@@ -163,6 +174,10 @@ plot_command("scale", "The learned standard deviation of every pixel.", needs_da
 def datasets(context: click.Context, data_dir: Path | None) -> None:
     """List the data sets: what there is, and where each would come from."""
     if context.invoked_subcommand is not None:
+        if is_given(context, "data_dir"):
+            raise click.UsageError(
+                f"--data-dir is an option of {context.invoked_subcommand}: it stands behind that word"
+            )
         return
     from jvae.data.datasets import list_datasets
     from jvae.data.tfds import prepared_sets, tfds_dir
@@ -174,6 +189,9 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
         click.echo(f"{name:<15}prepared by tensorflow-datasets")
     click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
     click.echo("npz:FILE, npy:FILE, folder:DIR, idx:DIR: your own; `jvae datasets check SOURCE` says what is in them")
+
+
+datasets.params.append(config_option())
 
 
 @datasets.command()
@@ -203,9 +221,11 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         found = f"{len(images):,} of {shape}, from {images.min()} to {images.max()}, mean {images.mean():.1f}"
         click.echo(f"{split:<13}{found}, {classes} class{'es' * (classes > 1)}")
     if sheet is not None:
-        from jvae.view.image_grids import plot_images
-        from jvae.view.pictures import as_images
-
         n = len(dataset.test_images)
         shown = dataset.test_images[:: -(-n // 64)] / 255  # from all over the set, which may be sorted by class
-        write_figure(plot_images(as_images(shown), title=dataset.name), sheet)
+        import_jax()
+        with drawing():
+            from jvae.view.image_grids import plot_images
+            from jvae.view.pictures import as_images
+
+            write_figure(plot_images(as_images(shown), title=dataset.name), sheet)

@@ -1,6 +1,5 @@
-"""The command line's options, made from `Config`, and the way its errors are said."""
+"""The command line's options, made from `Config`."""
 
-import sys
 from collections.abc import Callable, Collection
 from functools import partial, wraps
 from pathlib import Path
@@ -8,74 +7,14 @@ from typing import Any
 
 import click
 
-from jvae.cli.config_file import config_option, said_in
-from jvae.cli.interruption import Ended, listening
 from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile
-from jvae.cli.paths import PathCommand
-from jvae.errors import JvaeError
-from jvae.runs.config import config_fields
-from jvae.runs.fields import ConfigField, text_of
+from jvae.cli.variables import said_in
+from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
 """The fields of a Config that say where data are, which may be said anew of a trained model."""
-
-
-FILES_OPTIONS = {".toml": "--config", ".py": "--recipe"}
-"""What a file of some ending, where no file is meant, was probably meant for; any other for the model."""
-
-
-class Command(PathCommand):
-    """A command with `--config`, which says in one line where a file belongs that stands by itself."""
-
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
-        super().__init__(*arguments, **attributes)
-        self.params.append(config_option())
-
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Parse a command line; what is wrong in a config file is told with that file's name."""
-        self.explain_file(context, args)
-        try:
-            return super().parse_args(context, args)
-        except click.BadParameter as error:
-            where = said_in(context, getattr(error.param, "name", None))
-            raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
-
-    def explain_file(self, context: click.Context, args: list[str]) -> None:
-        """Raise a UsageError where a word is left over that is probably a file for an option."""
-        if context.resilient_parsing or any(word in context.help_option_names for word in args):
-            return
-        _, words, _ = self.make_parser(context).parse_args(list(args))
-        option = FILES_OPTIONS.get(Path(words[0]).suffix.lower(), "--model") if words else ""
-        if any(option in parameter.opts for parameter in self.params):
-            raise click.UsageError(f"{words[0]}: a file is named by its option; use {option} {words[0]}", context)
-
-
-class Commands(click.Group):
-    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
-
-    command_class = Command
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command line, and exit."""
-        try:
-            with listening():
-                code = super().main(*args, **{**options, "standalone_mode": False})
-        except Ended as end:
-            code = fail(end.line, end.code)
-        except JvaeError as error:
-            code = fail(str(error), 1)
-        except click.ClickException as error:
-            code = fail(error.format_message(), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            code = fail("interrupted", 130)
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def fail(message: str, code: int) -> int:
-    """Say what is wrong, and return the exit code."""
-    click.echo(f"jvae: error: {message}", err=True)
-    return code
 
 
 def flag(name: str) -> str:
@@ -165,6 +104,21 @@ def is_given(context: click.Context, name: str) -> bool:
     """Return True if an option was given: on the command line, by its environment variable or in a config file."""
     source = click.core.ParameterSource
     return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
+
+
+def given_fields(context: click.Context) -> set[str]:
+    """Return the names of Config's fields that were given to a command."""
+    return {field.name for field in config_fields() if is_given(context, field.name)}
+
+
+def config_given(context: click.Context, values: dict[str, Any]) -> Config:
+    """Return the configuration of a command's options; refuse a given one that means nothing beside the others."""
+    try:
+        config = Config(**values)
+        check_together(config_fields(), config, given_fields(context))
+    except ValueError as error:
+        raise usage_error(error) from error
+    return config
 
 
 def repeated_options(command: Callable) -> Callable:

@@ -82,4 +82,4 @@ def kind_of(source: str) -> str:
 def place_of(source: str) -> Path | None:
     """Return the file or folder of a user's own data source; None of another source."""
     place = source.partition(":")[2]
-    return Path(place).expanduser() if kind_of(source) in OWN_KINDS and place else None
+    return Path(os.path.expanduser(place)) if kind_of(source) in OWN_KINDS and place else None

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import config_of_dataset, log, open_dataset
-from jvae.cli.options import Command, data_options, is_given, run_option
+from jvae.cli.commands import Command
+from jvae.cli.console import config_of_dataset, log, open_dataset, use_device
+from jvae.cli.options import data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -81,6 +82,7 @@ def import_pytorch(
     from jvae.tools.pytorch import infer_config, model_from_weights
     from jvae.tools.state_dict import count_weights, load_state_dict
 
+    use_device("auto", compile_cache=False)
     given = click.get_current_context()
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
     said: list[str] = []
@@ -121,6 +123,7 @@ def import_pytorch(
 def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) -> None:
     """Write TARGET, the state dict that the exercise's PyTorch program loads (`model.pt`)."""
     need_torch()
+    use_device("auto", compile_cache=False)
     from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load
     from jvae.tools.pytorch import export_weights

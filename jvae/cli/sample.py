@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     ARRAY_FORMATS,
     PICTURE_FORMATS,
@@ -14,7 +15,8 @@ from jvae.cli.console import (
     write_arrays,
     write_figure,
 )
-from jvae.cli.options import Command, model_options, run_option
+from jvae.cli.drawing import drawing
+from jvae.cli.options import model_options, run_option
 from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:
@@ -69,12 +71,13 @@ def sample(
         kinds = {"x": not mean, "mean": mean or compare}
         write_arrays({name: draw(model, key, num_images, run, name == "mean") for name in kinds if kinds[name]}, output)
         return
-    from jvae.view import pictures
+    with drawing():
+        from jvae.view import pictures
 
-    if compare:
-        write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
-    else:
-        write_figure(pictures.samples(model, key, num_images, mean, run), output)
+        if compare:
+            write_figure(pictures.samples_beside_means(model, key, num_images, run), output)
+        else:
+            write_figure(pictures.samples(model, key, num_images, mean, run), output)
 
 
 def draw(model: "TrainedModel", key: "jax.Array", n: int, run: int, mean: bool) -> "np.ndarray":

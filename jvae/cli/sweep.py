@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     check_all_read,
     log,
@@ -17,13 +18,13 @@ from jvae.cli.console import (
     use_mesh,
     write_figure,
 )
+from jvae.cli.drawing import drawing
 from jvae.cli.interruption import say_at_end
 from jvae.cli.options import (
-    Command,
     config_options,
     data_options,
     device_option,
-    is_given,
+    given_fields,
     mesh_option,
     recipe_option,
     usage_error,
@@ -62,21 +63,22 @@ def sweep(
     """
     try:
         grid = parse_grid(grids)
-        cells = cells_of(values, grid)
+        cells = cells_of(values, grid, given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     check_products(context, products_of(cells, output))
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
-    given = [name for name in values if name in grid or is_given(context, name)]
-    check_all_read(own, cells[0].config, dataset, given)
+    check_all_read(own, cells[0].config, dataset, given_fields(context) | grid.keys())
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import make_folder, write_file, write_json
     from jvae.runs.config import plan_of
     from jvae.runs.plan import split_rows
     from jvae.runs.sweep import run_sweep, summary, table
-    from jvae.view.pictures import sweep as draw
+
+    with drawing():
+        from jvae.view.pictures import sweep as draw
 
     context.with_resource(owning(make_folder(output)))
     say_at_end("go on with the same command; the cells that are done are not trained again")
@@ -101,7 +103,8 @@ def sweep(
     click.echo(f"wrote {output / 'results.csv'}\nwrote {output / 'results.json'}")
     failed = [result for result in results if result.error]
     if len(failed) < len(results):
-        write_figure(draw(results), output / "sweep.png")
+        with drawing():
+            write_figure(draw(results), output / "sweep.png")
     if failed:
         raise JvaeError(f"{len(failed)} of {len(results)} cells failed: {'; '.join(r.cell.name for r in failed)}")
 

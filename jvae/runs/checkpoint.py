@@ -24,6 +24,7 @@ from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
 from jvae.runs.config import Config, build_recipe
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, read_description
+from jvae.runs.numerics import Settings, other_training
 from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import MakeRecipe, RecipeFile
 from jvae.runs.state import LoopState, init_loop_state, make_counters
@@ -54,7 +55,9 @@ class TrainedModel(NamedTuple):
     recipe_file: RecipeFile | None = None
     """Where it was made by one."""
     no_state: str = ""
-    """Why there is no state, where the file has one that does not fit the recipe."""
+    """Why there is no state, where the file has one that does not fit the recipe, or these settings of JAX."""
+    settings: Settings = {}  # noqa: RUF012  never changed
+    """Those of JAX that decide what a training comes to, as of its last epoch; empty where the file does not say."""
 
     @property
     def num_runs(self) -> int:
@@ -99,6 +102,7 @@ def save(path: str | PathLike[str], model: TrainedModel) -> None:
         "steps_per_epoch": model.state.num_steps,
         "kept": model.state.kept is not None,
         "recipe_file": record_of(model.recipe_file),
+        "settings": model.settings,
     }
     data = pack(named_arrays(model.state), description)
     try:
@@ -148,7 +152,9 @@ def read_model(
         make = choose_recipe(recipe, about.config, about.recipe_file, options)
         made = make(shape, about.steps_per_epoch)
         state, why = None, "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
-        if not first and not params_only:
+        if other := other_training(about.settings):
+            why = f"it is another training with these settings of JAX: {other}"
+        elif not first and not params_only:
             try:
                 state, why = read_state(archive, made, about), ""
             except ValueError as error:
@@ -157,9 +163,8 @@ def read_model(
                 why = f"its state {error}"
         params = read_params(archive, made, about) if state is None else state.params
     data = (about.data_name, shape, about.fingerprint)
-    return TrainedModel(
-        made, about.plan, params, state, about.history, *data, about.versions, about.config, about.recipe_file, why
-    )
+    record = (about.versions, about.config, about.recipe_file)
+    return TrainedModel(made, about.plan, params, state, about.history, *data, *record, why, about.settings)
 
 
 def choose_recipe(

@@ -51,6 +51,8 @@ class Description(NamedTuple):
     kept: bool
     """Whether the parameters that the runs keep are held beside the last ones."""
     recipe_file: RecipeFile | None
+    settings: dict[str, str]
+    """Of JAX, that decide what the training comes to; empty where the file does not say."""
 
 
 def read_description(archive: zipfile.ZipFile) -> Description:
@@ -74,6 +76,7 @@ def read_description(archive: zipfile.ZipFile) -> Description:
         about.get("steps_per_epoch", 1),
         about.get("kept", False),
         read_record(about.get("recipe_file")),
+        read_settings(about.get("settings", {})),
     )
 
 
@@ -115,6 +118,17 @@ def read_plan(values: Any) -> Plan:
     plan = Plan(**{**values, "seeds": tuple(values["seeds"])})
     check_plan(plan)
     return plan
+
+
+def read_settings(values: Any) -> dict[str, str]:
+    """Return the settings that a description holds.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ValueError(f"{MEMBER}: settings must be texts by their names")
+    return values
 
 
 def read_record(values: dict[str, Any] | None) -> RecipeFile | None:

@@ -3,22 +3,22 @@
 import dataclasses
 import math
 import re
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 MOST_NUMBERS = 100
 
 
 class Range(NamedTuple):
-    """The rule a number must keep, or every one of several: low <= number <= high, or low < number with `above`."""
+    """The rule a finite number must keep, or each of several: low <= number <= high, or low < number with `above`."""
 
     low: float
     high: float = math.inf
     above: bool = False
 
     def admits(self, number: Any) -> bool:
-        """Return True if a number, which must be finite, keeps the rule."""
-        enough = number > self.low if self.above else number >= self.low
-        return math.isfinite(number) and enough and number <= self.high
+        """Return True if a number keeps the rule."""
+        return (number > self.low if self.above else number >= self.low) and number <= self.high
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
@@ -80,6 +80,8 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{self.name} is {value}: must be a finite number")
         if self.range is not None and not self.range.admits(value):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
 
@@ -89,13 +91,16 @@ def text_of(value: Any, separator: str = ",") -> str:
     return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def check_together(fields: list[ConfigField], config: Any) -> None:
-    """Raise a ValueError that names the first field that means nothing beside a configuration's other values."""
+def check_together(fields: list[ConfigField], config: Any, given: Collection[str] = ()) -> None:
+    """Raise a ValueError that names the first field that means nothing beside a configuration's other values.
+
+    Such a field may have its default, unless it is among those that were given.
+    """
     for field in fields:
         value = getattr(config, field.name)
         for rule in field.needs:
             other = getattr(config, rule.name)
-            if value != field.default and other not in rule.values:
+            if (value != field.default or field.name in given) and other not in rule.values:
                 raise ValueError(f"{field.name} is {text_of(value)}: means something only with {rule}, not {other}")
 
 

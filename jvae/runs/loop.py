@@ -18,6 +18,7 @@ from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config
 from jvae.runs.early_stopping import is_warming_up, judge_epoch, stop_runs
 from jvae.runs.mesh import agree, fetch
+from jvae.runs.numerics import current_settings
 from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import RecipeFile
 from jvae.runs.state import LoopState, runs_of
@@ -226,4 +227,5 @@ def checkpoint(member: Member, loop: LoopState, dataset: Dataset) -> TrainedMode
         versions=current_versions(),
         config=member.config,
         recipe_file=member.recipe_file,
+        settings=current_settings(),
     )

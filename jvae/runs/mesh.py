@@ -14,9 +14,11 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from jvae.errors import DeviceError
+from jvae.errors import DeviceError, first_line
 
 RUNS, DATA = "runs", "data"
+NO_BACKEND = (RuntimeError, AssertionError, ValueError)
+"""What JAX raises where a backend does not start; AssertionError for CUDA's without its plugin."""
 
 
 class Hosts(NamedTuple):
@@ -53,11 +55,20 @@ def select_device(name: str, hosts: Hosts | None = None) -> jax.Device:
         join_hosts(hosts)
     try:
         device = jax.local_devices(backend=None if name == "auto" else name)[0]
-    except RuntimeError as error:
-        there = ", ".join(sorted({d.platform for d in jax.devices()}))
-        raise DeviceError(f"device {name} is not there: jax finds only {there} (see `jvae info`)") from error
+    except NO_BACKEND as error:
+        raise DeviceError(describe_missing(name, error)) from error
     jax.config.update("jax_default_device", device)
     return device
+
+
+def describe_missing(name: str, error: Exception) -> str:
+    """Return in one line why there is no such device: there are others, or JAX cannot start at all."""
+    try:
+        there = ", ".join(sorted({device.platform for device in jax.devices()}))
+        return f"device {name} is not there: jax finds only {there} (see `jvae info`)"
+    except NO_BACKEND:
+        why = f": {first_line(error)}" if str(error) else ""
+        return f"JAX_PLATFORMS is {jax.config.values['jax_platforms'] or 'not set'}: jax finds no such device{why}"
 
 
 def join_hosts(hosts: Hosts) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -112,21 +112,25 @@ def parse_grid(texts: Sequence[str]) -> Grid:
     return grid
 
 
-def cells_of(common: dict[str, Any], grid: Grid) -> list[Cell]:
+def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) -> list[Cell]:
     """Return the cells of a grid, each with the common fields too.
 
     A field that means nothing in a cell, as `num_components` beside a Gaussian prior, is left out there, and of cells
     that become the same one stays.
 
     Raises:
-        ValueError: a cell is no configuration.
+        ValueError: a cell is no configuration, or a given field means nothing in any.
     """
     cells: dict[Config, Cell] = {}
+    idle = set(given)
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         fields = without_idle_fields({**common, **settings})
         config = Config(**fields)
+        idle -= fields.keys()
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
+    for name in sorted(idle):
+        raise ValueError(f"{name} is {text_of(common[name])}: means nothing in any cell")
     return list(cells.values())
 
 

@@ -135,7 +135,7 @@ def test_training_follows_its_environment_variables(monkeypatch, tmp_path):
 
 def test_the_layers_follow_their_options(monkeypatch, tmp_path):
     """By option, by environment variable, or by 0.1.0's option; and repeated, they must agree."""
-    path, train = tmp_path / "m.npz", ["train", *QUICK[:-2], "--epochs", "1"]
+    path, train = tmp_path / "m.npz", ["train", *QUICK[:4], "--epochs", "1", "--batch-size", "128"]
     jvae(*train, "--hidden", "12,12", "--hidden-dim", "12", "--activation", "tanh", "--model", path)
     assert (load(path).config.hidden, load(path).config.activation) == ((12, 12), "tanh")
     jvae("evaluate", "--model", path, "--hidden-dim", "12")
@@ -150,7 +150,18 @@ def test_the_layers_follow_their_options(monkeypatch, tmp_path):
 
 
 def test_the_channels_are_as_many_as_the_images_can_be_halved(tmp_path):
-    train = ["train", *QUICK[:-2], "--epochs", "1", "--network", "cnn", "--model", tmp_path / "m.npz"]
+    train = [
+        "train",
+        *QUICK[:4],
+        "--epochs",
+        "1",
+        "--batch-size",
+        "128",
+        "--network",
+        "cnn",
+        "--model",
+        tmp_path / "m.npz",
+    ]
     line = refused(*train, "--channels", "2,2,2,2", code=2)
     assert line.endswith("--channels is 2,2,2,2: images of 8x8 can be halved 3 times at most")
     assert os.listdir(tmp_path) == []
@@ -173,7 +184,9 @@ def test_datasets_and_info(monkeypatch, tmp_path):
 BAD = [
     (["train", "--latent-dim", "0"], "--latent-dim is 0: must be at least 1"),
     (["train", "--latent-dim", "two"], "'two' is not a valid integer"),
-    (["train", "--learning-rate", "nan"], "--learning-rate is nan: must be above 0"),
+    (["train", "--learning-rate", "nan"], "--learning-rate is nan: must be a finite number"),
+    (["train", "--learning-rate", "inf"], "--learning-rate is inf: must be a finite number"),
+    (["train", "--num-components", "50"], "--num-components is 50: means something only with"),
     (["train", "--learning-rate", "-1"], "--learning-rate is -1.0"),
     (["train", "--prior", "cauchy"], "'cauchy'"),
     (["train", "--num-components", "3"], "--num-components is 3: means something only with"),

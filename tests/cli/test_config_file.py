@@ -40,7 +40,7 @@ def test_a_config_file_comes_after_command_line_and_environment(tmp_path, monkey
     path = tmp_path / "c.toml"
     path.write_text(
         'dataset = "digits"\nlatent-dim = 3\nhidden_dim = 8\nbatch-size = 256\nepochs = 3\nseed = 5\n'
-        f'learning-rate = 1e-2\ncompile-cache = false\ndequantise = true\nmodel = "{tmp_path / "m.npz"}"\n'
+        f'learning-rate = 1e-2\ncompile-cache = false\nresume = false\nmodel = "{tmp_path / "m.npz"}"\n'
     )
     monkeypatch.setenv("JVAE_TRAIN_SEED", "6")
     monkeypatch.setenv("JVAE_TRAIN_EPOCHS", "2")
@@ -110,3 +110,14 @@ def test_what_is_wrong_in_a_config_file_is_a_line_that_names_it(tmp_path, monkey
     assert "c.toml: " in line
     assert said in line
     assert [path.name for path in tmp_path.iterdir()] == ["c.toml"]
+
+
+@pytest.mark.parametrize("command", ["train", "benchmark", "sweep"])
+@pytest.mark.parametrize("way", ["option", "file", "variable"])
+def test_a_value_that_means_nothing_is_refused_though_it_is_the_default(tmp_path, monkeypatch, command, way):
+    (tmp_path / "c.toml").write_text("num-components = 50\n")
+    words = {"option": ["--num-components", 50], "file": ["--config", tmp_path / "c.toml"], "variable": []}[way]
+    if way == "variable":
+        monkeypatch.setenv(f"JVAE_{command.upper()}_NUM_COMPONENTS", "50")
+    grid = ["--grid", "prior=gaussian,flow"] if command == "sweep" else []
+    assert "--num-components is 50: means " in refused(command, *words, *grid, code=2)

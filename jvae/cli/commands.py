@@ -1,0 +1,146 @@
+"""Commands and groups of them: how a command line is read, and how its errors are said, in one line on stderr."""
+
+import contextlib
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jvae.cli.config_file import config_option
+from jvae.cli.interruption import Ended, listening
+from jvae.cli.near import meant_command, meant_options, one_of
+from jvae.cli.paths import PathCommand
+from jvae.cli.streams import discard_stdout, open_streams, printable
+from jvae.cli.variables import check_variables, name_variables, said_in
+from jvae.errors import JvaeError, first_line
+
+FILES_OPTIONS = {".toml": "--config", ".py": "--recipe"}
+"""What a file of some ending, where no file is meant, was probably meant for; any other for the model."""
+HELP = ["-h", "--help"]
+
+
+class Command(PathCommand):
+    """A command with `--config`, which says in one line where a file belongs that stands by itself."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.append(config_option())
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line; what is wrong in a config file or a variable is told with its name."""
+        name_variables(context)
+        self.explain_file(context, read_words(self, context, args))
+        check_variables(context)
+        with blaming_the_source(context):
+            return super().parse_args(context, args)
+
+    def explain_file(self, context: click.Context, words: Sequence[str]) -> None:
+        """Raise a UsageError where a word is left over that is probably a file for an option."""
+        option = FILES_OPTIONS.get(Path(words[0]).suffix.lower(), "--model") if words else ""
+        if any(option in parameter.opts for parameter in self.params):
+            raise click.UsageError(f"{words[0]}: a file is named by its option; use {option} {words[0]}", context)
+
+
+class Commands(click.Group):
+    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
+
+    command_class = Command
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line, and exit."""
+        open_streams()
+        let_others_warn()
+        try:
+            with listening():
+                code = super().main(*args, **{**options, "standalone_mode": False})
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+        except Ended as end:
+            code = fail(end.line, end.code)
+        except JvaeError as error:
+            code = fail(str(error), 1)
+        except FloatingPointError as error:  # of JAX_DEBUG_NANS and JAX_DEBUG_INFS
+            code = fail(first_line(error), 1)
+        except click.ClickException as error:
+            code = fail(error.format_message(), error.exit_code)
+        except RuntimeError as error:
+            if not is_of_a_device(error):
+                raise
+            code = fail(first_line(error), 1)
+        except BrokenPipeError:  # whoever read the output has read enough
+            code = discard_stdout(1)
+        except OSError as error:
+            code = discard_stdout(fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1))
+        except (click.Abort, KeyboardInterrupt):
+            code = fail("interrupted", 130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line up to the command's name; without any word, print the help and exit with 2."""
+        if not args and self.no_args_is_help and not context.resilient_parsing:
+            click.echo(context.get_help(), err=True)
+            context.exit(2)
+        name_variables(context)
+        read_words(self, context, args)
+        with blaming_the_source(context):
+            return super().parse_args(context, args)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that a word names; of a word that names none, say what was probably meant."""
+        name = args[0]
+        if self.get_command(context, name) is None and not context.resilient_parsing:
+            raise click.UsageError(meant_command(self, context, name), context)
+        return super().resolve_command(context, args)
+
+
+@contextlib.contextmanager
+def blaming_the_source(context: click.Context) -> Iterator[None]:
+    """Say of a bad value in which config file or variable it stands."""
+    try:
+        yield
+    except click.BadParameter as error:
+        where = said_in(context, getattr(error.param, "name", None))
+        raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
+
+
+def is_of_a_device(error: RuntimeError) -> bool:
+    """Return True if an error is what JAX raises when a device, or its compiler, cannot do what it is asked."""
+    return "jax" in sys.modules and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
+
+
+def let_others_warn() -> None:
+    """Let warnings that a user wants to be errors be so for jvae's modules only: packages warn of one another."""
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.filterwarnings("default", module=r"(?!jvae\b|experiments\b)")
+
+
+def fail(message: str, code: int) -> int:
+    """Say in one line what is wrong, and return the exit code."""
+    with contextlib.suppress(OSError):  # there may be nobody to tell
+        click.echo(f"jvae: error: {printable(message)}", err=True)
+    return code
+
+
+def read_words(command: click.Command, context: click.Context, args: Sequence[str]) -> list[str]:
+    """Return the words that are no option's and no argument's; refuse unknown options, and options given twice.
+
+    With a word that asks for help nothing is refused.
+    """
+    if context.resilient_parsing or any(word in context.help_option_names for word in args):
+        return []
+    try:
+        _, words, order = command.make_parser(context).parse_args(list(args))
+    except click.NoSuchOption as error:
+        word = next((word for word in args if word.startswith(error.option_name)), error.option_name)
+        word = word.partition("=")[0]
+        raise click.UsageError(f"No such option {word!r}.{meant_options(command, word)}", context) from error
+    for parameter, count in Counter(order).items():
+        if count > 1 and isinstance(parameter, click.Option) and not (parameter.multiple or parameter.count):
+            raise click.UsageError(f"{one_of([*parameter.opts, *parameter.secondary_opts])} is given twice", context)
+    return words

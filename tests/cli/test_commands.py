@@ -1,0 +1,93 @@
+"""How a command line is read: help, unknown words, options given twice, files in a command's place."""
+
+import click
+import pytest
+from click.testing import CliRunner
+from helpers import jvae, refused
+
+from experiments.__main__ import experiments
+from jvae.cli.main import main
+from jvae.cli.near import near_options
+
+
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the words of every command and group."""
+    found = [path]
+    for name, command in group.commands.items():
+        found += all_commands(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+    return found
+
+
+@pytest.mark.parametrize("program", [main, experiments], ids=["jvae", "experiments"])
+def test_help_is_asked_for_by_two_names(program):
+    for words in all_commands(program):
+        short, long = (CliRunner().invoke(program, [*words, name]) for name in ("-h", "--help"))
+        assert (short.exit_code, short.stdout, short.stderr) == (0, long.stdout, "")
+
+
+@pytest.mark.parametrize("words", [[], ["plot"]], ids=" ".join)
+def test_no_word_at_all_gets_the_help_on_stderr(words):
+    result = jvae(*words, code=2)
+    assert (result.stdout, result.stderr) == ("", jvae(*words, "--help").stdout)
+
+
+NEAR = [
+    ("--lr", "--learning-rate"),
+    ("-lr", "--learning-rate"),
+    ("--bs", "--batch-size"),
+    ("--latent", "--latent-dim"),
+    ("--z-dim", "--latent-dim"),
+    ("--num-epochs", "--epochs"),
+    ("--epoch", "--epochs"),
+    ("--batch_size", "--batch-size"),
+    ("--gpu", "--device"),
+    ("--force", "--overwrite"),
+    ("--learning_rate=1", "--learning-rate"),
+]
+
+
+@pytest.mark.parametrize(("word", "meant"), NEAR)
+def test_an_unknown_option_is_told_with_the_near_one(word, meant):
+    assert refused("train", word, "1", code=2).endswith(f"Did you mean {meant}?")
+
+
+@pytest.mark.parametrize("word", ["--qqqq", "--", "-", "--é", "--" + "x" * 5000])
+def test_of_what_is_near_nothing_nothing_is_guessed(word):
+    assert near_options(word, ["--help", "--model", "--epochs"]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "Did you mean train?"),
+        (["plot", "posteriors"], "Did you mean posterior"),
+        (["m.npz"], "encode --model m.npz"),
+        (["plot", "m.npz"], "--model m.npz"),
+        (["--model", "m.npz"], "--model"),
+        (["plot", "--model", "m.npz"], "It is an option of posterior"),
+        (["datasets", "--data-dir", ".", "fetch", "digits"], "behind"),
+    ],
+    ids=str,
+)
+def test_a_word_in_the_wrong_place_is_explained(words, said):
+    assert said in refused(*words, code=2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--model", "a", "--model", "b"],
+        ["train", "--resume", "--resume"],
+        ["train", "--stream", "--no-stream"],
+        ["sweep", "--grid", "seed=1", "--grid", "latent-dim=2", "--output", "a", "--output", "b"],
+        ["datasets", "--data-dir", ".", "--data-dir", ".."],
+        ["evaluate", "--config", "a.toml", "--config", "b.toml"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_is_given_once(words):
+    assert "given twice" in refused(*words, code=2)
+
+
+def test_a_line_break_in_a_name_stays_in_the_line(tmp_path):
+    assert r"a\nb" in refused("evaluate", "--model", tmp_path / "a\nb", code=2)

@@ -1,0 +1,43 @@
+"""Standard streams that are closed, full, or of another encoding."""
+
+import errno
+import os
+import subprocess
+import sys
+from unittest.mock import Mock
+
+import pytest
+
+from jvae.cli.console import log
+from jvae.cli.streams import printable
+
+JVAE = f"{sys.executable} -m jvae"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "errors"),
+    [
+        ("datasets >/dev/full", 1, 1),
+        ("--help >/dev/full", 1, 1),
+        ("datasets >&-", 0, 0),
+        ("trian >&- 2>&- <&-", 2, 0),
+        ("trian 2>/dev/full", 2, 0),
+        ("datasets | true", 1, 0),
+        ("évaluate", 2, 1),
+    ],
+)
+def test_what_cannot_be_said_is_no_traceback(line, code, errors):
+    variables = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONDEVMODE": "1"}
+    pipe = {"args": ["bash", "-o", "pipefail", "-c", f"{JVAE} {line}"]}
+    done = subprocess.run(**pipe, capture_output=True, env=variables, timeout=60)
+    said = done.stderr.decode().splitlines()
+    assert (done.returncode, len(said)) == (code, errors), said
+
+
+def test_work_goes_on_where_nobody_hears_of_it(monkeypatch):
+    monkeypatch.setattr("click.echo", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+    log("a line")
+
+
+def test_a_text_of_one_line_has_nothing_that_cannot_be_printed():
+    assert printable("a\nb\x1b[0m\udcff ±") == r"a\nb\x1b[0m\udcff ±"
