@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, open_data_of, open_model, open_recipe, use_device
+from jvae.cli.console import check_output, check_run, open_data_of, open_model, open_recipe, use_device
 from jvae.cli.options import Command, data_options, model_options, run_option
 
 PAGE_FORMATS = (".html", ".htm")
@@ -32,6 +32,7 @@ def explore(
     check_output(output, PAGE_FORMATS)
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
+    check_run(model, run)
     import jax
 
     from jvae.files import write_file

@@ -10,7 +10,7 @@ import click
 
 from jvae.cli.config_file import config_option, said_in
 from jvae.data.known import OWN_KINDS
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, first_line, is_out_of_memory
 from jvae.runs.config import config_fields
 from jvae.runs.fields import ConfigField, text_of
 
@@ -64,6 +64,10 @@ class Commands(click.Group):
             code = fail(error.format_message(), error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             code = fail("interrupted", 130)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            code = fail(f"the memory ran out: {first_line(error)}", 1)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -299,7 +303,7 @@ def device_option(command: Callable) -> Callable:
 
 
 num_samples_option = click.option(
-    "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
+    "--num-samples", type=click.IntRange(1, 10**6), default=10, help="draws z ~ q(z|x) per image in the evaluation"
 )
 stream_option = click.option(
     "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jvae.cli.console import check_output, config_of_dataset, open_dataset
+from jvae.cli.console import check_output, check_run, config_of_dataset, open_dataset
 from jvae.cli.options import Command, data_options, run_option
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -96,6 +96,8 @@ def export_pytorch(target: Path, model_path: Path, run: int) -> None:
     from jvae.runs.checkpoint import load
     from jvae.tools.pytorch import count_weights, export_weights, save_state_dict
 
-    weights = export_weights(select_run(load(model_path), run))
+    model = load(model_path)
+    check_run(model, run)
+    weights = export_weights(select_run(model, run))
     save_state_dict(target, weights)
     click.echo(f"wrote {target}: {len(weights)} tensors, {count_weights(weights):,} numbers")

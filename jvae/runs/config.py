@@ -127,7 +127,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in config_fields():
-            field.check(getattr(self, field.name))
+            value = field.plain(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # frozen, but for what NumPy's numbers stand for
+            field.check(value)
         check_options(split_source(self.dataset)[0], self.test_share, self.resize, self.transpose)
         if self.seed + self.runs > 2**32:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")

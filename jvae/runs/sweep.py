@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jvae.errors import JvaeError, first_line
+from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import text_of
 
@@ -165,13 +165,13 @@ def train_group(
     log: Callable[[str], None],
     own: "OwnRecipe | None",
 ) -> Iterator[Result]:
-    """Train cells that share a program, and write and yield their results."""
+    """Train cells that share a program, in parts where memory does not take them all; write and yield their results."""
     import jax
 
     from jvae.runs.config import unit
     from jvae.runs.training import Conditions, train_configs
 
-    config = cells[0].config
+    config, half = cells[0].config, len(cells) // 2
     names = cells[0].name + (f" and {len(cells) - 1} more" if len(cells) > 1 else "")
     epoch = 0
     models: Sequence[TrainedModel | Exception] = []
@@ -181,6 +181,12 @@ def train_group(
         for models in train_configs(configs, dataset, how=Conditions(mesh), own=own):  # noqa: B007  the last are finished below
             epoch += 1
             log(f"{names}: epoch {epoch}/{config.epochs}")
+    except NotEnoughMemoryError as error:
+        if half:  # nothing was computed yet: some of them at a time
+            for part in (cells[:half], cells[half:]):
+                yield from train_group(part, dataset, folder, mesh_of, log, own)
+            return
+        models = [error]
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
