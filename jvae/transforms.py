@@ -5,8 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Shaped, UInt8
+from jaxtyping import Array, Float, Key, Shaped, UInt8, UInt32
 
+AnyKey = Key[Array, ""] | UInt32[Array | np.ndarray, "2"]
+"""A key of `jax.random.key`, or one of `jax.random.PRNGKey`."""
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
 
 
@@ -17,12 +19,12 @@ def as_uint8(images: Shaped[Array | np.ndarray, "b ..."]) -> UInt8[Array, "b ...
     return jnp.asarray(images)
 
 
-def binarise(key: Key[Array, ""], images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return 1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
     return (as_uint8(images) >= 128).astype(jnp.float32)
 
 
-def stochastic_binarise(key: Key[Array, ""], images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def stochastic_binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Draw x ~ Bernoulli(pixel / 255) for every pixel: 0 and 255 stay 0 and 1.
 
     Source:
@@ -31,12 +33,12 @@ def stochastic_binarise(key: Key[Array, ""], images: Shaped[Array | np.ndarray, 
     return (255 * jax.random.uniform(key, images.shape) < as_uint8(images)).astype(jnp.float32)
 
 
-def rescale(key: Key[Array, ""], images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def rescale(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return pixel / 255, in [0, 1]. The key is not used."""
     return as_uint8(images).astype(jnp.float32) / 255
 
 
-def dequantise(key: Key[Array, ""], images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return (pixel + u) / 256 with u ~ U[0, 1): its density bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.

@@ -21,7 +21,8 @@ class Counting:
         self, num_data: int, draws: int, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.num_data, self.draws, self.log, self.clock = num_data, draws, log, clock
-        self.started, self.said, self.first = 0.0, -OFTEN, 0.0
+        self.started: float | None = None
+        self.first, self.said = 0.0, -OFTEN
         self.hidden = not draws or not sys.stderr.isatty()
         bar: Any = click.progressbar(length=num_data, label=f"iwae-{draws}", file=sys.stderr, hidden=self.hidden)
         self.bar = bar
@@ -41,8 +42,9 @@ class Counting:
         """Say how far it is, and from the second time on how long the rest will take, if long."""
         now = self.clock()
         self.bar.update(done - self.bar.pos)
-        if not self.started or done <= self.first:  # the first call's seconds are the compiler's too
-            self.started, self.first = self.started or now, self.first or done
+        if self.started is None:  # the first call's seconds are the compiler's too
+            self.started, self.first = now, done
+        if done <= self.first:
             return
         left = (now - self.started) / (done - self.first) * (self.num_data - done)
         if self.hidden and left >= LONG and now - self.said >= OFTEN:

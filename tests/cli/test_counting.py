@@ -13,7 +13,7 @@ def test_it_is_said_before_and_as_soon_as_the_pace_is_known():
         for done in (0.5, 1.0, 1.5, 2.0):
             count(done)
         assert len(lines) == 2
-        assert "5 hours" in lines[1]
+        assert "6 hours" in lines[1]
         count(50)
     assert "50 of 10,000" in lines[2]
 

@@ -173,7 +173,8 @@ def test_what_cannot_fit_is_refused_before_anything_is_made(command, options, tm
     monkeypatch.setattr(memory, "compiled_bytes", lambda traced: pytest.fail("compiled"))
     monkeypatch.setattr("jvae.runs.ensemble.init_state", lambda *a, **k: pytest.fail("computed"))
     model = ["--model", tmp_path / "m.npz"] if command == "train" else []
-    line = refused(command, "--dataset", "digits", *model, *options, code=1).splitlines()[-1]
+    *_, line = jvae(command, "--dataset", "digits", *model, *options, code=1).stderr.splitlines()
+    assert line.startswith("jvae: error: ")
     assert line.count(" GiB") == 2
     assert ("runs would fit" in line) == (options[0] == "--runs")
     assert list(tmp_path.iterdir()) == []
