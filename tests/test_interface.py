@@ -1,6 +1,8 @@
 """Whatever NumPy, JAX and Python have for a number, an array, a key or a path is taken; what is none is named."""
 
+import inspect
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -8,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_model
+from jaxtyping import TypeCheckError
 
 import jvae
 from jvae.errors import DataError
 from jvae.runs.config import Config
+from jvae.runs.plan import whole_number
 
 OLD, KEY = jax.random.PRNGKey(0), jax.random.key(0)
 Z = [[0.5, -1.0], [0.0, 2.0]]
@@ -134,5 +138,12 @@ WRONG = {
     ("name", "call"), [pytest.param(n, c, id=f"{n}-{i}") for n, calls in WRONG.items() for i, c in enumerate(calls)]
 )
 def test_what_is_wrong_is_named(name, call, model, data):
-    with pytest.raises(ValueError, match=rf"^{name}\b"):
+    with pytest.raises((ValueError, TypeCheckError)) as caught:  # under test a wrong type meets the type checker first
         call(model, data)
+    assert re.search(rf"'{name}'" if isinstance(caught.value, TypeCheckError) else rf"^{name}\b", str(caught.value))
+
+
+@pytest.mark.parametrize("value", [1.5, "3", None])
+def test_what_is_no_whole_number_is_named(value):
+    with pytest.raises(ValueError, match=r"^epochs is .*: must be a whole number"):
+        inspect.unwrap(whole_number)("epochs", value)

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Integer, UInt8
 
 from jvae.data.idx import idx_sha256
 
+ArrayLike = Any
+"""An array of NumPy's or JAX's, or nested lists of numbers."""
 MAX_SIDE = 2**14
 """Of a datum along one axis."""
 
@@ -33,13 +35,13 @@ def fingerprint_of(sha256: Iterable[str]) -> str:
 
 
 def make_dataset(
-    train_images: Shaped[Any, "n ..."],
-    test_images: Shaped[Any, "m ..."],
-    train_labels: Shaped[Any, "..."] | None = None,
-    test_labels: Shaped[Any, "..."] | None = None,
+    train_images: ArrayLike,
+    test_images: ArrayLike,
+    train_labels: ArrayLike | None = None,
+    test_labels: ArrayLike | None = None,
     name: str = "mine",
 ) -> Dataset:
-    """Return a data set of arrays, NumPy's or JAX's: data of any rank, with its fingerprint computed.
+    """Return a data set of arrays, NumPy's, JAX's or lists: data of any rank, with its fingerprint computed.
 
     Args:
         train_images: uint8, or lists of whole numbers, from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of
@@ -77,7 +79,7 @@ def make_dataset(
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
 
 
-def as_pixels(values: Any) -> np.ndarray:
+def as_pixels(values: ArrayLike) -> np.ndarray:
     """Return an array as it is, and lists of whole numbers from 0 to 255 as uint8."""
     array = np.asarray(values)
     whole = not hasattr(values, "dtype") and np.issubdtype(array.dtype, np.integer) and array.size

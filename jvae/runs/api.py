@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jvae import diagnostics, evaluation, latents
-from jvae.data.dataset import Dataset
+from jvae.data.dataset import ArrayLike, Dataset
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation
 from jvae.latents import Encoding
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.config import Config
-from jvae.runs.given import AnyKey, ArrayLike, as_key, at_least_one, key_or_zero, numbers, pixels
+from jvae.runs.given import AnyKey, as_key, at_least_one, key_or_zero, numbers, pixels
 from jvae.runs.plan import Keep, Validation, make_plan, whole_number
 from jvae.runs.portions import (
     decoding_batch,

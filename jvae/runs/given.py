@@ -6,13 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from jvae.data.dataset import as_pixels
+from jvae.data.dataset import ArrayLike, as_pixels
 from jvae.runs.plan import whole_number
 
 AnyKey = Any
 """A key of `jax.random.key`, or of `jax.random.PRNGKey`: uint32[2]."""
-ArrayLike = Any
-"""An array of NumPy's or JAX's, or nested lists of numbers."""
 
 
 def as_key(key: AnyKey) -> Key[Array, ""]:
