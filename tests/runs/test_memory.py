@@ -137,10 +137,17 @@ def made_needs(monkeypatch, call) -> list[int]:
     return needs
 
 
-def chosen_by(config: Config, data) -> list[Together]:
-    found = []
-    next(api.train_config_epochs(config, data, how=api.Conditions(stream=False, chosen=found.append)))
-    return found
+class Chosen(Exception):  # noqa: N818
+    """What was chosen, and the end of the training."""
+
+
+def chosen_by(config: Config, data) -> Together:
+    def end(at_a_time: Together) -> None:
+        raise Chosen(at_a_time)
+
+    with pytest.raises(Chosen) as caught:
+        api.train_config_epochs(config, data, how=api.Conditions(stream=False, chosen=end))
+    return caught.value.args[0]
 
 
 def test_runs_are_taken_together_as_the_memory_allows(tiny, monkeypatch):
@@ -150,7 +157,7 @@ def test_runs_are_taken_together_as_the_memory_allows(tiny, monkeypatch):
     assert len(needs) == 4  # 6, 3 or 1 run, and one draw of one
     assert needs == sorted(needs, reverse=True)
     monkeypatch.setattr(memory, "available_bytes", lambda: 2 * needs[1])
-    assert chosen_by(config, tiny) == [Together(3)]
+    assert chosen_by(config, tiny) == Together(3)
 
 
 def test_a_training_of_many_draws_is_cut(tiny, monkeypatch):
@@ -158,7 +165,7 @@ def test_a_training_of_many_draws_is_cut(tiny, monkeypatch):
     needs = made_needs(monkeypatch, lambda: chosen_by(config, tiny))
     assert needs[0] > 5 * needs[1]
     monkeypatch.setattr(memory, "available_bytes", lambda: 3 * needs[1])
-    assert chosen_by(config, tiny) == [Together(1, 10)]
+    assert chosen_by(config, tiny) == Together(1, 10)
 
 
 @pytest.mark.parametrize(
