@@ -23,8 +23,9 @@ class LevelDiagnostics(NamedTuple):
 
     num_units: int
     """Latent dimensions."""
-    active_units: int
-    """Those whose posterior mean has a variance above 0.01 over the data (Burda et al. 2016, section 5)."""
+    active_units: int | None
+    """Those whose posterior mean has a variance above 0.01 over the data (Burda et al. 2016, section 5); one datum has
+    none."""
     kl: float
     """Nats per image: the mean of log q - log p of this level's draw. Near 0, the level has collapsed."""
     kl_per_dimension: list[float] | None
@@ -107,7 +108,7 @@ def summary(level: LevelStatistics) -> LevelDiagnostics:
     memberships = None if level.responsibilities is None else np.mean(level.responsibilities, axis=0)
     return LevelDiagnostics(
         num_units=level.loc.shape[1],
-        active_units=int(np.sum(level.loc.var(axis=0, ddof=1) > ACTIVE)),
+        active_units=int(np.sum(level.loc.var(axis=0, ddof=1) > ACTIVE)) if len(level.loc) > 1 else None,
         kl=float(level.kl.mean()),
         kl_per_dimension=None if kl_per_dimension is None else kl_per_dimension.mean(axis=0).tolist(),
         num_components=None if memberships is None else len(memberships),

@@ -36,6 +36,17 @@ class NonFiniteError(JvaeError):
     """Training met a value that is not a finite number."""
 
 
+class NotEnoughMemoryError(JvaeError):
+    """What is asked for needs more memory than there is."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an error says that memory ran out: Python's, or that of JAX, which need not be imported."""
+    return isinstance(error, MemoryError) or (
+        type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, shortened; its type's name where it has none, as a MemoryError's."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,5 +1,6 @@
 """Bounds of a whole data set: a value per datum first, then their mean and its errors."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +15,11 @@ from jvae.transforms import Transform
 from jvae.vae import VAE
 
 DRAWS_AT_A_TIME = 10
+GROUP_OF_DRAWS = 100
+"""How many draws of the importance-weighted bound share a key."""
+MOST_DRAWS = 10**9
+SECONDS_AT_A_TIME = 1.0
+"""How long the importance weights are summed, about, between two reports of progress."""
 
 
 class Estimate(NamedTuple):
@@ -78,7 +84,7 @@ def over_batches(
     data: Shaped[np.ndarray, "n ..."],
     keys: Callable[[int], Key[Array, " batches"]],
     batch_size: int,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[float], None] = lambda count: None,
 ) -> PyTree[np.ndarray]:
     """Apply a compiled program of a batch to all n data, and join what it gives for each datum, as NumPy arrays.
 
@@ -90,7 +96,12 @@ def over_batches(
         keys: the number of batches -> their keys.
         batch_size: b, at most.
         progress: called with the number of data that are done, after each batch.
+
+    Raises:
+        ValueError: there are no data.
     """
+    if not len(data):
+        raise ValueError("data are none: there must be at least one")
     batch_size = min(batch_size, len(data))
     starts = range(0, len(data), batch_size)
     rows = []
@@ -115,6 +126,7 @@ def evaluate(
     transform: Transform,
     num_samples: int = 10,
     batch_size: int = 500,
+    draws_at_a_time: int = DRAWS_AT_A_TIME,
 ) -> Evaluation:
     """Estimate the ELBO over all n data with K = num_samples draws each; every datum counts once.
 
@@ -127,16 +139,18 @@ def evaluate(
         data: of any rank.
         transform: `(key, data) -> x`.
         num_samples: K, at least 1.
-        batch_size: data at a time.
+        batch_size: data at a time; it decides which draws are made.
+        draws_at_a_time: how many are computed together.
     """
-    program = partial(per_datum, model, params, transform=transform, num_samples=num_samples)
+    sizes = {"num_samples": num_samples, "draws_at_a_time": draws_at_a_time}
+    program = partial(per_datum, model, params, transform=transform, **sizes)
     found = over_batches(program, data, numbered(key), batch_size)
     joined = jax.tree.map(lambda values: values.astype(np.float64), found)
     elbo, reconstruction, kl = (estimate(part, num_samples) for part in joined)
     return Evaluation(elbo, reconstruction, kl, len(data), num_samples)
 
 
-@partial(jax.jit, static_argnames=("model", "transform", "num_samples"))
+@partial(jax.jit, static_argnames=("model", "transform", "num_samples", "draws_at_a_time"))
 def per_datum(
     model: VAE,
     params: PyTree,
@@ -144,11 +158,12 @@ def per_datum(
     data: UInt8[Array, "b ..."],
     transform: Transform,
     num_samples: int,
+    draws_at_a_time: int,
 ) -> tuple[PerDatum, PerDatum, PerDatum]:
     """Return the ELBO, the reconstruction and the KL of every datum of a batch."""
     transform_key, draw_key = jax.random.split(key)
     x = transform(transform_key, data)
-    d = draw(lambda k, x: model.apply(params, k, x), draw_key, x, num_samples, DRAWS_AT_A_TIME)
+    d = draw(lambda k, x: model.apply(params, k, x), draw_key, x, num_samples, draws_at_a_time)
     each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v, axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
     return each[0], each[1], each[2]
 
@@ -161,8 +176,8 @@ def evaluate_iwae(
     transform: Transform,
     num_samples: int,
     batch_size: int = 100,
-    draws_at_a_time: int = 100,
-    progress: Callable[[int], None] = lambda count: None,
+    draws_at_a_time: int = GROUP_OF_DRAWS,
+    progress: Callable[[float], None] = lambda count: None,
 ) -> ImportanceEvaluation:
     """Estimate the importance-weighted bound with K = num_samples draws for each of n data, in nats per datum.
 
@@ -174,22 +189,41 @@ def evaluate_iwae(
         key: decides the draws.
         data: of any rank.
         transform: `(key, data) -> x`.
-        num_samples: K, at least 1.
-        batch_size: data at a time.
+        num_samples: K, from 1 to 10^9.
+        batch_size: data at a time; it decides which draws are made.
         draws_at_a_time: batch_size times as many latents are decoded together.
-        progress: called with the number of data that are done, after each batch.
+        progress: called about every second with the number of data that are done, those of a batch as by its draws.
 
     Raises:
-        ValueError: num_samples is below 1.
+        ValueError: num_samples is below 1 or above 10^9.
 
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8; ESS: Kong 1992.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples is {num_samples}: must be at least 1")
-    sizes = {"num_samples": num_samples, "draws_at_a_time": min(draws_at_a_time, num_samples)}
-    program = partial(importance_sums, model, params, transform=transform, **sizes)
-    sums = over_batches(program, data, numbered(key), batch_size, progress).astype(np.float64)
+    if not 1 <= num_samples <= MOST_DRAWS:
+        raise ValueError(f"num_samples is {num_samples}: must be at least 1, and at most 10^9")
+    group = min(GROUP_OF_DRAWS, num_samples)
+    groups, length, done = -(-num_samples // group), 1, 0.0
+    add = partial(importance_sums, model, params, transform=transform, group=group, at_a_time=draws_at_a_time)
+
+    def program(batch_key: Key[Array, ""], batch: UInt8[Array, "b ..."]) -> Float[Array, "b 2"]:
+        nonlocal length
+        sums, start = jnp.full((2, len(batch)), -jnp.inf), 0
+        while start < groups:
+            stop, began = min(groups, start + length), time.perf_counter()
+            sums = jax.block_until_ready(
+                add(batch_key, batch, sums=sums, rounds=(start, stop), num_samples=num_samples)
+            )
+            length = max(1, round((stop - start) * SECONDS_AT_A_TIME / (time.perf_counter() - began)))
+            start = stop
+            progress(min(done + len(batch) * start / groups, len(data)))
+        return sums.T
+
+    def finish(count: float) -> None:
+        nonlocal done
+        done = count
+
+    sums = over_batches(program, data, numbered(key), batch_size, finish).astype(np.float64)
     log_sum, log_sum_of_squares = sums.T
     effective = np.exp(2 * log_sum - log_sum_of_squares)
     variance = 1 / effective - 1 / num_samples if num_samples > 1 else np.full(len(data), np.nan)
@@ -202,30 +236,44 @@ def evaluate_iwae(
     )
 
 
-@partial(jax.jit, static_argnames=("model", "transform", "num_samples", "draws_at_a_time"))
+@partial(jax.jit, static_argnames=("model", "transform", "group", "at_a_time"))
 def importance_sums(
     model: VAE,
     params: PyTree,
     key: Key[Array, ""],
     data: UInt8[Array, "b ..."],
     transform: Transform,
-    num_samples: int,
-    draws_at_a_time: int,
-) -> Float[Array, "b 2"]:
-    """Return log sums of the K importance weights, and of their squares, for every datum of a batch."""
+    sums: Float[Array, "2 b"],
+    rounds: tuple[Int[Array, ""] | int, Int[Array, ""] | int],
+    num_samples: Int[Array, ""] | int,
+    group: int,
+    at_a_time: int,
+) -> Float[Array, "2 b"]:
+    """Return log sums of the importance weights, and of their squares, for every datum of a batch, after more rounds.
+
+    Args:
+        model: compared by value, as all that is static.
+        params: the model's parameters.
+        key: of the batch.
+        data: the batch.
+        transform: `(key, data) -> x`.
+        sums: what they were before.
+        rounds: the first group of draws to add, and the first that is not.
+        num_samples: K; the draws of the last group beyond it do not count.
+        group: draws that share a key.
+        at_a_time: how many of them are computed together.
+    """
     transform_key, draw_key = jax.random.split(key)
     x = transform(transform_key, data)
-    rounds = -(-num_samples // draws_at_a_time)
 
-    def add(sums: Float[Array, "2 b"], i: Int[Array, ""]) -> tuple[Float[Array, "2 b"], None]:
-        d = draw(lambda k, x: model.apply(params, k, x), jax.random.fold_in(draw_key, i), x, draws_at_a_time)
-        counts = i * draws_at_a_time + jnp.arange(draws_at_a_time) < num_samples  # the last round may be longer
+    def add(i: Int[Array, ""], sums: Float[Array, "2 b"]) -> Float[Array, "2 b"]:
+        d = draw(lambda k, x: model.apply(params, k, x), jax.random.fold_in(draw_key, i), x, group, at_a_time)
+        counts = i * group + jnp.arange(group) < num_samples
         w = jnp.where(counts[:, None], log_weights(d), -jnp.inf)
         new = jnp.stack([jax.nn.logsumexp(w, axis=0), jax.nn.logsumexp(2 * w, axis=0)])
-        return jnp.logaddexp(sums, new), None
+        return jnp.logaddexp(sums, new)
 
-    start = jnp.full((2, len(data)), -jnp.inf)
-    return jax.lax.scan(add, start, jnp.arange(rounds))[0].T
+    return jax.lax.fori_loop(*rounds, add, sums)
 
 
 def estimate(each: PerDatum, num_samples: int) -> Estimate:

@@ -101,11 +101,10 @@ def projected_prior_density(
 
         a = projection.axes
         means = projection.project(mixture.loc)
-        parts = [
-            weight * multivariate_normal(mean, (a * scale**2) @ a.T).pdf(coordinates)
-            for weight, mean, scale in zip(mixture.weights, means, mixture.scale, strict=True)
-        ]
-        return np.sum(parts, axis=0), True
+        density = np.zeros(len(coordinates))
+        for weight, mean, scale in zip(mixture.weights, means, mixture.scale, strict=True):
+            density += weight * multivariate_normal(mean, (a * scale**2) @ a.T).pdf(coordinates)
+        return density, True
     has_density = level == model.num_levels - 1
     if has_density and len(projection.axes) == len(projection.center):
         log_prob = jax.jit(
@@ -124,10 +123,27 @@ def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level:
     return np.asarray(draw(params, key))
 
 
-def sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: bool = False) -> Float[np.ndarray, "n ..."]:
-    """Draw n data: z ~ p(z), then x ~ p(x|z), or E[x|z] in its place with `mean`, at the same z."""
-    draw = jax.jit(lambda params, key: model.apply(params, key, n, mean, method="sample"))
-    return np.asarray(draw(params, key))
+def sample(
+    model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: bool = False, at_a_time: int | None = None
+) -> Float[np.ndarray, "n ..."]:
+    """Draw n data: z ~ p(z), then x ~ p(x|z), or E[x|z] in its place with `mean`, at the same z.
+
+    Where not all are drawn at a time, later ones have keys of their own, `fold_in(key, i)` from datum i on.
+    """
+    at_a_time = at_a_time or n
+    starts = range(0, n, at_a_time)
+    keys = [key, *(jax.random.fold_in(key, start) for start in starts[1:])]
+    parts = [
+        np.asarray(sample_batch(model, params, key, min(at_a_time, n - start), mean))
+        for key, start in zip(keys, starts, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames=("model", "n", "mean"))
+def sample_batch(model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: bool) -> Float[Array, "n ..."]:
+    """Draw n data in one program."""
+    return model.apply(params, key, n, mean, method="sample")
 
 
 class Encoding(NamedTuple):

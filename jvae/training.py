@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
-from jvae.bounds import draw, mean_over_draws
+from jvae.bounds import LogDensities, draw, mean_over_draws
 from jvae.gradients import from_vae
 from jvae.recipe import Recipe, check_recipe
 
@@ -77,8 +77,13 @@ def init_state(recipe: Recipe, key: Key[Array, ""], data_shape: tuple[int, ...])
     return init(key)
 
 
-def make_train_step(recipe: Recipe) -> TrainStep:
+def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> TrainStep:
     """Return a pure function `(state, run_key, batch) -> (state, metrics)`: one step up the mean bound of the batch.
+
+    Args:
+        recipe: what is trained.
+        draws_at_a_time: how many of a datum's draws are computed together, and once more for the gradient, so that
+            memory stays bounded; None for all. An estimator of the recipe's own computes all together.
 
     Raises:
         ValueError: the recipe's parts do not go together.
@@ -86,10 +91,14 @@ def make_train_step(recipe: Recipe) -> TrainStep:
     check_recipe(recipe)
     model, optimizer = recipe.model, recipe.optimizer
 
+    def at(params: PyTree) -> Callable[[Key[Array, ""], Float[Array, "b ..."]], LogDensities]:
+        each = lambda k, x: model.apply(params, k, x)  # noqa: E731
+        return each if draws_at_a_time is None else jax.checkpoint(each)
+
     def loss(
         params: PyTree, step: Int[Array, ""], key: Key[Array, ""], x: Float[Array, "b ..."], weights: Float[Array, " b"]
     ) -> tuple[Float[Array, ""], Metrics]:
-        d = draw(lambda k, x: model.apply(params, k, x), key, x, recipe.num_samples)
+        d = draw(at(params), key, x, recipe.num_samples, draws_at_a_time)
         each = mean_over_draws(d)
         weighted = d if recipe.kl_weight is None else d._replace(kl=recipe.kl_weight(step) * d.kl)
         metrics = Metrics(recipe.bound(weighted), each.log_px_z, each.kl)

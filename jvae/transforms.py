@@ -5,31 +5,40 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Shaped, UInt8, UInt32
 
+AnyKey = Key[Array, ""] | UInt32[Array | np.ndarray, "2"]
+"""A key of `jax.random.key`, or one of `jax.random.PRNGKey`."""
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
 
 
-def binarise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def as_uint8(images: Shaped[Array | np.ndarray, "b ..."]) -> UInt8[Array, "b ..."]:
+    """Return images as a JAX array; raise a ValueError that names their type unless it is uint8, from 0 to 255."""
+    if images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype}{list(images.shape)}: must be uint8, from 0 to 255")
+    return jnp.asarray(images)
+
+
+def binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return 1 where pixel / 255 exceeds 0.5 - a pixel of at least 128 - and 0 elsewhere. The key is not used."""
-    return (jnp.asarray(images) >= 128).astype(jnp.float32)
+    return (as_uint8(images) >= 128).astype(jnp.float32)
 
 
-def stochastic_binarise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def stochastic_binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Draw x ~ Bernoulli(pixel / 255) for every pixel: 0 and 255 stay 0 and 1.
 
     Source:
         Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks; often called dynamic.
     """
-    return (255 * jax.random.uniform(key, images.shape) < jnp.asarray(images)).astype(jnp.float32)
+    return (255 * jax.random.uniform(key, images.shape) < as_uint8(images)).astype(jnp.float32)
 
 
-def rescale(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def rescale(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return pixel / 255, in [0, 1]. The key is not used."""
-    return jnp.asarray(images).astype(jnp.float32) / 255
+    return as_uint8(images).astype(jnp.float32) / 255
 
 
-def dequantise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
+def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Return (pixel + u) / 256 with u ~ U[0, 1): its density bounds the 256-valued image's log-probability.
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
@@ -39,4 +48,4 @@ def dequantise(key: Key[Array, ""], images: UInt8[Array | np.ndarray, "b ..."]) 
         Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.
     """
     noise = jax.random.bits(key, images.shape, jnp.uint16).astype(jnp.float32) / 2**16
-    return (jnp.asarray(images).astype(jnp.float32) + noise) / 256
+    return (as_uint8(images).astype(jnp.float32) + noise) / 256

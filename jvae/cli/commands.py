@@ -16,7 +16,7 @@ from jvae.cli.near import meant_command, meant_options, one_of
 from jvae.cli.paths import PathCommand
 from jvae.cli.streams import discard_stdout, open_streams, printable
 from jvae.cli.variables import check_variables, name_variables, said_in
-from jvae.errors import JvaeError, first_line
+from jvae.errors import JvaeError, first_line, is_out_of_memory
 
 FILES_OPTIONS = {".toml": "--config", ".py": "--recipe"}
 """What a file of some ending, where no file is meant, was probably meant for; any other for the model."""
@@ -67,10 +67,10 @@ class Commands(click.Group):
             code = fail(first_line(error), 1)
         except click.ClickException as error:
             code = fail(error.format_message(), error.exit_code)
-        except RuntimeError as error:
-            if not is_of_a_device(error):
+        except (MemoryError, RuntimeError) as error:
+            if not (is_out_of_memory(error) or is_of_a_device(error)):
                 raise
-            code = fail(first_line(error), 1)
+            code = fail(f"{'the memory ran out: ' if is_out_of_memory(error) else ''}{first_line(error)}", 1)
         except BrokenPipeError:  # whoever read the output has read enough
             code = discard_stdout(1)
         except OSError as error:
@@ -109,7 +109,7 @@ def blaming_the_source(context: click.Context) -> Iterator[None]:
         raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
 
 
-def is_of_a_device(error: RuntimeError) -> bool:
+def is_of_a_device(error: BaseException) -> bool:
     """Return True if an error is what JAX raises when a device, or its compiler, cannot do what it is asked."""
     return "jax" in sys.modules and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
 

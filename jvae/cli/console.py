@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.config import Config
+    from jvae.runs.ensemble import Together
     from jvae.runs.recipe_file import OwnRecipe
 
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
@@ -56,16 +57,14 @@ def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "
         raise usage_error(error) from error
 
 
-def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device") -> str:
-    """Return in words where the runs are computed, and how many of them together."""
+def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device", at_a_time: "Together") -> str:
+    """Return in words where the runs are computed, and how many of them, and of their draws, together."""
     import jax
 
-    from jvae.runs.ensemble import runs_at_a_time
-
     here = f"{backend.platform} ({backend.device_kind})"
-    split = 1 if mesh is None else mesh.shape["runs"]
-    each = runs_at_a_time(num_runs // split, backend.platform)
-    many = "" if num_runs == 1 else f": {num_runs} runs in one program, {each} at a time"
+    many = "" if num_runs == 1 else f": {num_runs} runs in one program, {at_a_time.runs} at a time"
+    if at_a_time.draws is not None:
+        many += f"{',' if many else ':'} {at_a_time.draws} of each image's draws at a time, as the memory allows"
     if mesh is None:
         return here + many
     hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
@@ -111,6 +110,21 @@ def open_model(
             raise click.UsageError(f"{other}; a training goes on by the same")
         log(f"warning: {other}")
     return model
+
+
+def check_run(model: "TrainedModel", *runs: int) -> None:
+    """Refuse a run, by its number from 0, that a model does not have."""
+    for run in runs:
+        if run >= model.num_runs:
+            raise click.UsageError(f"--run is {run}: must be from 0 to {model.num_runs - 1}, of the model's runs")
+
+
+def check_level(model: "TrainedModel", *levels: int) -> None:
+    """Refuse a level of latents, by its number from 1, that a model does not have."""
+    depth = model.recipe.model.num_levels
+    for level in levels:
+        if not 1 <= level <= depth:
+            raise click.UsageError(f"--level is {level}: must be from 1 to {depth}, of the model's levels")
 
 
 def open_recipe(path: Path | None) -> "OwnRecipe | None":

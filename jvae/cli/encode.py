@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvae.cli.commands import Command
-from jvae.cli.console import open_data_of, open_model, open_recipe, tell, use_device, write_arrays
+from jvae.cli.console import (
+    check_level,
+    check_run,
+    open_data_of,
+    open_model,
+    open_recipe,
+    tell,
+    use_device,
+    write_arrays,
+)
 from jvae.cli.options import data_options, model_options
 from jvae.cli.path_types import OutputFile
 
@@ -86,11 +95,8 @@ def encode(
     depth = model.recipe.model.num_levels
     runs = numbers_of(run, range(model.num_runs))
     levels = numbers_of(level, range(1, depth + 1))
-    for number in runs:
-        model.run_params(number)
-    for number in levels:
-        if not 1 <= number <= depth:
-            raise click.UsageError(f"--level is {number}: must be from 1 to {depth}, for {model_path} has {depth}")
+    check_run(model, *runs)
+    check_level(model, *levels)
     import jax
 
     dataset = open_data_of(model, repeated, data_dir)
@@ -132,8 +138,14 @@ class Latents:
         import numpy as np
 
         from jvae.latents import Encoding
+        from jvae.runs.memory import check_fits
+        from jvae.vae import latent_dims
 
         found: dict[str, np.ndarray] = {}
+        dims = latent_dims(self.model.recipe.model, self.model.run_params(), self.model.data_shape)
+        data = sum(len(self.labels(split)) for split in self.splits)
+        numbers = len(runs) * data * sum(dims[level - 1] for level in levels)
+        check_fits(2 * 4 * len(Encoding._fields) * numbers, f"the .npz of {numbers:,} latents (take a .csv)")
         for level in levels:
             of_runs = [[self.of_split(split, run, level) for split in self.splits] for run in runs]
             for i, name in enumerate(Encoding._fields):

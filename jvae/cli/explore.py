@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jvae.cli.commands import Command
-from jvae.cli.console import open_data_of, open_model, open_recipe, use_device
+from jvae.cli.console import check_run, open_data_of, open_model, open_recipe, use_device
 from jvae.cli.drawing import drawing
 from jvae.cli.options import data_options, model_options, run_option
 from jvae.cli.path_types import OutputFile
@@ -32,6 +32,7 @@ def explore(
     """Write one HTML page of the latent space, which decodes in the browser and needs nothing else."""
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
+    check_run(model, run)
     import jax
 
     from jvae.files import write_file

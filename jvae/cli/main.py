@@ -4,7 +4,6 @@ Only click and `jvae.runs.config` are imported up front, so that help and a wron
 command imports what it needs.
 """
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,10 @@ from jvae.cli.commands import HELP, Commands
 from jvae.cli.config_file import config_option
 from jvae.cli.console import (
     PICTURE_FORMATS,
+    check_level,
+    check_run,
     config_of_dataset,
+    log,
     open_data_of,
     open_dataset,
     open_model,
@@ -65,7 +67,9 @@ def main() -> None:
 @model_options
 @data_options
 @num_samples_option
-@click.option("--iwae", type=click.IntRange(1), help="also the importance-weighted bound, with so many draws per image")
+@click.option(
+    "--iwae", type=click.IntRange(1, 10**9), help="also the importance-weighted bound, with so many draws per image"
+)
 @json_option
 def evaluate(
     model_path: Path,
@@ -83,18 +87,13 @@ def evaluate(
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     import jax
 
+    from jvae.cli.counting import Counting
     from jvae.files import write_json
     from jvae.runs import api
     from jvae.view import report
 
     dataset, key = open_data_of(model, repeated, data_dir), jax.random.key(seed)
-    with click.progressbar(
-        length=model.num_runs * len(dataset.test_images),
-        label=f"iwae-{iwae}",
-        file=sys.stderr,
-        hidden=iwae is None or not sys.stderr.isatty(),
-    ) as bar:
-        progress = lambda done: bar.update(done - bar.pos)  # noqa: E731
+    with Counting(model.num_runs * len(dataset.test_images), iwae or 0, log) as progress:
         evaluations = api.evaluate(model, dataset, num_samples, iwae, key, progress)
     diagnostics = api.diagnose(model, dataset, key)
     tell(report.describe_all(evaluations, model))
@@ -138,9 +137,12 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         output: Path,
         **repeated: Any,
     ) -> None:
-        which = {"level": repeated.pop("level") - 1} if of_levels else {}
+        levels = [repeated.pop("level")] if of_levels else []
         use_device(device)
         model = open_model(model_path, repeated, open_recipe(recipe_path))
+        check_run(model, run)
+        check_level(model, *levels)
+        which = {"level": levels[0] - 1} if of_levels else {}
         import jax
 
         with drawing():

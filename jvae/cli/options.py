@@ -259,7 +259,7 @@ def device_option(command: Callable) -> Callable:
 
 
 num_samples_option = click.option(
-    "--num-samples", type=click.IntRange(1), default=10, help="draws z ~ q(z|x) per image in the evaluation"
+    "--num-samples", type=click.IntRange(1, 10**6), default=10, help="draws z ~ q(z|x) per image in the evaluation"
 )
 stream_option = click.option(
     "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"

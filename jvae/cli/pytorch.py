@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jvae.cli.commands import Command
-from jvae.cli.console import config_of_dataset, log, open_dataset, use_device
+from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
 from jvae.cli.options import data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
 from jvae.errors import JvaeError
@@ -129,6 +129,8 @@ def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) ->
     from jvae.tools.pytorch import export_weights
     from jvae.tools.state_dict import count_weights, save_state_dict
 
-    weights = export_weights(select_run(load(model_path), run))
+    model = load(model_path)
+    check_run(model, run)
+    weights = export_weights(select_run(model, run))
     save_state_dict(target, weights)
     click.echo(f"wrote {target}: {len(weights)} tensors, {count_weights(weights):,} numbers")

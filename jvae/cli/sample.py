@@ -9,6 +9,7 @@ from jvae.cli.commands import Command
 from jvae.cli.console import (
     ARRAY_FORMATS,
     PICTURE_FORMATS,
+    check_run,
     open_model,
     open_recipe,
     use_device,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 10_000
 """Draws in one program, and at most in a picture."""
+PICTURE_COPIES = 8
+"""How often what is drawn is held in memory while matplotlib makes a picture of it."""
 
 
 @click.command(cls=Command)
@@ -64,9 +67,15 @@ def sample(
         raise click.UsageError(f"--num-images is {num_images}: must be at most {AT_A_TIME} in a picture")
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
+    check_run(model, run)
     import jax
 
+    from jvae.runs.api import datum_bytes
+    from jvae.runs.memory import check_fits
+
     key = jax.random.key(seed)
+    copies = 2 + 2 * compare if as_arrays else PICTURE_COPIES
+    check_fits(copies * num_images * datum_bytes(model), f"--num-images {num_images}")
     if as_arrays:
         kinds = {"x": not mean, "mean": mean or compare}
         write_arrays({name: draw(model, key, num_images, run, name == "mean") for name in kinds if kinds[name]}, output)

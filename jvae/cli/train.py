@@ -138,11 +138,11 @@ def train(
             images, _ = split_rows(plan_of(config), len(dataset.train_images))
             extent = Extent(config.epochs, len(images), config.runs, saved)
             told = show_progress(extent, log, first and sys.stderr.isatty())
-            how = api.Conditions(devices, stream, lambda: bool(interruption), progress=chunk_done)
+            place = lambda at: log(f"training on {describe_placement(config.runs, devices, backend, at)}")  # noqa: E731
+            how = api.Conditions(devices, stream, lambda: bool(interruption), chosen=place, progress=chunk_done)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
-        log(f"training on {describe_placement(config.runs, devices, backend)}")
         if known is not None:
             log(f"going on after epoch {saved} of {config.epochs}")
         with told, open_epoch_log(log_path if first else None, [] if known is None else known.history) as write_epoch:

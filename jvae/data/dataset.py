@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Integer, UInt8
 
 from jvae.data.idx import idx_sha256
 
+ArrayLike = Any
+"""An array of NumPy's or JAX's, or nested lists of numbers."""
 MAX_SIDE = 2**14
 """Of a datum along one axis."""
 
@@ -33,16 +35,17 @@ def fingerprint_of(sha256: Iterable[str]) -> str:
 
 
 def make_dataset(
-    train_images: Shaped[Any, "n ..."],
-    test_images: Shaped[Any, "m ..."],
-    train_labels: Shaped[Any, "..."] | None = None,
-    test_labels: Shaped[Any, "..."] | None = None,
+    train_images: ArrayLike,
+    test_images: ArrayLike,
+    train_labels: ArrayLike | None = None,
+    test_labels: ArrayLike | None = None,
     name: str = "mine",
 ) -> Dataset:
-    """Return a data set of arrays, NumPy's or JAX's: data of any rank, with its fingerprint computed.
+    """Return a data set of arrays, NumPy's, JAX's or lists: data of any rank, with its fingerprint computed.
 
     Args:
-        train_images: uint8, from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of two axes like any other.
+        train_images: uint8, or lists of whole numbers, from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of
+            two axes like any other.
         test_images: of the same shape each.
         train_labels: whole numbers [n]; zeros by default.
         test_labels: as train_labels.
@@ -54,7 +57,7 @@ def make_dataset(
     arrays: list[np.ndarray] = []
     pairs = (("train", train_images, train_labels), ("test", test_images, test_labels))
     for split, given, given_labels in pairs:
-        images = np.asarray(given)
+        images = as_pixels(given)
         found = f"{split}_images are {images.dtype}{list(images.shape)}"
         if images.dtype != np.uint8:
             raise ValueError(f"{found}: must be uint8, from 0 to 255")
@@ -74,6 +77,13 @@ def make_dataset(
     fingerprint = fingerprint_of(map(idx_sha256, encoded))
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
+
+
+def as_pixels(values: ArrayLike) -> np.ndarray:
+    """Return an array as it is, and lists of whole numbers from 0 to 255 as uint8."""
+    array = np.asarray(values)
+    whole = not hasattr(values, "dtype") and np.issubdtype(array.dtype, np.integer) and array.size
+    return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() <= 255 else array
 
 
 def draw_test_set(dataset: Dataset) -> Dataset:

@@ -4,24 +4,33 @@ A model holds one run or several. `evaluate` and `diagnose` give one result a ru
 `sample` take one run's number, from 0.
 """
 
-import operator
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Float, UInt8
 
 from jvae import diagnostics, evaluation, latents
-from jvae.data.dataset import Dataset
+from jvae.data.dataset import ArrayLike, Dataset
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation
 from jvae.latents import Encoding
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.config import Config
-from jvae.runs.plan import Keep, Validation, make_plan
+from jvae.runs.given import AnyKey, as_key, at_least_one, key_or_zero, numbers, pixels
+from jvae.runs.plan import Keep, Validation, make_plan, whole_number
+from jvae.runs.portions import (
+    decoding_batch,
+    diagnosis_batch,
+    elbo_portion,
+    encoding_batch,
+    iwae_portion,
+    sampling_batch,
+)
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.state import runs_of
 from jvae.runs.training import DEFAULT, Conditions, check_fingerprint, finite, train_configs, train_plan
@@ -133,8 +142,8 @@ def evaluate(
     data: Dataset,
     num_samples: SupportsIndex = 10,
     iwae: SupportsIndex | None = None,
-    key: Key[Array, ""] | None = None,
-    progress: Callable[[int], None] = lambda count: None,
+    key: AnyKey | None = None,
+    progress: Callable[[float], None] = lambda count: None,
 ) -> list[Evaluation]:
     """Estimate the test-set ELBO and its two parts, of every run, in nats per datum.
 
@@ -144,7 +153,8 @@ def evaluate(
         num_samples: draws z ~ q(z|x) per datum for the ELBO, at least 1.
         iwae: draws per datum for the importance-weighted bound, the result's `importance`; None for no such bound.
         key: decides the draws, the same for every run; by default `jax.random.key(0)`.
-        progress: called now and then with the number of data, of all runs, whose importance-weighted bound is known.
+        progress: called about every second with the number of data, of all runs, whose importance-weighted bound is
+            known; those of a batch count by their draws.
 
     Raises:
         ValueError: a number of draws is below 1.
@@ -152,83 +162,81 @@ def evaluate(
     """
     check_fingerprint(model, data)
     draws, weighed = at_least_one("num_samples", num_samples), 0 if iwae is None else at_least_one("iwae", iwae)
-    vae, transform, images = model.recipe.model, model.recipe.transform, data.test_images
-    key = key_or_zero(key)
-    each = [model.run_params(i) for i in range(model.num_runs)]
-    found = [evaluation.evaluate(vae, params, key, images, transform, draws) for params in each]
-    if not weighed:
-        return found
-
-    def weighted(i: int) -> evaluation.ImportanceEvaluation:
-        def done(count: int) -> None:
-            progress(i * len(images) + count)
-
-        return evaluation.evaluate_iwae(vae, each[i], key, images, transform, weighed, progress=done)
-
-    return [result._replace(importance=weighted(i)) for i, result in enumerate(found)]
+    recipe, images, key = model.recipe, test_images(data), key_or_zero(key)
+    portion = elbo_portion(recipe, model.run_params(), images, draws)
+    weighed_portion = iwae_portion(recipe, model.run_params(), images, weighed) if weighed else None
+    found = []
+    for i in range(model.num_runs):
+        given = (recipe.model, model.run_params(i), key, images, recipe.transform)
+        found.append(evaluation.evaluate(*given, draws, *portion))
+        if weighed_portion is not None:
+            done = lambda count: progress(i * len(images) + count)  # noqa: B023, E731  called before i is the next
+            weighted = evaluation.evaluate_iwae(*given, weighed, *weighed_portion, done)
+            found[i] = found[i]._replace(importance=weighted)
+    return found
 
 
-def diagnose(model: TrainedModel, data: Dataset, key: Key[Array, ""] | None = None) -> list[Diagnostics]:
+def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> list[Diagnostics]:
     """Return what every run does with its latent space, over the test set: active units, KLs in nats, components.
 
     Raises:
         DataError: the data set is not the one that the model was trained on.
     """
     check_fingerprint(model, data)
-    vae, transform = model.recipe.model, model.recipe.transform
-    key = key_or_zero(key)
-    each = [model.run_params(i) for i in range(model.num_runs)]
-    return [diagnostics.diagnose(vae, params, key, data.test_images, transform) for params in each]
+    recipe, images, key = model.recipe, test_images(data), key_or_zero(key)
+    size = diagnosis_batch(recipe, model.run_params(), images)
+    each = map(model.run_params, range(model.num_runs))
+    return [diagnostics.diagnose(recipe.model, params, key, images, recipe.transform, size) for params in each]
 
 
 def encode(
-    model: TrainedModel, images: Shaped[Any, "n ..."], key: Key[Array, ""], run: int = 0, level: int = 0
+    model: TrainedModel, images: ArrayLike, key: AnyKey, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Encoding:
     """Return q(z|x) of n data: its loc and scale [n, m], and a draw z[n, m] from it.
 
     Args:
         model: whose encoder it is.
-        images: uint8[n, ...], data such as the model was trained on, NumPy's or JAX's.
+        images: uint8[n, ...], data such as the model was trained on, NumPy's, JAX's, or lists of whole numbers.
         key: decides the transform's noise and the draws.
         run: which of several.
         level: of latents, 0 the one nearest x. A higher one is encoded from a draw of the one below.
 
     Raises:
-        ValueError: the data are of another shape or type, or there is no such level.
-        JvaeError: there is no such run.
+        ValueError: the data are of another shape or type, the key is none, or there is no such run or level.
     """
-    params, data, shape = model.run_params(run), np.asarray(images), model.data_shape
-    if data.dtype != np.uint8 or data.shape[1:] != shape or not data.ndim or not len(data):
-        raise ValueError(
-            f"images are {data.dtype}{list(data.shape)}: must be uint8{['n', *shape]} with n > 0".replace("'", "")
-        )
-    check_level(model, level)
-    return latents.encode(model.recipe.model, params, key, data, model.recipe.transform, int(level))
+    params, data, number = model.run_params(run), pixels("images", images), model.check_level(level)
+    if data.shape[1:] != model.data_shape or not len(data):
+        wanted = ", ".join(map(str, ("n", *model.data_shape)))
+        raise ValueError(f"images have the shape {list(data.shape)}: must be [{wanted}] with n > 0")
+    recipe, key = model.recipe, as_key(key)
+    size = encoding_batch(recipe, params, data, number)
+    return latents.encode(recipe.model, params, key, data, recipe.transform, number, size)
 
 
-def decode(model: TrainedModel, z: Float[Any, "n m"], run: int = 0) -> Float[np.ndarray, "n ..."]:
+def decode(model: TrainedModel, z: ArrayLike, run: SupportsIndex = 0) -> Float[np.ndarray, "n ..."]:
     """Return E[x|z] at n latents of the level nearest x, in the unit of x: a probability, or in [0, 1].
 
     Args:
         model: whose decoder it is.
-        z: the latents, NumPy's or JAX's.
+        z: the latents [n, m], NumPy's, JAX's, or lists of numbers.
         run: which of several.
 
     Raises:
-        ValueError: the latents are of another shape.
-        JvaeError: there is no such run.
+        ValueError: the latents are of another shape, or not all finite numbers, or there is no such run.
     """
-    params, points = model.run_params(run), np.asarray(z, np.float32)
-    dim = latent_dims(model.recipe.model, params, model.data_shape)[0]
+    params, points, vae = model.run_params(run), numbers("z", z), model.recipe.model
+    dim = latent_dims(vae, params, model.data_shape)[0]
     if points.ndim != 2 or points.shape[1] != dim or not len(points):
         raise ValueError(f"z has the shape {list(points.shape)}: must be [n, {dim}] with n > 0")
-    return latents.decode(model.recipe.model, params, points)
+    return latents.decode(vae, params, points, decoding_batch(vae, params, points, datum_bytes(model)))
 
 
 def sample(
-    model: TrainedModel, key: Key[Array, ""], n: SupportsIndex, run: int = 0, mean: bool = False
+    model: TrainedModel, key: AnyKey, n: SupportsIndex, run: SupportsIndex = 0, mean: bool = False
 ) -> Float[np.ndarray, "n ..."]:
     """Draw n data from the model: z ~ p(z), then x ~ p(x|z), in the unit of x.
+
+    Where memory does not take all n at a time, the later ones are drawn with keys of their own.
 
     Args:
         model: what to draw from.
@@ -238,30 +246,27 @@ def sample(
         mean: return E[x|z] in x's place, at the same z.
 
     Raises:
-        ValueError: n is below 1.
-        JvaeError: there is no such run.
+        ValueError: n is below 1, the key is none, or there is no such run.
     """
-    return latents.sample(model.recipe.model, model.run_params(run), key, at_least_one("n", n), mean)
+    vae, params, key, count = model.recipe.model, model.run_params(run), as_key(key), at_least_one("n", n)
+    size = sampling_batch(vae, params, count, bool(mean), datum_bytes(model))
+    return latents.sample(vae, params, key, count, bool(mean), size)
 
 
-def key_or_zero(key: Key[Array, ""] | None) -> Key[Array, ""]:
-    """Return the key, or `jax.random.key(0)` where none is given."""
-    return jax.random.key(0) if key is None else key
+def datum_bytes(model: TrainedModel) -> int:
+    """Return how many bytes a datum takes that the model gives, a float32 a number."""
+    return 4 * math.prod(model.data_shape)
 
 
-def at_least_one(name: str, number: SupportsIndex) -> int:
-    """Return a whole number, Python's, NumPy's or JAX's; raise a ValueError that names it unless it is above 0."""
-    whole = operator.index(number)
-    if whole < 1:
-        raise ValueError(f"{name} is {whole}: must be at least 1")
-    return whole
+def test_images(data: Dataset) -> UInt8[np.ndarray, "m ..."]:
+    """Return the test set.
 
-
-def check_level(model: TrainedModel, level: int) -> None:
-    """Raise a ValueError unless the model has such a level of latents."""
-    levels = model.recipe.model.num_levels
-    if not 0 <= level < levels:
-        raise ValueError(f"level is {level}: must be from 0 to {levels - 1}, for the model has {levels}")
+    Raises:
+        ValueError: it is empty.
+    """
+    if not len(data.test_images):
+        raise ValueError(f"data: {data.name} has no test images: there must be at least one")
+    return data.test_images
 
 
 def kept_epochs(model: TrainedModel) -> list[int]:
@@ -270,13 +275,14 @@ def kept_epochs(model: TrainedModel) -> list[int]:
     return [record.get("kept", record["epoch"]) for record in last]
 
 
-def select_run(model: TrainedModel, run: int) -> TrainedModel:
+def select_run(model: TrainedModel, run: SupportsIndex) -> TrainedModel:
     """Return run i of a model, as if trained alone with its seed; its seconds are a share of all.
 
     Raises:
-        JvaeError: there is no such run.
+        ValueError: there is no such run.
     """
     model.run_params(run)
+    run = whole_number("run", run)
     if model.num_runs == 1:
         return model
     rows, seed = slice(run, run + 1), model.plan.seeds[run]

@@ -5,6 +5,7 @@ history, the data's fingerprint and the versions. Readers of a model take the pa
 """
 
 import io
+import os
 import platform
 import zipfile
 from collections.abc import Callable
@@ -12,20 +13,21 @@ from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jvae.errors import JvaeError, ModelFileError, RecipeNeededError
+from jvae.errors import ModelFileError, RecipeNeededError
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
 from jvae.runs.config import Config, build_recipe
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, read_description
+from jvae.runs.memory import check_fits
 from jvae.runs.numerics import Settings, other_training
-from jvae.runs.plan import Plan
+from jvae.runs.plan import Plan, whole_number
 from jvae.runs.recipe_file import MakeRecipe, RecipeFile
 from jvae.runs.state import LoopState, init_loop_state, make_counters
 from jvae.training import TrainState, init_state
@@ -64,15 +66,29 @@ class TrainedModel(NamedTuple):
         """How many independent runs there are."""
         return len(self.plan.seeds)
 
-    def run_params(self, run: int = 0) -> PyTree[Array]:
+    def run_params(self, run: SupportsIndex = 0) -> PyTree[Array]:
         """Return the parameters of run i.
 
         Raises:
-            JvaeError: there is no such run.
+            ValueError: there is no such run.
         """
-        if not 0 <= run < self.num_runs:
-            raise JvaeError(f"run is {run}: the model file holds the runs 0 to {self.num_runs - 1}")
-        return jax.tree.map(lambda leaf: leaf[run], self.params)
+        number = whole_number("run", run)
+        if not 0 <= number < self.num_runs:
+            raise ValueError(
+                f"run is {number}: must be from 0 to {self.num_runs - 1}, for the model has {self.num_runs}"
+            )
+        return jax.tree.map(lambda leaf: leaf[number], self.params)
+
+    def check_level(self, level: SupportsIndex) -> int:
+        """Return the number of a level of latents, from 0.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+        number, levels = whole_number("level", level), self.recipe.model.num_levels
+        if not 0 <= number < levels:
+            raise ValueError(f"level is {number}: must be from 0 to {levels - 1}, for the model has {levels}")
+        return number
 
 
 def current_versions() -> dict[str, str]:
@@ -131,6 +147,7 @@ def load(
         ModelFileError: in one line, the file's name and what is wrong with it.
     """
     with open_model_file(path) as file:
+        check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # its arrays, and JAX's copies
         return read_model(file, recipe, params_only, options or {})
 
 

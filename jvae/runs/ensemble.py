@@ -7,6 +7,7 @@ of these enter the program as arrays, so that a change of them compiles nothing 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,20 @@ from jaxtyping import Array, Int, Key, PyTree, UInt8
 
 from jvae.recipe import Recipe
 from jvae.runs.config import Config, build_recipe
+from jvae.runs.memory import falling
 from jvae.runs.mesh import RUNS, split_over_data
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.training import Batch, StepMetrics, TrainState, TrainStep, init_state, make_train_step, shuffled, take_steps
+
+
+class Together(NamedTuple):
+    """How much of a training a device computes at a time; but for rounding, nothing that it comes to depends on it."""
+
+    runs: int
+    draws: int | None = None
+    """Of each datum's; None for all."""
+
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
 MOST_FOR_START = 10_000
@@ -57,12 +68,14 @@ def make_numbers(seeds: Sequence[int], learning_rates: Sequence[float], betas: S
     return RunNumbers(init_keys, own_keys, jnp.array(learning_rates, jnp.float32), jnp.array(betas, jnp.float32))
 
 
-def runs_at_a_time(runs: int, backend: str) -> int:
-    """Return how many runs a device computes together: one on a CPU, whose cores one run's products fill, else all.
+def together(runs: int, num_samples: int, backend: str) -> list[Together]:
+    """Return how much of a training might be computed at a time, the most first.
 
-    One after the other, each run is also computed bit by bit as it would be alone.
+    All runs, or as few as memory takes; on a CPU one, whose products fill the cores: one after the other, each is also
+    computed bit by bit as it would be alone. Where memory does not take one, fewer draws of each datum at a time.
     """
-    return 1 if backend == "cpu" else runs
+    halves = [1] if backend == "cpu" else [runs >> i for i in range(runs.bit_length())]
+    return [*map(Together, halves), *(Together(1, draws) for draws in falling(num_samples)[1:])]
 
 
 def block_of(backend: str) -> int:
@@ -105,11 +118,13 @@ def started(
     return state._replace(params=params, opt_state=recipe.optimizer.init(params))
 
 
-def make_step_of(recipe_of: RecipeOf, mesh: Mesh | None) -> Callable[[RunNumbers], TrainStep]:
+def make_step_of(
+    recipe_of: RecipeOf, mesh: Mesh | None, draws_at_a_time: int | None = None
+) -> Callable[[RunNumbers], TrainStep]:
     """Return a function from a run's numbers to its train step."""
 
     def step_of(numbers: RunNumbers) -> TrainStep:
-        step = make_train_step(recipe_of(numbers))
+        step = make_train_step(recipe_of(numbers), draws_at_a_time)
         if mesh is None:
             return step
         return lambda state, key, batch: step(state, key, split_over_data(batch))
@@ -117,12 +132,12 @@ def make_step_of(recipe_of: RecipeOf, mesh: Mesh | None) -> Callable[[RunNumbers
     return step_of
 
 
-def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: int, mesh: Mesh | None, block: int = 1) -> Chunk:
+def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: Together, mesh: Mesh | None, block: int = 1) -> Chunk:
     """Return a chunk of steps of every run in one program, however the runs come by their batches.
 
     However an epoch is cut into chunks, and these into blocks, its bits are the same.
     """
-    step_of = make_step_of(recipe_of, mesh)
+    step_of = make_step_of(recipe_of, mesh, at_a_time.draws)
 
     def chunk(
         states: TrainState,
@@ -138,7 +153,7 @@ def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: int, mesh: Mes
             batches = batch_of(state.step, mine, shared, owned)
             return take_steps(step_of(mine), state, mine.key, metrics, start, stop, batches, block)
 
-        batch_size = None if at_a_time == 1 else at_a_time
+        batch_size = None if at_a_time.runs == 1 else at_a_time.runs
         return jax.lax.map(take, (states, numbers, own, step_metrics), batch_size=batch_size)
 
     if mesh is None:

@@ -65,6 +65,15 @@ class ConfigField(NamedTuple):
         self.check(value)
         return value
 
+    def plain(self, value: Any) -> Any:
+        """Return Python's number where the value is NumPy's or JAX's, a tuple where it is a list; else the value."""
+        if self.type is tuple and isinstance(value, (list, tuple)):
+            return tuple(self._replace(type=int).plain(number) for number in value)
+        if getattr(value, "shape", None) == () and hasattr(value, "item"):
+            number = value.item()
+            return float(number) if self.type is float and type(number) is int else number
+        return value
+
     def check(self, value: Any) -> None:
         """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
         if self.type is tuple:

@@ -20,6 +20,7 @@ from jvae.runs.early_stopping import is_warming_up, judge_epoch, stop_runs
 from jvae.runs.mesh import agree, fetch
 from jvae.runs.numerics import current_settings
 from jvae.runs.plan import Plan
+from jvae.runs.portions import Portion
 from jvae.runs.recipe_file import RecipeFile
 from jvae.runs.state import LoopState, runs_of
 from jvae.training import EpochMetrics, StepMetrics, TrainState, summarise
@@ -76,6 +77,7 @@ def run_epochs(
     members: Sequence[Member],
     dataset: Dataset,
     validation_data: UInt8[np.ndarray, "v ..."] | None,
+    portion: Portion | None,
     interrupted: Callable[[], bool],
     chunking: Chunking,
     progress: Callable[[Progress], None],
@@ -100,8 +102,8 @@ def run_epochs(
         failed |= errors
         if summary is not None:
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
-            if validation_data is not None:
-                bound = validate(members[0].recipe, whole.runs.params, validation_data)
+            if validation_data is not None and portion is not None:
+                bound = validate(members[0].recipe, whole.runs.params, validation_data, portion)
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
                 whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
                 values |= {"validation": bound, "kept": whole.kept_epoch}
@@ -174,17 +176,19 @@ def check_finite(
             )
 
 
-def validate(recipe: Recipe, params: PyTree, data: UInt8[np.ndarray, "v ..."]) -> Float[np.ndarray, " r"]:
+def validate(
+    recipe: Recipe, params: PyTree, data: UInt8[np.ndarray, "v ..."], portion: Portion
+) -> Float[np.ndarray, " r"]:
     """Return every run's bound of the validation data, in nats per datum: the one-draw ELBO, or IWAE if it is trained.
 
     The noise is the same at every epoch and for every run.
     """
 
     def bound(params: PyTree) -> float:
-        key = jax.random.key(0)
+        given = (recipe.model, params, jax.random.key(0), data, recipe.transform)
         if recipe.bound is iwae:
-            return evaluate_iwae(recipe.model, params, key, data, recipe.transform, recipe.num_samples).iwae.value
-        return evaluate(recipe.model, params, key, data, recipe.transform, num_samples=1).elbo.value
+            return evaluate_iwae(*given, recipe.num_samples, *portion).iwae.value
+        return evaluate(*given, 1, *portion).elbo.value
 
     runs = len(jax.tree.leaves(params)[0])
     return np.array([bound(jax.tree.map(lambda leaf: leaf[i], params)) for i in range(runs)])  # noqa: B023

@@ -46,11 +46,27 @@ def make_plan(
     Raises:
         ValueError: a value breaks its rule.
     """
-    whole = tuple(operator.index(seed) for seed in seeds)
-    sizes = [operator.index(size) for size in (epochs, batch_size, patience)]
+    try:
+        whole = tuple(whole_number("seeds", seed) for seed in seeds)
+    except TypeError as error:
+        raise ValueError(f"seeds is {seeds!r}: must be several, one a run") from error
+    named = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
+    sizes = [whole_number(name, size) for name, size in named.items()]
     plan = Plan(sizes[0], sizes[1], whole, validation, float(held_out), keep, sizes[2])
     check_plan(plan)
     return plan
+
+
+def whole_number(name: str, value: SupportsIndex) -> int:
+    """Return a whole number, Python's, NumPy's or JAX's, as Python's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name} is {value!r}: must be a whole number") from error
 
 
 def check_plan(plan: Plan) -> None:

@@ -5,7 +5,6 @@ only the images of its own runs and its own part of each batch.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -23,7 +22,6 @@ from jvae.runs.mesh import DATA, RUNS, fetch, place
 from jvae.runs.numbers import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
-SHARE_OF_MEMORY = 0.5
 AXES = (RUNS, None, DATA)  # of a mesh, over which batches [r, steps, b, ...] are spread
 
 
@@ -32,13 +30,6 @@ class Rows(NamedTuple):
 
     indices: Int[np.ndarray, "r steps b"]
     weights: Float[np.ndarray, "r steps b"]
-
-
-def fits_in_memory(num_bytes: int) -> bool:
-    """Return True if that much data leaves enough of the first device's memory to train on it."""
-    statistics = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
-    memory = statistics.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return num_bytes <= SHARE_OF_MEMORY * memory
 
 
 def streamed(

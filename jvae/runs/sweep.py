@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from jvae.errors import JvaeError, first_line
+from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import text_of
@@ -200,13 +200,13 @@ def train_group(
     watch: Watch,
     own: "OwnRecipe | None",
 ) -> Iterator[Result]:
-    """Train cells that share a program, and write and yield their results."""
+    """Train cells that share a program, in parts where memory does not take them all; write and yield their results."""
     import jax
 
     from jvae.runs.config import unit
     from jvae.runs.training import Conditions, train_configs
 
-    config = cells[0].config
+    config, half = cells[0].config, len(cells) // 2
     models: Sequence[TrainedModel | Exception] = []
     try:
         mesh = mesh_of(config.runs * len(cells), config.batch_size)
@@ -216,6 +216,12 @@ def train_group(
                 records = [model.history[-1] for model in models if not isinstance(model, Exception)]
                 if records:
                     told.epoch(join_records(records))
+    except NotEnoughMemoryError as error:
+        if half:  # nothing was computed yet: some of them at a time
+            for part in (cells[:half], cells[half:]):
+                yield from train_group(part, dataset, folder, mesh_of, watch, own)
+            return
+        models = [error]
     except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):

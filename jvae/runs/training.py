@@ -1,7 +1,8 @@
 """Training: the runs of a recipe, or of configurations that share a program, epoch by epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,29 +12,32 @@ from jaxtyping import UInt8
 from jvae.data.dataset import Dataset
 from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe
-from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.checkpoint import TrainedModel, run_shapes
 from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
     Chunk,
     RecipeOf,
+    Together,
     block_of,
     init_states,
     make_chunk,
     make_numbers,
     make_recipe_of,
     resident_batches,
-    runs_at_a_time,
     share_a_program,
     streamed_batches,
+    together,
 )
 from jvae.runs.loop import Chunking, Member, Progress, TakeSteps, run_epochs
-from jvae.runs.mesh import RUNS, place
+from jvae.runs.memory import choose, fits_in_memory, tree_bytes
+from jvae.runs.mesh import RUNS, agree, place
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan, split_rows
+from jvae.runs.portions import validation_portion
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.state import LoopState, init_loop_state
-from jvae.runs.streaming import fits_in_memory, streamed
+from jvae.runs.streaming import streamed
 from jvae.training import init_step_metrics, steps_per_epoch
 
 
@@ -48,11 +52,13 @@ class Conditions(NamedTuple):
     """Asked after every chunk of steps: once it is true, what was trained is yielded, and the training ends."""
     chunking: Chunking = Chunking()
     runs_together: int | None = None
-    """How many runs a device computes at a time; None: one on a CPU, all on an accelerator."""
+    """How many runs a device computes at a time; None: one on a CPU, on an accelerator what its memory takes."""
     block: int | None = None
     """How many steps are one loop of known length; None: one on a CPU, 32 on an accelerator."""
     streamed_bytes: int = 2**26
     """How much a streamed training reads at a time."""
+    chosen: Callable[[Together], None] = lambda at_a_time: None
+    """Called once, before anything is computed, with how much is computed at a time."""
     progress: Callable[[Progress], None] = lambda at: None
     """Called after every chunk of steps, before the epoch that may end with it is summarised and yielded."""
 
@@ -123,32 +129,100 @@ def train_members(
     """Train all members' runs in one program."""
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
     kept, _ = split_rows(plan, len(data))
-    num_runs, num_steps = len(numbers.learning_rate), count_steps(plan, dataset)
+    num_steps, validated = count_steps(plan, dataset), validation_data(plan, dataset)
+    stream = not fits_in_memory(data.nbytes) if how.stream is None else how.stream
+    at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
+    portion = None
+    if validated is not None:
+        params = run_shapes(recipe_of(None), data.shape[1:], 1).params
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
+        portion = validation_portion(recipe_of(None), one, validated, agree)
+    how.chosen(at_a_time)
     if resume is None:
         states = init_states(recipe_of(None), numbers, data, kept)
         loop = init_loop_state(states, num_steps, plan.validation != "none")
     else:
         loop = state_to_resume(resume, plan, dataset, num_steps)
         members[0].history.extend(resume.history)
-    at_a_time = how.runs_together or runs_at_a_time(num_runs, jax.default_backend())
     block = how.block or block_of(jax.default_backend())
-    if not fits_in_memory(data.nbytes) if how.stream is None else how.stream:
+    if stream:
         chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh, block)
         take = streamed(chunk, numbers, data, kept, plan.batch_size, mesh, how.streamed_bytes)
     else:
-        chunk = make_chunk(recipe_of, resident_batches(plan.batch_size), at_a_time, mesh, block)
+        if mesh is not None:
+            batches = resident_batches(plan.batch_size)
+            program = compiled_once(make_chunk(recipe_of, batches, at_a_time, mesh, block))
         whole = data if len(kept) == len(data) else data[kept]
-        take = resident(chunk, place(numbers, mesh, RUNS), place(whole, mesh))
+        take = resident(program, place(numbers, mesh, RUNS), place(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
     loop = loop._replace(runs=runs, step_metrics=metrics)
-    validated = validation_data(plan, dataset)
-    return run_epochs(take, loop, members, dataset, validated, how.interrupted, how.chunking, how.progress)
+    return run_epochs(take, loop, members, dataset, validated, portion, how.interrupted, how.chunking, how.progress)
 
 
-def resident(chunk: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:
+def compiled_once(chunk: Chunk) -> Any:
+    """Return a chunk of steps as a program whose states are donated to it."""
+    return jax.jit(chunk, donate_argnums=0)
+
+
+def resident(program: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:
     """Return what takes steps while all data are in the devices' memory."""
-    compiled = jax.jit(chunk, donate_argnums=0)
-    return lambda states, step_metrics, start, stop: compiled(states, numbers, data, (), step_metrics, start, stop)
+    return lambda states, step_metrics, start, stop: program(states, numbers, data, (), step_metrics, start, stop)
+
+
+def choose_together(
+    recipe_of: RecipeOf,
+    numbers: RunNumbers,
+    plan: Plan,
+    datum: UInt8[np.ndarray, "0 ..."],
+    num_data: int,
+    stream: bool,
+    how: Conditions,
+) -> tuple[Together, Chunk]:
+    """Return how much is computed at a time, and the program that does so on one device with all data in its memory.
+
+    Args:
+        recipe_of: a run's numbers -> its recipe.
+        numbers: of all runs.
+        plan: how it is trained.
+        datum: whose shape and type the data have.
+        num_data: how many are trained on.
+        stream: whether they are read while they are used.
+        how: on which devices.
+
+    Raises:
+        ValueError: the recipe does not fit the data.
+        NotEnoughMemoryError: the memory does not take all runs, or no draw of one run's batch.
+    """
+    num_runs, devices = len(numbers.learning_rate), 1 if how.mesh is None else how.mesh.shape[RUNS]
+    recipe, runs = recipe_of(None), num_runs // devices
+    mine, states = jax.tree.map(lambda leaf: leaf[:runs], numbers), run_shapes(recipe, datum.shape[1:], runs)
+    num_steps = steps_per_epoch(num_data, plan.batch_size)
+    metrics = jax.eval_shape(partial(init_step_metrics, num_steps=num_steps), states)
+    data = jax.ShapeDtypeStruct((plan.batch_size if stream else num_data, *datum.shape[1:]), datum.dtype)
+    block = how.block or block_of(jax.default_backend())
+    programs: dict[Together, Any] = {}
+
+    def trace(at: Together) -> Any:
+        if at not in programs:
+            programs[at] = compiled_once(make_chunk(recipe_of, resident_batches(plan.batch_size), at, None, block))
+        return programs[at].trace(states, mine, data, (), metrics, 0, 1)
+
+    kept = 0 if plan.validation == "none" else tree_bytes(states.params)
+    other = kept + 3 * how.streamed_bytes * stream
+    shared = jax.local_device_count() if how.mesh is not None and jax.default_backend() == "cpu" else 1
+    sizes = together(runs, 1 if recipe.estimator else recipe.num_samples, jax.default_backend())
+    if how.runs_together is not None:
+        sizes = [Together(how.runs_together), *(at for at in sizes if at.runs < how.runs_together or at.draws)]
+    at_a_time = choose(
+        sizes,
+        trace,
+        "the training" if num_runs == 1 else f"the training of {num_runs:,} runs",
+        lambda program: (program + other) * shared,
+        agree,
+        lambda ratio: f"; about {num_runs / ratio:,.0f} runs would fit" if num_runs >= 2 * ratio else "",
+    )
+    trace(at_a_time)  # another process may take less than this one could
+    return at_a_time, programs[at_a_time]
 
 
 def finite(model: TrainedModel | NonFiniteError) -> TrainedModel:
@@ -192,8 +266,14 @@ def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps
 
 
 def validation_data(plan: Plan, dataset: Dataset) -> UInt8[np.ndarray, "v ..."] | None:
-    """Return the data that judge the epochs, if any."""
+    """Return the data that judge the epochs, if any.
+
+    Raises:
+        ValueError: it should be the test set, and that is empty.
+    """
     if plan.validation == "test":
+        if not len(dataset.test_images):
+            raise ValueError(f"validation is test: {dataset.name} has no test images")
         return dataset.test_images
     _, held_out = split_rows(plan, len(dataset.train_images))
     return None if held_out is None else dataset.train_images[held_out]

@@ -26,10 +26,11 @@ from jvae.runs.ensemble import (
     make_recipe_of,
     make_step_of,
     resident_batches,
-    runs_at_a_time,
 )
 from jvae.runs.numbers import RunNumbers
+from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.training import DEFAULT, choose_together
 from jvae.training import Batch, init_step_metrics, steps_per_epoch
 
 LARGE = 2048
@@ -137,11 +138,12 @@ def compile_chunk(training: Training) -> CompiledChunk:
 
     Raises:
         ValueError: the recipe does not fit the data.
+        NotEnoughMemoryError: the memory does not take the runs.
     """
     recipe_of, numbers, batch_size, data = training
     num_steps = steps_per_epoch(len(data), batch_size)
+    at_a_time, _ = choose_together(recipe_of, numbers, Plan(1, batch_size), data[:0], len(data), False, DEFAULT)
     states, resident = init_states(recipe_of(None), numbers, data, np.arange(len(data))), jnp.asarray(data)
-    at_a_time = runs_at_a_time(training.runs, jax.default_backend())
     chunk = make_chunk(recipe_of, resident_batches(batch_size), at_a_time, None, block_of(jax.default_backend()))
     record = init_step_metrics(states, num_steps)
     started = time.perf_counter()

@@ -9,7 +9,7 @@ import json
 import re
 import zlib
 from importlib.resources import files
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from jvae.data.dataset import Dataset
 from jvae.errors import JvaeError
-from jvae.latents import Projection, decode, principal_projection, projected_prior_density
+from jvae.latents import Projection, principal_projection, projected_prior_density
 from jvae.nn.matmul import float32
 from jvae.nn.networks import ACTIVATIONS, MLP, ConvDecoderNet, start_size
-from jvae.runs.api import key_or_zero, select_run
+from jvae.runs.api import decode, select_run
 from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.given import AnyKey, at_least_one, key_or_zero
 from jvae.view.classes import class_colours
 from jvae.view.pictures import OUTPUTS, generator_of, latents_of_test_set, title
 from jvae.view.plots import mass_levels
@@ -38,9 +39,9 @@ PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 def explorer_page(
     model: TrainedModel,
     dataset: Dataset,
-    key: Key[Array, ""] | None = None,
-    run: int = 0,
-    num_points: int = 2000,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
+    num_points: SupportsIndex = 2000,
 ) -> str:
     """Return the page of one run's model: HTML.
 
@@ -57,7 +58,8 @@ def explorer_page(
     model = select_run(model, run)
     z = latents_of_test_set(model, dataset, key)
     projection = principal_projection(z, z.shape[1])
-    shown = generator_of(key).permutation(len(z))[:num_points]  # in random order: no class covers the others
+    count = at_least_one("num_points", num_points)
+    shown = generator_of(key).permutation(len(z))[:count]  # in random order: no class covers the others
     coordinates = projection.project(z[shown])
     window = square_window(projection.plane().project(z))
     data = {
@@ -123,7 +125,7 @@ def bfloat16(kernel: jax.Array) -> jax.Array:
 
 def reference(model: TrainedModel, z: Float[np.ndarray, "1 m"]) -> dict[str, Any]:
     """Return a latent and the decoder's mean there, for the page to compare its own with."""
-    return {"z": packed(z), "mean": packed(decode(model.recipe.model, model.run_params(), z))}
+    return {"z": packed(z), "mean": packed(decode(model, z))}
 
 
 def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:

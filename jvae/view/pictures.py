@@ -5,31 +5,24 @@ is drawn at random; by default it is `jax.random.key(0)`.
 """
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder, bounded_scale
 from jvae.errors import JvaeError
-from jvae.latents import (
-    decode,
-    encode,
-    latent_grid,
-    principal_projection,
-    prior_mixture,
-    prior_sample,
-    projected_prior_density,
-    sample,
-)
+from jvae.latents import latent_grid, principal_projection, prior_mixture, prior_sample, projected_prior_density
 from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
-from jvae.runs.api import key_or_zero
+from jvae.runs.api import decode, encode, sample
 from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.given import AnyKey, at_least_one, key_or_zero
 from jvae.runs.sweep import Result
 from jvae.vae import VAE, latent_dims
 from jvae.view import image_grids, plots
@@ -74,50 +67,50 @@ def as_images(x: Float[Array | np.ndarray, "n ..."]) -> Float[np.ndarray, "n h w
 
 
 def samples(
-    model: TrainedModel, key: Key[Array, ""] | None = None, num_images: int = 64, mean: bool = False, run: int = 0
+    model: TrainedModel,
+    key: AnyKey | None = None,
+    num_images: SupportsIndex = 64,
+    mean: bool = False,
+    run: SupportsIndex = 0,
 ) -> Figure:
     """Plot images drawn from the model, or the means of the output distribution at draws from the prior."""
-    x = sample(model.recipe.model, model.run_params(run), key_or_zero(key), num_images, mean)
+    x = sample(model, key_or_zero(key), num_images, run, mean)
     kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
     return image_grids.plot_images(as_images(x), title=f"{kind}: {title(model)}")
 
 
 def samples_beside_means(
-    model: TrainedModel, key: Key[Array, ""] | None = None, num_images: int = 64, run: int = 0
+    model: TrainedModel, key: AnyKey | None = None, num_images: SupportsIndex = 64, run: SupportsIndex = 0
 ) -> Figure:
     """Plot samples x ~ p(x|z), and in the same places the means of p(x|z) at the same draws z ~ p(z)."""
-    vae, params, key = model.recipe.model, model.run_params(run), key_or_zero(key)
-    left, right = (as_images(sample(vae, params, key, num_images, mean)) for mean in (False, True))
+    left, right = (as_images(sample(model, key_or_zero(key), num_images, run, mean)) for mean in (False, True))
     return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model))
 
 
-def generator_of(key: Key[Array, ""] | None) -> np.random.Generator:
+def generator_of(key: AnyKey | None) -> np.random.Generator:
     """Return a generator for choices among data; that of `key(seed)` is `default_rng(seed)`."""
     return np.random.default_rng(int(np.asarray(jax.random.key_data(key_or_zero(key)))[-1]))
 
 
 def latents_of_test_set(
-    model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0, level: int = 0
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Float[np.ndarray, "n m"]:
     """Draw one z ~ q(z|x) of a level for every test image: samples of the aggregate posterior."""
-    vae, transform, images = model.recipe.model, model.recipe.transform, dataset.test_images
-    return encode(vae, model.run_params(run), key_or_zero(key), images, transform, level).z
+    return encode(model, dataset.test_images, key_or_zero(key), run, level).z
 
 
-def name_level(model: TrainedModel, level: int) -> str:
+def name_level(model: TrainedModel, level: SupportsIndex) -> str:
     """Return a level's name, as a title's ending: nothing where there is only one.
 
     Raises:
-        JvaeError: the model has no such level.
+        ValueError: the model has no such level.
     """
-    levels = model.recipe.model.num_levels
-    if not 0 <= level < levels:
-        raise JvaeError(f"level is {level + 1}: the model has {levels} level{'s' * (levels > 1)}")
-    return f" of $z_{level + 1}$" if levels > 1 else ""
+    number = model.check_level(level)
+    return f" of $z_{number + 1}$" if model.recipe.model.num_levels > 1 else ""
 
 
 def posterior(
-    model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0, level: int = 0
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
     """Plot samples of the test set's aggregate posterior, coloured by class."""
     which = name_level(model, level)
@@ -127,32 +120,35 @@ def posterior(
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
-def manifold(model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0) -> Figure:
+def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0) -> Figure:
     """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set takes."""
     z = latents_of_test_set(model, dataset, key, run)
     projection = principal_projection(z)
     height, width = as_images(dataset.test_images[:1].astype(np.float32)).shape[1:3]
     points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE, height / width)
-    means = decode(model.recipe.model, model.run_params(run), projection.lift(points))
+    means = decode(model, projection.lift(points), run)
     heading = f"decoder means: {title(model)}"
     return image_grids.plot_manifold(as_images(means), ticks, projection.labels, heading)
 
 
 def reconstructions(
-    model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0, num_images: int = 20
+    model: TrainedModel,
+    dataset: Dataset,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
+    num_images: SupportsIndex = 20,
 ) -> Figure:
     """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
-    vae, params, transform, key = model.recipe.model, model.run_params(run), model.recipe.transform, key_or_zero(key)
-    labels = dataset.test_labels[:1000]
+    key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    images = dataset.test_images[np.lexsort((labels, rank))[:num_images]]
-    x = transform(key, jnp.asarray(images))
-    means = decode(vae, params, encode(vae, params, key, images, transform).z)
+    images = dataset.test_images[np.lexsort((labels, rank))[:count]]
+    x = model.recipe.transform(key, jnp.asarray(images))
+    means = decode(model, encode(model, images, key, run).z, run)
     return image_grids.plot_reconstructions(as_images(x), as_images(means), f"reconstructions: {title(model)}")
 
 
 def prior(
-    model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0, level: int = 0
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
     """Plot the prior's density, projected as the aggregate posterior over it is, with its components marked."""
     which = name_level(model, level)
@@ -161,17 +157,17 @@ def prior(
     return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model)}")
 
 
-def priors(models: dict[str, TrainedModel], dataset: Dataset, key: Key[Array, ""] | None = None) -> Figure:
+def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None = None) -> Figure:
     """Plot several models' priors over their aggregate posteriors, side by side, by name."""
     views = {name: prior_view(model, dataset, key)[0] for name, model in models.items()}
     return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
 
 
 def prior_view(
-    model: TrainedModel, dataset: Dataset, key: Key[Array, ""] | None = None, run: int = 0, level: int = 0
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> tuple[plots.PriorView, bool]:
     """Return a level's prior and aggregate posterior, both on the latter's plane; and True if the density is exact."""
-    vae, params, key = model.recipe.model, model.run_params(run), key_or_zero(key)
+    vae, params, key, level = model.recipe.model, model.run_params(run), key_or_zero(key), model.check_level(level)
     z = latents_of_test_set(model, dataset, key, run, level)
     projection = principal_projection(z)
     coordinates = projection.project(z)
@@ -196,7 +192,7 @@ def prior_view(
     return view, exact
 
 
-def pseudo_inputs(model: TrainedModel, run: int = 0) -> Figure:
+def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot a VampPrior's pseudo-inputs; with two levels, where they are latents z1, the means of p(x|z1) there.
 
     Raises:
@@ -216,7 +212,7 @@ def pseudo_inputs(model: TrainedModel, run: int = 0) -> Figure:
     return image_grids.plot_images(as_images(read(model.run_params(run))), title=f"{kind}: {title(model)}")
 
 
-def scale(model: TrainedModel, run: int = 0) -> Figure:
+def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot the learned standard deviation of every pixel.
 
     Raises:
@@ -234,23 +230,22 @@ def scale(model: TrainedModel, run: int = 0) -> Figure:
 def interpolation(
     model: TrainedModel,
     dataset: Dataset,
-    key: Key[Array, ""] | None = None,
-    run: int = 0,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
     rows: int = 8,
     columns: int = 11,
 ) -> Figure:
     """Plot decoder means along straight lines between the posterior means of test images of different classes."""
-    vae, params, labels = model.recipe.model, model.run_params(run), dataset.test_labels
-    generator = generator_of(key)
+    labels, generator = dataset.test_labels, generator_of(key)
     several = len(np.unique(labels)) > 1
     first = generator.choice(len(labels), rows)
     others = [np.flatnonzero(labels != labels[i]) for i in first]  # nobody, where there is one class
     second = np.array([generator.choice(other if len(other) else len(labels)) for other in others])
     images = dataset.test_images[np.concatenate([first, second])]
-    z = encode(vae, params, key_or_zero(key), images, model.recipe.transform).loc
+    z = encode(model, images, key_or_zero(key), run).loc
     t = np.linspace(0, 1, columns, dtype=z.dtype)[None, :, None]
     lines = (1 - t) * z[:rows, None] + t * z[rows:, None]
-    means = as_images(decode(vae, params, lines.reshape(rows * columns, -1)))
+    means = as_images(decode(model, lines.reshape(rows * columns, -1), run))
     return image_grids.plot_rows(
         means.reshape(rows, columns, *means.shape[1:]),
         [f"{labels[i]} to {labels[j]}" if several else "" for i, j in zip(first, second, strict=True)],
@@ -262,8 +257,8 @@ def interpolation(
 def traversals(
     model: TrainedModel,
     dataset: Dataset,
-    key: Key[Array, ""] | None = None,
-    run: int = 0,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
     rows: int = 10,
     columns: int = 11,
 ) -> Figure:
@@ -271,15 +266,14 @@ def traversals(
 
     The other dimensions stay at one test image's posterior mean; the dimensions are those with the most variance.
     """
-    vae, params, images = model.recipe.model, model.run_params(run), dataset.test_images
-    means, _, z = encode(vae, params, key_or_zero(key), images, model.recipe.transform)
+    means, _, z = encode(model, dataset.test_images, key_or_zero(key), run)
     chosen = generator_of(key).integers(len(z))
     dimensions = np.argsort(-means.var(axis=0))[:rows]
     low, high = np.quantile(z, [0.01, 0.99], axis=0)
     points = np.repeat(means[chosen][None, None], len(dimensions), 0).repeat(columns, 1)
     for row, d in enumerate(dimensions):
         points[row, :, d] = np.linspace(low[d], high[d], columns)
-    decoded = as_images(decode(vae, params, points.reshape(-1, z.shape[1])))
+    decoded = as_images(decode(model, points.reshape(-1, z.shape[1]), run))
     which = f" of class {dataset.test_labels[chosen]}" if len(np.unique(dataset.test_labels)) > 1 else ""
     return image_grids.plot_rows(
         decoded.reshape(len(dimensions), columns, *decoded.shape[1:]),

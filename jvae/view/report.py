@@ -98,7 +98,8 @@ def describe_diagnostics(diagnostics: Diagnostics) -> str:
     lines = []
     for number, level in enumerate(diagnostics.levels, start=1):
         name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
-        lines.append(f"  {name}active units {level.active_units} of {level.num_units}, KL {level.kl:.2f} (one draw)")
+        active = "unknown from one image," if level.active_units is None else level.active_units
+        lines.append(f"  {name}active units {active} of {level.num_units}, KL {level.kl:.2f} (one draw)")
         if level.kl_per_dimension is not None and number == len(diagnostics.levels):
             falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
             lines.append(f"  {name}KL by dimension, sorted: {falling}")

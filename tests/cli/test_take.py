@@ -107,7 +107,7 @@ def test_the_table_is_the_arrays(folder, tmp_path):
 def test_what_the_model_has_not_is_refused(folder, tmp_path):
     one, output = ["--model", folder / "one.npz"], ["--output", tmp_path / "z.npz"]
     assert "--level is 2" in refused("encode", *one, *output, "--level", 2, code=2)
-    assert "run is 1" in refused("encode", *one, *output, "--run", 1, code=1)
+    assert "run is 1" in refused("encode", *one, *output, "--run", 1, code=2)
     for wrong in ("first", "1,1", "-1", ""):
         assert "--run" in refused("encode", *one, *output, f"--run={wrong}", code=2)
     assert ".npz, .csv" in refused("encode", *one, "--output", tmp_path / "z.txt", code=2)

@@ -10,20 +10,21 @@ from click.testing import CliRunner
 from hypothesis import given, strategies as st
 
 from jvae.cli.main import main
-from jvae.errors import JvaeError, NonFiniteError
+from jvae.errors import NonFiniteError
 from jvae.evaluation import spread
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
 from jvae.runs.ensemble import (
     ACCELERATOR_BLOCK,
+    Together,
     block_of,
     init_states,
     make_chunk,
     make_numbers,
     make_recipe_of,
     resident_batches,
-    runs_at_a_time,
+    together,
 )
 from jvae.runs.loop import Chunking, Member, check_finite
 from jvae.runs.plan import Plan
@@ -78,7 +79,7 @@ def test_an_accelerators_program_has_loops_of_known_length_and_keeps_no_copy_of_
     recipe_of = make_recipe_of(config_of({}, runs=4), tiny.train_images.shape[1:], 4)
     numbers = make_numbers(range(4), [1e-3] * 4, [1.0] * 4)
     states = init_states(recipe_of(None), numbers, tiny.train_images, np.arange(100))
-    chunk = make_chunk(recipe_of, resident_batches(32), 4, None, block_of("gpu"))
+    chunk = make_chunk(recipe_of, resident_batches(32), Together(4), None, block_of("gpu"))
     record = init_step_metrics(states, 4)
     arguments = (states, numbers, jnp.asarray(tiny.train_images), (), record, 0, 4)
     compiled = jax.jit(chunk, donate_argnums=0).lower(*arguments).compile()
@@ -105,7 +106,7 @@ def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
 
 def test_a_run_that_is_not_there_is_named(tiny):
     *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
-    with pytest.raises(JvaeError, match=r"run is 2: the model file holds the runs 0 to 1"):
+    with pytest.raises(ValueError, match=r"^run is 2: must be from 0 to 1"):
         api.select_run(many, 2)
 
 
@@ -129,8 +130,13 @@ def test_seeds_stay_in_their_range():
 
 
 def test_a_cpu_takes_one_run_and_one_step_at_a_time_and_an_accelerator_more():
-    assert [runs_at_a_time(8, backend) for backend in ("cpu", "gpu", "tpu")] == [1, 8, 8]
+    assert [together(8, 1, backend)[0] for backend in ("cpu", "gpu", "tpu")] == [(1, None), (8, None), (8, None)]
     assert [block_of(backend) for backend in ("cpu", "gpu", "tpu")] == [1, ACCELERATOR_BLOCK, ACCELERATOR_BLOCK]
+
+
+def test_where_that_is_too_much_fewer_runs_are_taken_and_then_fewer_draws():
+    assert together(6, 30, "gpu") == [*map(Together, (6, 3, 1)), Together(1, 10), Together(1, 1)]
+    assert together(6, 1, "cpu") == [Together(1)]
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20))
@@ -167,4 +173,4 @@ def test_the_commands_know_all_runs(tmp_path):
         jvae("sample", "--model", path, "--run", i, "--num-images", 4, "--samples", tmp_path / f"{i}.png")
     jvae("sample", "--model", one, "--num-images", 4, "--samples", tmp_path / "one.png")
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes()
-    assert "run is 2" in jvae("plot", "posterior", "--model", path, "--run", 2, code=1).stderr
+    assert "run is 2" in jvae("plot", "posterior", "--model", path, "--run", 2, code=2).stderr
