@@ -129,9 +129,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in config_fields():
-            value = field.plain(getattr(self, field.name))
-            object.__setattr__(self, field.name, value)  # frozen, but for what NumPy's numbers stand for
-            field.check(value)
+            object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         check_options(split_source(self.dataset)[0], self.test_share, self.resize, self.transpose)
         if self.seed + self.runs > 2**32:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
@@ -206,9 +204,8 @@ def plan_of(config: Config) -> "Plan":
     from jvae.runs.plan import Plan
 
     seeds = tuple(range(config.seed, config.seed + config.runs))
-    return Plan(
-        config.epochs, config.batch_size, seeds, config.validation, config.held_out, config.keep, config.patience
-    )
+    judged = (config.validation, config.held_out, config.keep, config.patience)
+    return Plan(config.epochs, config.batch_size, seeds, *judged)
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
@@ -235,9 +232,8 @@ def build_upper_level(config: Config) -> "VAE":
 
     lower, upper = config.latent_dim, config.upper_dim
     mlp = partial(MLP, (UPPER_HIDDEN,) * 2, activation=ACTIVATIONS[config.activation])
-    return VAE(
-        build_prior(config, upper, (lower,)), GaussianEncoder(mlp((2 * lower,))), GaussianEncoder(mlp((2 * upper,)))
-    )
+    prior = build_prior(config, upper, (lower,))
+    return VAE(prior, GaussianEncoder(mlp((2 * lower,))), GaussianEncoder(mlp((2 * upper,))))
 
 
 def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":

@@ -74,6 +74,12 @@ class ConfigField(NamedTuple):
             return float(number) if self.type is float and type(number) is int else number
         return value
 
+    def checked(self, value: Any) -> Any:
+        """Return a value as `plain` does, or raise what `check` does."""
+        value = self.plain(value)
+        self.check(value)
+        return value
+
     def check(self, value: Any) -> None:
         """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
         if self.type is tuple:
