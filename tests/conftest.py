@@ -3,12 +3,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# that makes XLA's older way to compile a fusion twice as fast as its newer one, where there is still a choice; with all
+# optimisations it is the other way round
+EMITTERS = "xla_cpu_use_fusion_emitters"
+QUICK = "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(("0.9.", "0.10."))
+if QUICK:
+    os.environ["XLA_FLAGS"] = f"--{EMITTERS}=false"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -26,18 +33,27 @@ install_import_hook(
 
 import jax
 import pytest
+from jax._src import compiler
 
 from jvae.data.dataset import Dataset
 from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def optimised() -> Iterator[None]:
-    """Compile a module's programs with all of XLA's optimisations."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    """Compile a test's programs with all of XLA's optimisations: where bits of different programs are compared."""
+    quick = compiler.get_compile_options
+
+    def as_for_users(*sizes, env_options_overrides=None, **more):
+        return quick(*sizes, env_options_overrides={EMITTERS: "True", **(env_options_overrides or {})}, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if QUICK:
+            patch.setattr(compiler, "get_compile_options", as_for_users)
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

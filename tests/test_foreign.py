@@ -23,8 +23,6 @@ from jvae.vae import VAE, latent_dims
 from jvae.view import pictures
 from jvae.view.explorer import explorer_page
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 SHAPES = [(36,), (6, 6, 1)]
 
 
@@ -82,6 +80,7 @@ PLAN = {
 }
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape, tmp_path):
     recipe, data = recipe_for(shape), data_of(shape)

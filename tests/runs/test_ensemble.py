@@ -20,8 +20,6 @@ from jvae.runs.plan import Plan
 from jvae.training import Metrics, StepMetrics
 from jvae.view import pictures
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
 VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
               {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
@@ -34,6 +32,7 @@ def config_of(variation: dict, **more) -> Config:
     return Config(**fields)
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
     *_, many = api.train_config_epochs(config_of(variation, runs=3, seed=5), tiny)

@@ -17,8 +17,6 @@ from jvae.runs.config import Config
 from jvae.runs.fields import text_of
 from jvae.view import pictures
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8), "runs": 2}
 
 
@@ -83,6 +81,7 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
     assert [{cell.config.latent_dim for cell in group} for group in groups] == [{2}, {3}]
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}], ids=str)
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
     """Bit by bit, though step size and beta are the program's arguments."""
@@ -99,6 +98,7 @@ def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny
     assert all(not np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
     *_, together = api.train_configs([cell.config for cell in found], tiny)
