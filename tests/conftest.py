@@ -56,6 +56,12 @@ def optimised() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate a projected density from few draws: for tests of that it is drawn, and not of how well."""
+    monkeypatch.setattr("jvae.latents.KDE_DRAWS", 200)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     return load_dataset("digits")

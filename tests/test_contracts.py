@@ -11,11 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from jvae import latents
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
 from jvae.view import pictures
+
+pytestmark = pytest.mark.usefixtures("few_draws")
 
 PRIORS = {
     "gaussian": {},
@@ -42,12 +43,6 @@ ALL = [
     pytest.param(*each, marks=[] if each in QUICK else pytest.mark.slow)
     for each in itertools.product(PRIORS, OUTPUTS, NETWORKS)
 ]
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch):
-    """Estimate a flow's projected density from few draws: that it is drawn is the point here, not how well."""
-    monkeypatch.setattr(latents, "KDE_DRAWS", 200)
 
 
 def config_of(prior: str, output: str, network: str) -> Config:

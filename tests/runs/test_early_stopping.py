@@ -79,6 +79,7 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
         assert api.evaluate(model, negatives, 1)[0].elbo.value == pytest.approx(max(bounds), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)

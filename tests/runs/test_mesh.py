@@ -32,6 +32,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [*MESHES[1:], "runs=2,data=4,stream"], ids=str)
 def test_every_mesh_gives_the_same_training(shape, trained):
     """8 runs on 1, 2 and 8 devices; equal within the rounding of sums that are split over devices."""
@@ -49,6 +50,7 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mesh", "stream"), [("runs=2", "--stream"), ("data=2", "--stream"), ("data=2", "--no-stream")]
 )

@@ -70,7 +70,9 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize(("chunks", "done"), [(1, 4), (6, 9), (12, 5)])
+@pytest.mark.parametrize(
+    ("chunks", "done"), [(6, 9), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((1, 4), (12, 5)))]
+)
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})

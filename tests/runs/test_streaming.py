@@ -26,7 +26,9 @@ def on_disk(tiny, tmp_path):
 
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
-@pytest.mark.parametrize("steps", [1, 3, 100])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_streamed_equals_resident(more, steps, tiny, on_disk):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)

@@ -81,6 +81,7 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
     assert [{cell.config.latent_dim for cell in group} for group in groups] == [{2}, {3}]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}], ids=str)
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
@@ -114,6 +115,7 @@ def test_configurations_that_differ_in_more_are_refused(tiny):
         api.train_configs([cell.config for cell in cells("latent-dim=2,3")], tiny)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     """What has a result is not trained again, and a cell that failed loses only itself."""
     found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")
