@@ -31,7 +31,7 @@ OUTPUTS = {
     "gaussian-pixel": {"decoder": "gaussian", "variance": "pixel"},
     "continuous-bernoulli": {"decoder": "continuous-bernoulli"},
 }
-NETWORKS = {"mlp": {"hidden": (16, 16)}, "cnn": {}}
+NETWORKS = {"mlp": {"hidden": (16,)}, "cnn": {"channels": (4,)}}
 QUICK = {  # every prior, output and network once
     ("gaussian", "bernoulli", "cnn"),
     ("mog", "gaussian-fixed", "mlp"),
@@ -93,7 +93,7 @@ def test_every_combination_trains_evaluates_samples_and_plots(prior, output, net
 @pytest.mark.parametrize("latent_dim", [1, 2])
 def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(
-        dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden=(16, 16), **PRIORS[prior]
+        dataset="digits", prior=prior, latent_dim=latent_dim, epochs=1, batch_size=50, hidden=(16,), **PRIORS[prior]
     )
     model = next(api.train_config_epochs(config, tiny))
     for draw_picture in (pictures.posterior, pictures.prior, pictures.manifold, pictures.traversals):
