@@ -9,6 +9,8 @@ to PyTorch, `cli` the command line.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jvae.compatibility import watch_imports
+
 if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
     from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
     from jvae.data.dataset import Dataset as Dataset, make_dataset as make_dataset
@@ -77,6 +79,7 @@ _PLACES = {
 """Module -> its public names."""
 _MODULE_OF = {name: f"jvae.{module}" for module, names in _PLACES.items() for name in names}
 __all__ = [*_MODULE_OF, "pictures"]
+watch_imports()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,9 @@ from jvae.evaluation import over_batches
 from jvae.transforms import Transform
 from jvae.vae import VAE
 
+KDE_DRAWS = 20_000
+"""Draws from a prior whose projected density has no formula."""
+
 
 class Projection(NamedTuple):
     """An affine map from the latent space onto d <= m axes: coordinates = (z - center) @ axes.T."""
@@ -92,8 +95,8 @@ def projected_prior_density(
 
     The projection is the density of (z - center) @ axes.T. It is exact in all the latent dimensions there are (m <= 2),
     and for mixtures of Gaussians, whose projection is a mixture of Gaussians with means A (m_k - c) and covariances
-    A diag(s_k^2) A'. Else - a flow, or a lower level - it is a kernel density estimate from 20,000 draws. It is never
-    a slice, which is another function: the density of the plane's own points.
+    A diag(s_k^2) A'. Else - a flow, or a lower level - it is a kernel density estimate from KDE_DRAWS draws. It is
+    never a slice, which is another function: the density of the plane's own points.
     """
     mixture = prior_mixture(model, params, level)
     if mixture is not None:
@@ -113,7 +116,7 @@ def projected_prior_density(
         return np.exp(np.asarray(log_prob(params, jnp.asarray(projection.lift(coordinates))))), True
     from scipy.stats import gaussian_kde
 
-    draws = projection.project(prior_sample(model, params, key, 20_000, level))
+    draws = projection.project(prior_sample(model, params, key, KDE_DRAWS, level))
     return gaussian_kde(draws.T)(coordinates.T), False
 
 

@@ -3,12 +3,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# that makes XLA's older way to compile a fusion twice as fast as its newer one, where there is still a choice; with all
+# optimisations it is the other way round
+EMITTERS = "xla_cpu_use_fusion_emitters"
+QUICK = "XLA_FLAGS" not in os.environ and version("jaxlib").startswith(("0.9.", "0.10."))
+if QUICK:
+    os.environ["XLA_FLAGS"] = f"--{EMITTERS}=false"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -26,18 +34,41 @@ install_import_hook(
 
 import jax
 import pytest
+from jax._src import compiler
 
 from jvae.data.dataset import Dataset
 from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
 
 
-@pytest.fixture(scope="module")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker whole files, for their fixtures' sake, and the rest of them to who is idle."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.fixture
 def optimised() -> Iterator[None]:
-    """Compile a module's programs with all of XLA's optimisations."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    """Compile a test's programs with all of XLA's optimisations: where bits of different programs are compared."""
+    quick = compiler.get_compile_options
+
+    def as_for_users(*sizes, env_options_overrides=None, **more):
+        return quick(*sizes, env_options_overrides={EMITTERS: "True", **(env_options_overrides or {})}, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if QUICK:
+            patch.setattr(compiler, "get_compile_options", as_for_users)
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate a projected density from few draws: for tests of that it is drawn, and not of how well."""
+    monkeypatch.setattr("jvae.latents.KDE_DRAWS", 200)
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,7 @@ def test_the_best_gaussian_covers_all_modes_in_one_direction_and_seeks_one_in_th
     np.testing.assert_allclose([left.q_from_p, right.q_from_p], -np.log(WEIGHTS), atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_experiment_prints_its_tables_and_draws_its_picture(tmp_path):
     result = CliRunner().invoke(experiments, ["kl", "--draws", "500", "--vae-epochs", "1", "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -105,7 +105,7 @@ def many(estimator, params, num_samples, repeats):
 
 
 @pytest.mark.parametrize("name", ELBO_ESTIMATORS)
-@pytest.mark.parametrize("num_samples", [2, 5])
+@pytest.mark.parametrize("num_samples", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_elbo_estimator_is_unbiased(name, num_samples):
     value, grads = jax.value_and_grad(exact_elbo)(WRONG)
     estimates = many(ELBO_ESTIMATORS[name], WRONG, num_samples, 40_000)
@@ -214,7 +214,7 @@ def test_moments_are_those_of_the_gradients_themselves():
 PRIORS = ("gaussian", "mog", "vamp", "flow")
 
 
-@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("prior", [PRIORS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in PRIORS[1:])])
 def test_every_estimator_runs_on_a_vae_and_pathwise_is_the_gradient_of_the_bound(prior, digits):
     vae = build_model(Config(latent_dim=3, hidden=(8, 8), prior=prior), (8, 8, 1))
     x = (jnp.asarray(digits.test_images[:4]) >= 128).astype(jnp.float32)

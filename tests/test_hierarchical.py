@@ -125,6 +125,8 @@ def test_samples_come_from_both_levels():
     assert vae.apply({}, jax.random.key(0), 7, method="sample").shape == (7, 1, 1, 1)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_draws")
 def test_both_levels_are_trained_measured_and_drawn(tiny):
     model = next(api.train_config_epochs(TWO, tiny))
     result = api.evaluate(model, tiny)[0]

@@ -15,6 +15,7 @@ def mnist():
     return load_dataset("mnist")
 
 
+@pytest.mark.slow
 def test_two_epochs_of_the_exercise_reach_the_expected_elbo(mnist):
     """PyTorch's loop stands near -107 after two epochs; an ELBO far above that would be a wrong density."""
     *_, model = api.train_config_epochs(Config(latent_dim=10, epochs=2, batch_size=128), mnist)

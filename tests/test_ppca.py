@@ -391,6 +391,7 @@ def test_bad_shapes_and_steps_are_refused(key):
             fit()
 
 
+@pytest.mark.slow
 def test_the_experiment_prints_its_figures_and_draws_its_pictures(tmp_path):
     arguments = ["ppca", "--dataset", "digits", "--latent-dim", "2", "--steps", "20", "--output", str(tmp_path)]
     result = CliRunner().invoke(experiments, arguments)

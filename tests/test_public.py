@@ -63,6 +63,7 @@ class Recorder:
         self.scalars.append((name, float(value), step))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Matplotlib is currently using agg")
 def test_the_readmes_lines_from_python_run_as_they_stand(tmp_path, monkeypatch):
     """And after them every example of the table of names, and the trained model in 8 lines at most."""
@@ -94,7 +95,9 @@ def test_the_names_of_the_pictures_are_those_of_the_module():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # in TFP's Student-t
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "my_bound.py" else pytest.mark.slow) for name in FILES]
+)
 def test_the_readmes_recipe_files_are_trained_evaluated_and_drawn(name, tmp_path):
     assert len(FILES[name].strip().splitlines()) <= 40
     path, model = tmp_path / name, tmp_path / "m.npz"

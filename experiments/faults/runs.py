@@ -74,7 +74,7 @@ def same_training(one: Path, other: Path) -> bool:
 def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
     """Start a training process, and return it once it trains; programs that were compiled before are not again."""
     caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | caching
+    environment = caching | os.environ  # a cache that is there already is used, and shared between campaigns
     command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None

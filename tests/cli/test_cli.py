@@ -71,7 +71,9 @@ WITH_ANY_MODEL = ["posterior", "reconstructions", "manifold", "prior", "interpol
 
 
 @pytest.mark.parametrize("picture", WITH_ANY_MODEL)
-@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+@pytest.mark.parametrize(
+    "suffix", [".png", *(pytest.param(other, marks=pytest.mark.slow) for other in (".pdf", ".svg"))]
+)
 def test_plots_are_written(model, tmp_path, picture, suffix):
     path = tmp_path / f"picture{suffix}"
     jvae("plot", picture, "--model", model, "--output", path)
@@ -103,6 +105,7 @@ def test_pictures_that_the_model_has_not_are_refused(model):
     assert "--variance pixel" in refused("plot", "scale", "--model", model, code=1)
 
 
+@pytest.mark.slow
 def test_the_pictures_and_diagnostics_of_richer_models(tmp_path):
     path = tmp_path / "model.npz"
     richer = ["--prior", "vamp", "--num-components", "5", "--decoder", "gaussian", "--variance", "pixel"]
@@ -298,6 +301,7 @@ def test_help_comes_at_once():
     assert min(seconds() for _ in range(5)) < 0.5  # 0.12 s on an idle machine
 
 
+@pytest.mark.slow
 def test_a_real_process_trains_and_a_terminal_is_not_needed(tmp_path):
     done = run_process("train", *QUICK, "--model", str(tmp_path / "model.npz"))
     assert done.returncode == 0, done.stderr

@@ -40,6 +40,7 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path):
     assert folder_used(tmp_path / "file") == "None"
 
 
+@pytest.mark.slow
 def test_programs_are_kept_unless_told_otherwise(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"JVAE_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}

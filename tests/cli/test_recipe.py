@@ -125,6 +125,7 @@ def test_the_explorer_refuses_what_it_cannot_decode(own):
     assert "the page cannot decode with StudentTDecoder" in refused("explore", *own, code=1)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_seeds_and_batch_size(folder, tmp_path):
     sweep = ["sweep", *TRAIN[:4], "--epochs", 1, "--grid", "batch-size=64,128", "--grid", "seed=0,1"]
     given = [*sweep, "--output", tmp_path / "sweep", "--recipe"]
@@ -141,12 +142,14 @@ def test_a_sweep_over_seeds_and_batch_size(folder, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_it(folder):
     sizes = ["--batch-sizes", 64, "--runs", 1, "--repeats", 3, "--dataset", "digits", "--recipe", folder / "my_vae.py"]
     assert "peak:" in jvae("benchmark", *sizes, "--latent-dim", 2).stdout
     assert "--precision" in refused("benchmark", *sizes, "--precision", "bfloat16", code=2)
 
 
+@pytest.mark.slow
 def test_from_python_the_same_function_trains_other_arrays(folder):
     """Of shape [n, 6, 6, 1], and [n, 36]; and the file's model is loaded with a recipe, or with the function."""
     make = load_recipe_file(folder / "my_vae.py").make

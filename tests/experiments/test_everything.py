@@ -33,6 +33,7 @@ def a_part(name, measure, **more):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path):
     names = ["code", "baseline", "priors"]
@@ -56,6 +57,7 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
     assert "## Exercise" not in (tmp_path / "mini-project.md").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("name", ["hierarchical", "outputs", "networks", "bounds", "reparametrisation"])
 def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):

@@ -48,15 +48,18 @@ def test_the_notebook_is_stripped():
         assert cell.get("execution_count") is None, cell["id"]
 
 
+@pytest.mark.slow
 def test_every_cell_runs_on_the_digits(executed):
     counts = [cell.execution_count for cell in executed.cells if cell.cell_type == "code" and cell.source]
     assert counts == list(range(1, len(counts) + 1))
 
 
+@pytest.mark.slow
 def test_no_cell_complains(executed):
     assert [(name, output.text) for name, output in outputs(executed) if output.get("name") == "stderr"] == []
 
 
+@pytest.mark.slow
 def test_the_pictures_come_out(executed):
     pictures = [name for name, output in outputs(executed) if "image/png" in output.get("data", {})]
     assert pictures == ["data", "fit", "posterior", "manifold", "samples", "iwae", "spread"]

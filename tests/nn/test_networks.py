@@ -31,8 +31,8 @@ def test_weights_and_biases_start_uniform_in_one_over_root_fan_in(key):
 
 def test_kernels_and_biases_of_convolutions_start_as_in_pytorch(key):
     """Conv2d(c, f, 4) has a fan-in of 16 c; ConvTranspose2d(c, f, 4) of 16 f."""
-    encoder = ConvEncoderNet((6,)).init(key, jnp.zeros((1, 28, 28, 1)))["params"]
-    decoder = ConvDecoderNet((28, 28, 1)).init(key, jnp.zeros((1, 3)))["params"]
+    encoder = jax.jit(ConvEncoderNet((6,)).init)(key, jnp.zeros((1, 28, 28, 1)))["params"]
+    decoder = jax.jit(ConvDecoderNet((28, 28, 1)).init)(key, jnp.zeros((1, 3)))["params"]
     expected = [(encoder["conv_0"], 16), (encoder["conv_1"], 16 * 32), (encoder["linear_0"], 64 * 49)]
     expected += [(decoder["linear_1"], 256)]
     expected += [(decoder["linear_0"], 3), (decoder["conv_transpose_0"], 16 * 32), (decoder["conv_transpose_1"], 16)]

@@ -21,8 +21,6 @@ from jvae.runs.training import validation_data
 from jvae.training import TrainState
 from jvae.view import pictures
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 QUICK = {"dataset": "digits", "latent_dim": 2, "batch_size": 32, "hidden": (16, 16), "learning_rate": 0.1}
 
 
@@ -115,6 +113,8 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
         assert api.evaluate(model, negatives, 1)[0].elbo.value == pytest.approx(max(bounds), rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     config = Config(**QUICK, epochs=12, runs=3, validation="held-out", held_out=0.3, keep="best", patience=2)
     *_, many = api.train_config_epochs(config, tiny)

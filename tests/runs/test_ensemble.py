@@ -31,8 +31,6 @@ from jvae.runs.plan import Plan
 from jvae.training import Metrics, StepMetrics, init_step_metrics
 from jvae.view import pictures
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
 VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
               {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
@@ -45,7 +43,10 @@ def config_of(variation: dict, **more) -> Config:
     return Config(**fields)
 
 
-@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize(
+    "variation", [VARIATIONS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in VARIATIONS[1:])], ids=str
+)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
     *_, many = api.train_config_epochs(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):
@@ -149,6 +150,7 @@ def test_spread_is_the_textbooks(values):
     assert found.standard_error == pytest.approx((variance / len(values)) ** 0.5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_commands_know_all_runs(tmp_path):
     def jvae(*arguments, code=0):
         result = CliRunner().invoke(main, list(map(str, arguments)))

@@ -14,7 +14,7 @@ from mesh_worker import MESHES
 
 from jvae.cli.main import main
 from jvae.errors import DeviceError
-from jvae.runs.checkpoint import load
+from jvae.runs.checkpoint import TrainedModel, load
 from jvae.runs.mesh import Hosts, MeshShape, choose_mesh, fetch, join_hosts, place
 
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
@@ -32,6 +32,7 @@ def trained(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [*MESHES[1:], "runs=2,data=4,stream"], ids=str)
 def test_every_mesh_gives_the_same_training(shape, trained):
     """8 runs on 1, 2 and 8 devices; equal within the rounding of sums that are split over devices."""
@@ -43,16 +44,26 @@ def test_every_mesh_gives_the_same_training(shape, trained):
     assert len(np.unique(kernel[:, 0, 0])) == 8
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> TrainedModel:
+    """What one process trains."""
+    path = tmp_path_factory.mktemp("alone") / "alone.npz"
+    flags = ["--validation", "test", "--keep", "best", "--model", str(path)]
+    assert CliRunner().invoke(main, ["train", *QUICK, *flags]).exit_code == 0
+    return load(path)
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mesh", "stream"), [("runs=2", "--stream"), ("data=2", "--stream"), ("data=2", "--no-stream")]
 )
-def test_two_processes_train_what_one_does(mesh, stream, tmp_path):
+def test_two_processes_train_what_one_does(mesh, stream, alone, tmp_path):
     """Two real processes over loopback; only the first of them writes and speaks."""
     address = f"127.0.0.1:{free_port()}"
     spread = [
@@ -84,12 +95,9 @@ def test_two_processes_train_what_one_does(mesh, stream, tmp_path):
     assert "jvae" not in said[1][1]
     assert "wrote" not in said[1][0]
     assert [path.name for path in tmp_path.iterdir()] == ["0.npz"]
-    alone = tmp_path / "alone.npz"
-    flags = ["--validation", "test", "--keep", "best", "--model", str(alone)]
-    assert CliRunner().invoke(main, ["train", *QUICK, *flags]).exit_code == 0
-    one, two = load(alone), load(tmp_path / "0.npz")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), one.state, two.state)
-    assert [record["kept"] for record in one.history] == [record["kept"] for record in two.history]
+    two = load(tmp_path / "0.npz")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), alone.state, two.state)
+    assert [record["kept"] for record in alone.history] == [record["kept"] for record in two.history]
 
 
 @pytest.mark.parametrize(

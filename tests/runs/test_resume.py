@@ -16,8 +16,6 @@ from jvae.runs.config import Config
 from jvae.runs.fields import text_of
 from jvae.runs.loop import Chunking
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden": (8, 8)}
 
 
@@ -69,7 +67,10 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     assert "the cosine schedule of" in line
 
 
-@pytest.mark.parametrize(("chunks", "done"), [(1, 4), (6, 9), (12, 5)])
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize(
+    ("chunks", "done"), [(6, 9), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((1, 4), (12, 5)))]
+)
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})

@@ -14,8 +14,6 @@ from jvae.runs.config import Config
 from jvae.runs.fields import text_of
 from jvae.runs.mesh import MeshShape, choose_mesh
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
 
 
@@ -26,8 +24,11 @@ def on_disk(tiny, tmp_path):
     return tiny._replace(train_images=np.load(tmp_path / "images.npy", mmap_mode="r"))
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
-@pytest.mark.parametrize("steps", [1, 3, 100])
+@pytest.mark.parametrize(
+    "steps", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_streamed_equals_resident(more, steps, tiny, on_disk):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
@@ -40,6 +41,7 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk):
         assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_a_mesh_is_fed_too(tiny, on_disk):
     config = Config(**QUICK)
     *_, resident = api.train_config_epochs(config, tiny)

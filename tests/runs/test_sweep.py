@@ -18,8 +18,6 @@ from jvae.runs.config import Config
 from jvae.runs.fields import text_of
 from jvae.view import pictures
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8), "runs": 2}
 
 
@@ -110,6 +108,8 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
     assert [{cell.config.latent_dim for cell in group} for group in groups] == [{2}, {3}]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}], ids=str)
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
     """Bit by bit, though step size and beta are the program's arguments."""
@@ -126,6 +126,7 @@ def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny
     assert all(not np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
     *_, together = api.train_configs([cell.config for cell in found], tiny)
@@ -141,6 +142,7 @@ def test_configurations_that_differ_in_more_are_refused(tiny):
         api.train_configs([cell.config for cell in cells("latent-dim=2,3")], tiny)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     """What has a result is not trained again, and a cell that failed loses only itself."""
     found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")

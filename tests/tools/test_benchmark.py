@@ -66,6 +66,7 @@ def test_an_operation_belongs_to_the_module_that_it_came_from(source, part):
     assert part_of(source) == part
 
 
+@pytest.mark.slow
 def test_the_command_prints_writes_and_draws(tmp_path):
     quick = ["--dataset", "digits", "--hidden", "8,8", "--latent-dim", "2", "--repeats", "3"]
     grid = ["--batch-sizes", "32,64", "--runs", "1", "--precision", "float32,bfloat16", "--profile"]

@@ -246,6 +246,7 @@ def few_images(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: few)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 def test_the_mirror_at_smoke_size(tmp_path):
     from experiments.__main__ import experiments
@@ -260,6 +261,7 @@ def test_the_mirror_at_smoke_size(tmp_path):
         assert all(-60 < value < -20 for value in values)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 def test_the_throughput_at_smoke_size():
     from experiments.__main__ import experiments

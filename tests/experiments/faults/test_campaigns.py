@@ -7,8 +7,14 @@ from experiments.faults.writes import failing_writes
 from experiments.parts.faults import CAMPAIGNS
 from jvae.runs import checkpoint
 
+PROCESSES = "SIG"  # what is done to processes of their own takes long
 
-@pytest.mark.parametrize("campaign", CAMPAIGNS, ids=lambda campaign: campaign.fault)
+
+@pytest.mark.parametrize(
+    "campaign",
+    [pytest.param(c, marks=pytest.mark.slow if c.fault.startswith(PROCESSES) else []) for c in CAMPAIGNS],
+    ids=lambda campaign: campaign.fault,
+)
 def test_faults_are_handled(campaign, tmp_path):
     texts = list(campaign.inject(tmp_path, 0.1))
     assert len(texts) >= 2
