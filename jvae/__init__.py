@@ -6,10 +6,9 @@ the data sets, `runs` configurations and trained models, `view` pictures and pag
 to PyTorch, `cli` the command line.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from jvae.compatibility import watch_imports
 
 if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
     from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
@@ -79,7 +78,33 @@ _PLACES = {
 """Module -> its public names."""
 _MODULE_OF = {name: f"jvae.{module}" for module, names in _PLACES.items() for name in names}
 __all__ = [*_MODULE_OF, "pictures"]
-watch_imports()
+
+
+class _GiveBeforeImport:
+    """A finder of no module, that gives `jax.core` what TFP, and so distrax, reads of it, before anybody imports TFP.
+
+    The name is deprecated in jax: TFP enters in it an array type that nobody here uses.
+    """
+
+    reader, name = "tensorflow_probability.substrates.jax", "pytype_aval_mappings"
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Leave the search to the finders after this one, which has no more to do once the name is there."""
+        if fullname == self.reader:
+            sys.meta_path.remove(self)
+            import warnings
+
+            import jax.core
+            import numpy as np
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                table = getattr(jax.core, self.name, {np.ndarray: np.asarray})
+            setattr(jax.core, self.name, table)
+
+
+if _GiveBeforeImport.reader not in sys.modules:
+    sys.meta_path.insert(0, _GiveBeforeImport())
 
 
 def __getattr__(name: str) -> Any:

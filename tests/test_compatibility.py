@@ -27,7 +27,7 @@ assert p.sample(seed=jax.random.key(0)).shape == (3,)
 assert float(p.kl_divergence(p)) == 0.0
 from tensorflow_probability.substrates import jax as tfp
 assert float(tfp.distributions.Normal(0.0, 1.0).kl_divergence(tfp.distributions.Normal(0.0, 1.0))) == 0.0
-assert not [finder for finder in sys.meta_path if type(finder).__module__ == "jvae.compatibility"]
+assert not [finder for finder in sys.meta_path if type(finder).__module__ == "jvae"]
 """
 
 

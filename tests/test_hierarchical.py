@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from helpers import assert_within
+from helpers import assert_within, random_model
 from scipy import stats
 
 from jvae.bounds import draw, elbo, iwae, monte_carlo_elbo
@@ -141,13 +141,13 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
 
 
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
-    model = next(api.train_config_epochs(replace(TWO, prior="vamp", num_components=6), tiny))
+    model = random_model(replace(TWO, prior="vamp", num_components=6), tiny)
     figure = pictures.pseudo_inputs(model)
     assert "decoded pseudo-inputs" in figure.get_suptitle()
     assert figure.axes[0].images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
-    model = next(api.train_config_epochs(small, tiny))
+    model = random_model(small, tiny)
     with pytest.raises(JvaeError, match=r"level is 2: the model has 1 level$"):
         pictures.posterior(model, tiny, level=1)

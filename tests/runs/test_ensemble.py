@@ -58,6 +58,7 @@ def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
             assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_runs_computed_together_are_the_same_within_rounding(tiny):
     """As on a GPU: a vmap over groups of 2, the last one smaller."""
     *_, apart = api.train_config_epochs(config_of({}, runs=3), tiny)

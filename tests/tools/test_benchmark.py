@@ -32,6 +32,7 @@ def test_the_products_of_the_exercise_are_counted(tiny):
     assert sum(count * shape.flops for shape, count in draws.items()) == 2 * (macs + decoder)
 
 
+@pytest.mark.slow
 def test_a_measurement_adds_up(tiny):
     config = Config(dataset="digits", latent_dim=3, hidden=(16, 16), batch_size=32, runs=2)
     measured = benchmark.measure(training_of(config, tiny.train_images), 3)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from helpers import random_model
 
 from jvae.cli.main import main
 from jvae.errors import ModelFileError
@@ -186,7 +187,7 @@ def test_what_has_no_counterpart_is_refused(tiny):
     ):
         config = Config(dataset="digits", latent_dim=2, hidden=(4, 4), epochs=1, batch_size=100, **fields)
         with pytest.raises(ModelFileError, match=text):
-            export_weights(next(api.train_config_epochs(config, tiny)))
+            export_weights(random_model(config, tiny))
 
 
 def jvae(*arguments, code: int = 0) -> Result:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from helpers import random_model
 from matplotlib.colors import to_rgb
 
-from jvae.runs import api
 from jvae.view import pictures
 from jvae.view.classes import class_colours
 from jvae.view.image_grids import fitting_columns, montage, plot_images
@@ -36,7 +36,7 @@ def test_grey_and_colour_images_are_drawn(channels):
 
 
 def test_reconstructions_take_the_classes_in_turn(small, tiny):
-    model = next(api.train_config_epochs(small, tiny))
+    model = random_model(small, tiny)
     fig = pictures.reconstructions(model, tiny, num_images=20)
     assert len(fig.axes) == 2
 

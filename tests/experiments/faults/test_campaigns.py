@@ -7,12 +7,12 @@ from experiments.faults.writes import failing_writes
 from experiments.parts.faults import CAMPAIGNS
 from jvae.runs import checkpoint
 
-PROCESSES = "SIG"  # what is done to processes of their own takes long
+LONG = ("SIG", "two writers", "interrupted", "failing write")  # the processes, and what trains again and again
 
 
 @pytest.mark.parametrize(
     "campaign",
-    [pytest.param(c, marks=pytest.mark.slow if c.fault.startswith(PROCESSES) else []) for c in CAMPAIGNS],
+    [pytest.param(c, marks=pytest.mark.slow if c.fault.startswith(LONG) else []) for c in CAMPAIGNS],
     ids=lambda campaign: campaign.fault,
 )
 def test_faults_are_handled(campaign, tmp_path):
