@@ -3,7 +3,9 @@
 import signal
 
 from jvae.cli.interruption import listening
+from jvae.cli.streams import open_streams
 
+open_streams()  # before anything is opened that would take a closed stream's place
 with listening():  # while what takes a moment is imported
     import click
 

@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -36,9 +37,14 @@ import jax
 import pytest
 from jax._src import compiler
 
+from jvae.cli.interruption import SIGNALS
 from jvae.data.dataset import Dataset
 from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
+
+for number in SIGNALS:  # a shell's background jobs ignore SIGINT, and under nohup SIGHUP is ignored
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,6 +53,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_of_other_files() -> Iterator[None]:
+    """Drop a file's compiled programs at its end: thousands of them reach the limit of a process's memory maps."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

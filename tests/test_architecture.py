@@ -114,7 +114,17 @@ def test_no_cycle_between_files_or_folders():
     TopologicalSorter(folders).prepare()
 
 
-OF_COMMANDS = ("commands", "console", "drawing", "environment", "interruption", "options", "path_types", "paths")
+OF_COMMANDS = (
+    "commands",
+    "console",
+    "drawing",
+    "environment",
+    "interruption",
+    "options",
+    "path_types",
+    "paths",
+    "streams",
+)
 ALLOWED = {f"jvae.cli.{name}" for name in OF_COMMANDS}
 
 

@@ -13,7 +13,6 @@ from scipy import stats
 from jvae.bounds import draw, elbo, iwae, monte_carlo_elbo
 from jvae.distributions import ImageDistribution
 from jvae.encoders import GaussianEncoder
-from jvae.errors import JvaeError
 from jvae.priors import GaussianPrior
 from jvae.runs import api
 from jvae.runs.config import Config, build_model
@@ -149,5 +148,5 @@ def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
 
 def test_a_level_that_is_not_there_is_named(tiny, small):
     model = random_model(small, tiny)
-    with pytest.raises(JvaeError, match=r"level is 2: the model has 1 level$"):
+    with pytest.raises(ValueError, match=r"level is 1: must be from 0 to 0, for the model has 1$"):
         pictures.posterior(model, tiny, level=1)

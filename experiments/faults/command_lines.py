@@ -122,7 +122,7 @@ WORK = {
     "jvae.runs.api": ("train_config_epochs", "evaluate", "diagnose", "encode", "sample"),
     "jvae.runs.sweep": ("run_sweep",),
     "jvae.tools.benchmark": ("measure",),
-    "jvae.tools.pytorch": ("load_state_dict", "save_state_dict"),
+    "jvae.tools.state_dict": ("load_state_dict", "save_state_dict"),
     "jvae.view.explorer": ("explorer_page",),
     "experiments.reporting.command": ("run_part",),
     "experiments.everything": ("measure_all",),

@@ -1,5 +1,6 @@
 """Faults of processes: runs that are interrupted, signalled and killed, and command lines that are wrong."""
 
+import contextlib
 import json
 import os
 import random
@@ -76,12 +77,27 @@ def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
     caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment = caching | os.environ  # a cache that is there already is used, and shared between campaigns
     command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    with heard(signal.SIGINT):
+        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, env=environment, **pipes)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("training on"):
             break
     return process
+
+
+@contextlib.contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """Let processes that are started meanwhile hear a signal that this one was told to ignore, as a background job."""
+    ignored = signal.getsignal(number) == signal.SIG_IGN
+    if ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:

@@ -292,7 +292,7 @@ def test_the_data_are_never_written_over(four):
     os.symlink("a.npz", "link.npz")
     for option in ("--model", "--json"):
         line = jvae("train", "--dataset", "npz:a.npz", option, "link.npz", "--overwrite", code=2).stderr
-        assert "link.npz: holds the data to train on" in line
+        assert f"--dataset and {option} must be different files" in line
     load_dataset("npz:a.npz")
 
 

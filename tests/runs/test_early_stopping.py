@@ -177,7 +177,7 @@ def test_a_share_that_is_no_image_is_refused(tiny):
 
 def test_train_says_which_epoch_it_kept(tmp_path):
     path, result = tmp_path / "m.npz", tmp_path / "t.json"
-    flags = {**QUICK, "epochs": 30, "validation": "test", "keep": "best", "patience": 1, "batch-size": 300}
+    flags = {**QUICK, "epochs": 30, "validation": "test", "keep": "best", "patience": 1, "batch_size": 300}
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
     assert trained.exit_code == 0, trained.output

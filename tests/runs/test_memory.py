@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import jvae, random_model, refused
 
-from jvae.cli.options import Commands
+from jvae.cli.commands import Commands
 from jvae.errors import NotEnoughMemoryError, is_out_of_memory
 from jvae.runs import api, memory, portions
 from jvae.runs.config import Config, build_recipe

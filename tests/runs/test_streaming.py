@@ -57,8 +57,9 @@ def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     config = Config(**{**QUICK, "epochs": 1})
     list(api.train_config_epochs(config, tiny))
     assert not read
-    monkeypatch.setattr(streaming, "SHARE_OF_MEMORY", 1e-12)
-    list(api.train_config_epochs(config, tiny))
+    with monkeypatch.context() as small:
+        small.setattr("jvae.runs.training.fits_in_memory", lambda num_bytes: False)
+        list(api.train_config_epochs(config, tiny))
     assert read
     list(api.train_config_epochs(config, tiny, how=api.Conditions(stream=False)))
     assert len(read) == 1

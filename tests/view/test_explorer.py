@@ -190,7 +190,7 @@ def test_the_command_writes_a_page_and_says_its_size(path, tmp_path):
         (["--output", "/no/such/place/explorer.html"], "/no/such/place does not exist", 2),
         (["--num-points", "0"], "--num-points", 2),
         (["--latent-dim", "3"], "--latent-dim is 3", 2),
-        (["--run", "1"], "1", 1),
+        (["--run", "1"], "1", 2),
     ],
 )
 def test_wrong_commands_get_one_line(path, tmp_path, monkeypatch, arguments, said, code):
