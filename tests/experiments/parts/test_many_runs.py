@@ -1,0 +1,67 @@
+"""Seeds against time: contenders in turn, of whom one may fail, and what is told of their seconds."""
+
+import time
+
+import pytest
+from matplotlib.figure import Figure
+
+from experiments.parts import many_runs, throughput
+from experiments.parts.many_runs import Contender
+
+
+def contender(who, runs, ran, fails=False):
+    def start():
+        def epoch():
+            ran.append(who)
+            if fails:
+                raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
+
+        return epoch
+
+    return Contender(who, runs, start)
+
+
+def test_contenders_train_in_turn_and_one_that_fails_fails_alone():
+    ran, said = [], []
+    contenders = [contender("jvae", 1, ran), contender("jvae", 512, ran, fails=True), contender("tuned", 1, ran)]
+    rows = many_runs.time_in_turn(contenders, 3, time.perf_counter() + 60, said.append)
+    assert ran == ["jvae", "jvae", "tuned", "jvae", "tuned", "jvae", "tuned"]
+    assert [len(row["seconds"]) for row in rows] == [2, 0, 2]
+    assert [row["failed"] for row in rows] == ["", "RuntimeError: RESOURCE_EXHAUSTED: out of memory", ""]
+    assert len(said) == len(ran)
+
+
+def test_there_is_one_round_that_counts_when_the_time_is_over():
+    ran = []
+    (row,) = many_runs.time_in_turn([contender("jvae", 1, ran)], 9, time.perf_counter() - 1, lambda line: None)
+    assert len(row["seconds"]) == 1
+
+
+@pytest.fixture
+def values():
+    rows = [
+        {"who": "jvae", "runs": 1, "seconds": [2.0, 4.0], "failed": ""},
+        {"who": "jvae", "runs": 64, "seconds": [6.0], "failed": ""},
+        {"who": "jvae", "runs": 512, "seconds": [], "failed": "RuntimeError: out of memory"},
+        {"who": "graphs", "runs": 1, "seconds": [1.0], "failed": ""},
+    ]
+    network = {"network": "mlp", "rows": rows, "epoch_flops": 3e9, "steps": 10, "peak": 1e12, "launches": 5e4}
+    return {"networks": [network], "images": 100, "batch_size": 10, "device": "gpu (card)", "graphs": True}
+
+
+def test_the_table_has_runs_a_minute_and_the_share_of_the_peak(values):
+    story = throughput.tell(values)
+    assert "| jvae | 64 | 6.00 s | 128 | 3% | 3e+04 |" in story.text.replace("30,000", "3e+04")
+    assert "a CUDA graph with a capturable fused Adam | 1 | 1.00 s | 12 |" in story.text
+    assert "failed: jvae, 512 runs: RuntimeError: out of memory" in story.text
+    assert "128 runs a minute with 64 at once in jvae, 12 one by one" in story.short
+    assert "CUDA graphs are left out" not in story.text
+    assert "CUDA graphs are left out" in throughput.tell({**values, "graphs": False}).text
+
+
+def test_the_picture_has_a_line_and_levels(values):
+    figure = many_runs.plot_runs_a_minute(values)
+    assert isinstance(figure, Figure)
+    line, level = figure.axes[0].lines
+    assert line.get_ydata() == pytest.approx([60 / 15, 128])
+    assert level.get_ydata()[0] == pytest.approx(12)
