@@ -25,7 +25,7 @@ VARIATIONS: tuple[dict[str, Any], ...] = (
     {"runs": 2, "validation": "held-out", "keep": "best", "patience": 2, "learning_rate": 0.05},
 )
 SIGNALLED = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--hidden", "64,64", "--batch-size", "16"]
-SIGNALLED += ["--epochs", "100", "--runs", "2"]
+SIGNALLED += ["--epochs", "40", "--runs", "2"]
 
 
 def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
@@ -129,7 +129,7 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
     start_training(whole, cache=cache).communicate()
     for i in range(max(1, round(20 * share))):
         process = start_training(path, cache=cache)
-        wait_for_epoch(process, moments.randrange(80))
+        wait_for_epoch(process, moments.randrange(30))
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(number)
         said = process.communicate(timeout=120)[1]
