@@ -2,6 +2,9 @@
 
 import signal
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is heard, and after: Ctrl-C ends without a traceback
+
 from jvae.cli.interruption import listening
 from jvae.cli.streams import open_streams
 
@@ -23,6 +26,4 @@ for command in (everything, *map(make_command, PARTS)):
     experiments.add_command(command)
 
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once all is done, Ctrl-C ends the process without a traceback
     experiments(prog_name="python -m experiments")

@@ -2,6 +2,9 @@
 
 import signal
 
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # this module is imported to be run
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is heard, and after: Ctrl-C ends without a traceback
+
 from jvae.cli.interruption import listening
 from jvae.cli.streams import open_streams
 
@@ -9,8 +12,6 @@ from jvae.cli.streams import open_streams
 def main() -> None:
     """Run the command line, and exit."""
     open_streams()  # before anything is opened that would take a closed stream's place
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once all is done, Ctrl-C ends the process without a traceback
     with listening():
         from jvae.cli.main import main
 

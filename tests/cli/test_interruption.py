@@ -121,7 +121,7 @@ def test_a_command_is_ended_from_its_first_moment(module, command):
         process = subprocess.run(
             [sys.executable, "-c", ENDED_AFTER, str(seconds), module, command], capture_output=True
         )
-        assert process.returncode == 130
+        assert process.returncode in (130, -signal.SIGINT)  # both are 130 to a shell
         assert process.stdout == b""
         assert len(process.stderr.splitlines()) <= 1
 
