@@ -30,13 +30,11 @@ THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
 MANY = (1, 8, 64, 512)
-WHAT = {
+WHAT = many_runs.WHAT | {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
     "step-by-step": "jvae's step called batch by batch",
-    "exercise": "PyTorch, the exercise's loop with its DataLoader",
     "no-pil": "PyTorch, that without torchvision's steps through PIL",
-    "tuned": "PyTorch tuned: resident tensors, fused Adam, no argument checks, no denormals",
-    "compiled": "PyTorch tuned and compiled",
+    "tuned": f"{many_runs.WHAT['tuned']}, no denormals",
 }
 
 

@@ -205,7 +205,16 @@ def check_kind(path: Path, type_: OutputFile, values: dict[str, Any]) -> None:
         raise click.UsageError(f"{path}: is a model file, which is not written over")
     if text and not holds_text(path):
         raise click.UsageError(f"{path}: holds something else than text, which is not written over")
-    if type_.kept and not (values.get("overwrite") or values.get("resume")):
+    if type_.kept:
+        check_kept(path, values)
+
+
+def check_kept(path: Path, values: dict[str, Any]) -> None:
+    """Raise a UsageError where a file is there, unless a command's values have `overwrite`, or `resume`.
+
+    To be asked once more when a file is owned: it may have been written since the command's paths were checked.
+    """
+    if status_of(path) is not None and not (values.get("overwrite") or values.get("resume")):
         go_on = "--resume goes on with it, " if "resume" in values else ""
         raise click.UsageError(f"{path}: is there already; {go_on}--overwrite replaces it")
 

@@ -9,6 +9,7 @@ from jvae.cli.commands import Command
 from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
 from jvae.cli.options import data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
+from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
 from jvae.runs.lock import owning
@@ -74,6 +75,7 @@ def import_pytorch(
     What shapes and names do not tell is assumed, and said: see the options.
     """
     context.with_resource(owning(model_path))
+    check_kept(model_path, context.params)
     need_torch()
     from jvae.errors import ModelFileError
     from jvae.nn.networks import describe_network

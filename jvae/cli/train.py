@@ -34,6 +34,7 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.cli.path_types import OutputFile, OutputModel
+from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.files import is_stream
 from jvae.runs.lock import OwnedFile, owning
@@ -88,6 +89,7 @@ def train(
         raise click.UsageError("--resume and --overwrite: at most one of them")
     if hosts is None:  # else it is known only below which process writes
         own_outputs(context, model_path, log_path)
+        check_kept(model_path, context.params)
     backend = use_device(device, hosts)
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
@@ -96,8 +98,7 @@ def train(
     first = is_first_process()
     if hosts is not None:
         own_outputs_of_all(context, first, model_path, log_path)
-    if model_path.exists() and not (resume or overwrite):  # written since the command's paths were checked
-        raise click.UsageError(f"{model_path}: is there already; --resume goes on with it, --overwrite replaces it")
+        check_kept(model_path, context.params)
     own = open_recipe(recipe_path)
     owned = OwnedFile(model_path)
     known, given = None, {name: values[name] for name in given_fields(context)}

@@ -62,6 +62,11 @@ class Conditions(NamedTuple):
     progress: Callable[[Progress], None] = lambda at: None
     """Called after every chunk of steps, before the epoch that may end with it is summarised and yielded."""
 
+    @property
+    def steps_in_block(self) -> int:
+        """The steps of one loop of known length on the backend that computes."""
+        return self.block or block_of(jax.default_backend())
+
 
 DEFAULT = Conditions()
 
@@ -144,14 +149,13 @@ def train_members(
     else:
         loop = state_to_resume(resume, plan, dataset, num_steps)
         members[0].history.extend(resume.history)
-    block = how.block or block_of(jax.default_backend())
     if stream:
-        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh, block)
+        chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh, how.steps_in_block)
         take = streamed(chunk, numbers, data, kept, plan.batch_size, mesh, how.streamed_bytes)
     else:
         if mesh is not None:
             batches = resident_batches(plan.batch_size)
-            program = compiled_once(make_chunk(recipe_of, batches, at_a_time, mesh, block))
+            program = compiled_once(make_chunk(recipe_of, batches, at_a_time, mesh, how.steps_in_block))
         whole = data if len(kept) == len(data) else data[kept]
         take = resident(program, place(numbers, mesh, RUNS), place(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
@@ -199,12 +203,12 @@ def choose_together(
     num_steps = steps_per_epoch(num_data, plan.batch_size)
     metrics = jax.eval_shape(partial(init_step_metrics, num_steps=num_steps), states)
     data = jax.ShapeDtypeStruct((plan.batch_size if stream else num_data, *datum.shape[1:]), datum.dtype)
-    block = how.block or block_of(jax.default_backend())
     programs: dict[Together, Any] = {}
 
     def trace(at: Together) -> Any:
         if at not in programs:
-            programs[at] = compiled_once(make_chunk(recipe_of, resident_batches(plan.batch_size), at, None, block))
+            batches = resident_batches(plan.batch_size)
+            programs[at] = compiled_once(make_chunk(recipe_of, batches, at, None, how.steps_in_block))
         return programs[at].trace(states, mine, data, (), metrics, 0, 1)
 
     kept = 0 if plan.validation == "none" else tree_bytes(states.params)

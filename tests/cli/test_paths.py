@@ -1,5 +1,6 @@
 """What must hold of every command's paths before it begins, over all commands and all pairs of their paths."""
 
+import contextlib
 import errno
 import json
 import os
@@ -163,3 +164,20 @@ def test_another_folder_is_not_replaced_by_a_parts_results(tmp_path):
         assert result.exit_code == 2, result.output
         assert "holds something else" in result.stderr
     assert (tmp_path / "kl" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("module", "command"), [("train", ("train",)), ("pytorch", ("import-pytorch", "model.pt"))])
+def test_a_file_that_comes_before_it_is_owned_is_left_as_it_is(module, command, tmp_path, monkeypatch):
+    """Another process may end between the check of the paths and the lock."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.pt").touch()
+
+    @contextlib.contextmanager
+    def owning(path):
+        if path.name == "m.npz":
+            path.write_bytes(b"another's")
+        yield
+
+    monkeypatch.setattr(f"jvae.cli.{module}.owning", owning)
+    assert "m.npz: is there already" in refused(*command, "--dataset", "digits", "--model", "m.npz", code=2)
+    assert Path("m.npz").read_bytes() == b"another's"
