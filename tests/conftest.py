@@ -12,13 +12,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# that makes XLA's older way to compile a fusion twice as fast as its newer one, where there is still a choice; with all
-# optimisations it is the other way round
+# a program in one LLVM module takes a quarter less than in 32; and with few optimisations XLA's older way to compile a
+# fusion, where there is still a choice, takes half of its newer one: with all of them it is the other way round
 EMITTERS = "xla_cpu_use_fusion_emitters"
-OLDER = f"--{EMITTERS}=false"
-QUICK = os.environ.get("XLA_FLAGS", OLDER) == OLDER and version("jaxlib").startswith(("0.9.", "0.10."))
-if QUICK:  # also in a worker of pytest-xdist, which has it from the process that started it
-    os.environ["XLA_FLAGS"] = OLDER
+OLDER = version("jaxlib").startswith(("0.9.", "0.10."))
+QUICK = "--xla_cpu_parallel_codegen_split_count=1" + (f" --{EMITTERS}=false" if OLDER else "")
+# a worker of pytest-xdist has it from the process that started it
+if os.environ.setdefault("XLA_FLAGS", QUICK) != QUICK:
+    OLDER = False
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -72,7 +73,7 @@ def optimised() -> Iterator[None]:
         return quick(*sizes, env_options_overrides={EMITTERS: "True", **(env_options_overrides or {})}, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        if QUICK:
+        if OLDER:
             patch.setattr(compiler, "get_compile_options", as_for_users)
         jax.config.update("jax_disable_most_optimizations", False)
         yield

@@ -136,6 +136,7 @@ def test_training_follows_its_environment_variables(monkeypatch, tmp_path):
     assert "--epochs is 0" in refused("train", *QUICK[:4], code=2)
 
 
+@pytest.mark.slow
 def test_the_layers_follow_their_options(monkeypatch, tmp_path):
     """By option, by environment variable, or by 0.1.0's option; and repeated, they must agree."""
     path, train = tmp_path / "m.npz", ["train", *QUICK[:4], "--epochs", "1", "--batch-size", "128"]
@@ -152,6 +153,7 @@ def test_the_layers_follow_their_options(monkeypatch, tmp_path):
     assert "--hidden is 7,7, but" in refused(*train, "--model", path, "--resume", code=2)
 
 
+@pytest.mark.slow
 def test_the_channels_are_as_many_as_the_images_can_be_halved(tmp_path):
     train = [
         "train",

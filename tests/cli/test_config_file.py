@@ -66,6 +66,7 @@ def test_what_a_file_gives_is_given(model, tmp_path):
     assert "--resume and --overwrite" in refused("train", "--config", path, code=2)
 
 
+@pytest.mark.slow
 def test_a_list_gives_an_option_several_times(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('grid = ["seed=0,1", "latent-dim=2"]\n')

@@ -22,6 +22,7 @@ def train(*arguments: object, code: int = 0) -> str:
     return result.stderr
 
 
+@pytest.mark.slow
 def test_a_resumed_log_has_every_epoch_once(tmp_path):
     model, log, result = tmp_path / "m.npz", tmp_path / "log.CSV", tmp_path / "r.json"
     several = ["--runs", 2, "--validation", "test", "--model", model, "--json", result]

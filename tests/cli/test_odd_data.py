@@ -21,6 +21,7 @@ ODD = {
 PLOTS = ("posterior", "reconstructions", "manifold", "prior", "interpolation", "traversals", "history")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD)
 def test_every_command_on(name, tmp_path):
     shape, train, test, classes, options = ODD[name]

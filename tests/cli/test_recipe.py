@@ -92,6 +92,7 @@ def own(folder) -> list[object]:
     return ["--recipe", folder / "my_vae.py", "--model", folder / "m.npz"]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_comes_to_the_same_bits(folder, tmp_path):
     recipe = ["--recipe", folder / "my_vae.py", "--model", tmp_path / "r.npz"]
     jvae("train", *TRAIN, "--epochs", 1, *recipe)
@@ -110,6 +111,7 @@ def test_it_is_evaluated_and_its_record_told(own, folder, tmp_path):
     assert told == {"name": "my_vae.py", "sha256": load_recipe_file(folder / "my_vae.py").file.sha256}
 
 
+@pytest.mark.slow
 def test_it_is_drawn_from_another_folder(own, tmp_path, monkeypatch):
     """As a process of its own, which has imported nothing of it before."""
     monkeypatch.chdir(tmp_path)

@@ -50,6 +50,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+@pytest.mark.slow
 def test_the_latents_of_the_test_set_are_those_of_encode(folder, digits, tmp_path):
     jvae("encode", "--model", folder / "one.npz", "--output", tmp_path / "z.npz", "--seed", 3)
     found = arrays_of(tmp_path / "z.npz")

@@ -221,6 +221,7 @@ def jvae(*arguments, code=0):
     return result
 
 
+@pytest.mark.slow
 def test_every_command_finds_the_data_again_or_takes_them_anew(four, tmp_path, monkeypatch):
     """The path may change; other contents are refused in one line."""
     np.savez("a.npz", **dict(zip(NAMES, four, strict=True)))
@@ -257,6 +258,7 @@ def test_every_command_finds_the_data_again_or_takes_them_anew(four, tmp_path, m
     ).stderr.replace("--resize", "resize")
 
 
+@pytest.mark.slow
 def test_stochastic_binarisation_draws_the_grey_values(tiny, digits, tmp_path):
     """The mean of many draws is the pixel within 5 standard errors; epochs differ; the test set is drawn once."""
     import jax
