@@ -62,6 +62,43 @@ def test_padding_does_not_touch_the_step(small, tiny, key):
     assert not np.isclose(alone[0].params["params"]["w"], unmasked[0].params["params"]["w"])
 
 
+@pytest.mark.parametrize(
+    ("estimator", "bound", "prior"),
+    [
+        ("stl", "elbo", "gaussian"),
+        ("dreg", "iwae", "vamp"),  # whose prior's gradient reaches the encoder too
+        pytest.param("stl", "elbo", "vamp", marks=pytest.mark.slow),
+        pytest.param("dreg", "iwae", "gaussian", marks=pytest.mark.slow),
+    ],
+)
+def test_a_steps_gradient_is_that_of_the_bound_whatever_the_estimator(estimator, bound, prior, tiny):
+    """Over many keys, of every parameter of the encoder and the decoder, with a datum of padding in the batch."""
+    components = {"num_components": 3} if prior == "vamp" else {}
+    fields = {"latent_dim": 2, "hidden": (4,), "bound": bound, "num_samples": 3, "prior": prior, **components}
+    batch = Batch(jnp.asarray(tiny.train_images[:4]), jnp.array([1.0, 1.0, 1.0, 0.0]))
+
+    def gradients(name, seed):
+        recipe = build_recipe(Config(estimator=name, **fields), (8, 8, 1))._replace(optimizer=optax.sgd(1.0))
+        state, step = init_state(recipe, jax.random.key(0), (8, 8, 1)), make_train_step(recipe)
+
+        def one(key):
+            after, _ = step(state, key, batch)
+            moved = jax.tree.map(jnp.subtract, state.params, after.params)["params"]
+            return {part: jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(moved[part])]) for part in moved}
+
+        keys = jax.random.split(jax.random.key(seed), 5000)
+        return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))(keys)
+
+    ours, own = gradients(estimator, 1), gradients("pathwise", 2)
+    assert {"encoder", "decoder"} <= ours.keys()
+    for part, found in ours.items():
+        both = [np.asarray(each, np.float64) for each in (found, own[part])]
+        error = np.sqrt(sum(each.var(axis=0, ddof=1) / len(each) for each in both))
+        off = np.abs(both[0].mean(axis=0) - both[1].mean(axis=0)) / (error + 1e-12)
+        assert np.max(off) < 5, f"{part}: {np.max(off):.2f} standard errors off"
+        assert np.max(np.abs(both[1].mean(axis=0)) / (error + 1e-12)) > 15  # what is compared is no noise
+
+
 def test_scan_equals_a_loop_over_steps(small, tiny, key):
     state, step = parts(small)
     images = jnp.asarray(tiny.train_images)

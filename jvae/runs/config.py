@@ -13,17 +13,18 @@ from jvae.data.known import DATASETS, check_options, split_source
 from jvae.runs.fields import ConfigField, OnlyWith, Range, check_together, fields_of
 
 if TYPE_CHECKING:
-    import jax
-    import optax
     from flax import linen as nn
 
-    from jvae.recipe import KlWeight, Recipe
+    from jvae.gradients import Estimator
+    from jvae.recipe import Recipe
     from jvae.runs.numbers import RunNumbers
     from jvae.runs.plan import Plan
     from jvae.transforms import Transform
     from jvae.vae import VAE
 
 UPPER_HIDDEN = 128
+ESTIMATED = {"stl": "elbo", "dreg": "iwae"}
+"""The bound whose gradient an estimator of its own estimates."""
 HELD_OUT, JUDGED = OnlyWith("validation", ("held-out",)), OnlyWith("validation", ("held-out", "test"))
 
 
@@ -100,6 +101,10 @@ class Config:
         int, "dimension of the upper level's latent variable", Range(1, 4096), OnlyWith("levels", (2,))
     ] = 5
     bound: Annotated[Literal["elbo", "iwae"], "what training maximises"] = "elbo"
+    estimator: Annotated[
+        Literal["pathwise", "stl", "dreg"],
+        "gradient of the bound: its own; of the elbo sticking the landing; of iwae doubly reparametrised",
+    ] = "pathwise"
     num_samples: Annotated[int, "draws z ~ q(z|x) per image in a training step", Range(1, 10_000)] = 1
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
     kl_warmup: Annotated[float, "epochs in which the KL's weight rises from 0 to beta, in a line", Range(0)] = 0.0
@@ -133,9 +138,17 @@ class Config:
         check_options(split_source(self.dataset)[0], self.test_share, self.resize, self.transpose)
         if self.seed + self.runs > 2**32:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
+        own = self.estimator != "pathwise"
+        if own and self.bound != (bound := ESTIMATED[self.estimator]):
+            raise ValueError(
+                f"estimator is {self.estimator}: means something only with bound {bound}, not {self.bound}"
+            )
+        if own and self.levels != 1:
+            raise ValueError(f"estimator is {self.estimator}: means something only with levels 1, not {self.levels}")
         for name, none in (("beta", 1), ("kl_warmup", 0)):
-            if self.bound == "iwae" and (weight := getattr(self, name)) != none:
-                raise ValueError(f"{name} is {weight:g}: the bound iwae knows no weight of the KL, leave it at {none}")
+            if (own or self.bound == "iwae") and (weight := getattr(self, name)) != none:
+                who = f"the estimator {self.estimator}" if own else f"the bound {self.bound}"
+                raise ValueError(f"{name} is {weight:g}: {who} knows no weight of the KL, leave it at {none}")
         if self.warmup > self.epochs:
             raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
         if self.levels == 2 and self.pseudo_inputs == "data":
@@ -182,19 +195,25 @@ def build_recipe(
     Raises:
         ValueError: the network cannot take images of this shape.
     """
+    import optax
+
     from jvae.bounds import elbo, iwae
     from jvae.priors import start_at_images
     from jvae.recipe import Recipe
+    from jvae.runs.schedules import kl_weight, rounded_steps, step_size
 
     rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
+    rising, kl_rising = (rounded_steps(epochs, steps_per_epoch) for epochs in (config.warmup, config.kl_warmup))
+    weightless = config.bound == "iwae" or config.estimator != "pathwise"
     return Recipe(
         model=build_model(config, data_shape),
         transform=build_transform(config),
         bound=iwae if config.bound == "iwae" else elbo,
-        optimizer=build_optimizer(config, steps_per_epoch, rate),
+        optimizer=optax.adam(step_size(rate, config.schedule, rising, config.epochs * steps_per_epoch)),
         num_samples=config.num_samples,
-        kl_weight=None if config.bound == "iwae" else build_kl_weight(config, steps_per_epoch, beta),
+        kl_weight=None if weightless else kl_weight(beta, kl_rising),
         start=partial(start_at_images, config.num_components) if config.pseudo_inputs == "data" else None,
+        estimator=build_estimator(config),
         unit=unit(config),
     )
 
@@ -264,6 +283,19 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
             return decoders.ContinuousBernoulliDecoder(net)
 
 
+def build_estimator(config: Config) -> "Estimator | None":
+    """Build another gradient of the bound; None for its own."""
+    from jvae import gradients
+
+    match config.estimator:
+        case "pathwise":
+            return None
+        case "stl":
+            return gradients.sticking_the_landing
+        case "dreg":
+            return gradients.doubly_reparametrised
+
+
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
     """Build the encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
     from jvae.nn import matmul, networks
@@ -295,36 +327,3 @@ def unit(config: Config) -> str:
         return f"nats per image, log-probability of binary pixels{how}"
     pixels = "dequantised pixels" if config.dequantise else "pixels, not dequantised"
     return f"nats per image, log-density of {pixels} in [0, 1]"
-
-
-def build_kl_weight(config: Config, steps_per_epoch: int, beta: "float | jax.Array") -> "KlWeight":
-    """Build the KL's weight at each step: beta, or a line that rises to it."""
-    import jax.numpy as jnp
-    import optax
-
-    if config.kl_warmup == 0:
-        return lambda step: jnp.asarray(beta)
-    return optax.linear_schedule(0.0, beta, rounded_steps(config.kl_warmup, steps_per_epoch))
-
-
-def build_optimizer(config: Config, steps_per_epoch: int, rate: "float | jax.Array") -> "optax.GradientTransformation":
-    """Build Adam, as in the exercise, with a step size that may rise to the learning rate at first and fall later."""
-    import optax
-
-    if config.schedule == "constant" and config.warmup == 0:
-        return optax.adam(rate)
-    rising = rounded_steps(config.warmup, steps_per_epoch)
-    falling = max(1, config.epochs * steps_per_epoch - rising)
-    later = {
-        "constant": optax.constant_schedule(rate),
-        "linear": optax.linear_schedule(rate, 0.0, falling),
-        "cosine": optax.cosine_decay_schedule(rate, falling),
-    }[config.schedule]
-    if rising == 0:
-        return optax.adam(later)
-    return optax.adam(optax.join_schedules([optax.linear_schedule(0.0, rate, rising), later], [rising]))
-
-
-def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
-    """Return a number of epochs as whole steps; at least one where it is not zero."""
-    return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))

@@ -2,9 +2,12 @@ import json
 
 import pytest
 
+from jvae import gradients
 from jvae.nn import networks
-from jvae.runs.config import Config, Range, config_fields
+from jvae.recipe import check_recipe
+from jvae.runs.config import Config, Range, build_recipe, config_fields
 from jvae.runs.fields import text_of
+from jvae.runs.schedules import FALLING
 
 
 def test_the_defaults_are_the_exercises():
@@ -55,11 +58,40 @@ def test_an_unknown_field_is_named():
         ("hidden", (16, 2.5), "int"),
         ("channels", (16,), "only with network cnn, not mlp"),
         ("activation", "sine", "one of relu, tanh"),
+        ("estimator", "rloo", "one of pathwise, stl, dreg"),
+        ("estimator", "dreg", "only with bound iwae, not elbo"),
     ],
 )
 def test_a_bad_value_is_named_with_its_rule(name, value, rule):
     with pytest.raises(ValueError, match=rf"^{name} is .*{rule}"):
         Config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"bound": "iwae"}, "estimator is stl: .* bound elbo, not iwae"),
+        ({"levels": 2}, "estimator is stl: .* levels 1, not 2"),
+        ({"beta": 4.0}, "beta is 4: the estimator stl knows no weight"),
+        ({"kl_warmup": 1.0}, "kl_warmup is 1: the estimator stl knows no weight"),
+    ],
+)
+def test_an_estimator_is_refused_where_it_does_not_apply(fields, named):
+    with pytest.raises(ValueError, match=f"^{named}"):
+        Config(estimator="stl", **fields)
+    Config(estimator="pathwise", **fields)
+
+
+def test_an_estimator_is_a_part_of_the_recipe_and_pathwise_the_bounds_own_gradient():
+    for fields, found in (
+        ({}, None),
+        ({"bound": "iwae"}, None),
+        ({"estimator": "stl"}, gradients.sticking_the_landing),
+        ({"estimator": "dreg", "bound": "iwae"}, gradients.doubly_reparametrised),
+    ):
+        recipe = build_recipe(Config(**fields), (8, 8, 1))
+        assert recipe.estimator is found
+        check_recipe(recipe)
 
 
 def test_numbers_survive_json_as_a_tuple():
@@ -90,6 +122,11 @@ def test_the_networks_know_every_activation_and_the_usual_layers():
     (field,) = (field for field in config_fields() if field.name == "activation")
     assert set(field.choices) == networks.ACTIVATIONS.keys()
     assert (Config().hidden, Config().channels) == (networks.WIDTHS, networks.CHANNELS)
+
+
+def test_the_schedules_are_those_that_there_are():
+    (field,) = (field for field in config_fields() if field.name == "schedule")
+    assert set(field.choices) == FALLING.keys()
 
 
 def test_every_field_has_help_and_a_default_that_keeps_its_rule():
