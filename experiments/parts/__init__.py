@@ -10,6 +10,8 @@ NAMES = (
     "outputs",
     "networks",
     "bounds",
+    "exact",
+    "estimators",
     "reparametrisation",
     "mirror",
     "throughput",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from experiments.parts import exact
 from experiments.reporting.comparison import row_of, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
@@ -109,6 +110,7 @@ PART = Part(
     minutes=lambda s: s.choose(80, 10) / 60 + s.runs * s.epochs * (2 * 8 + 2.3) / 60,
     measure=measure,
     tell=tell,
+    instead=(exact.PART,),
     options=(
         click.option(
             "--images", type=click.IntRange(2), help="test images that IWAE is evaluated on; 1000, 200 with --quick"

@@ -35,6 +35,10 @@ class Grid(NamedTuple):
         """The logarithm of what a point stands for."""
         return float(np.sum(np.log(self.spacing)))
 
+    def coarser(self) -> "Grid":
+        """Return every second point along each axis."""
+        return Grid(self.first[::2], self.second[::2])
+
 
 class Evidence(NamedTuple):
     """log p(x) of n data, in nats, and how well it is known."""
@@ -85,6 +89,52 @@ def log_joint_rows(
         yield np.asarray(log_joint(model, params, jnp.asarray(z, jnp.float32), x), np.float64)
 
 
+class Reach(NamedTuple):
+    """What K draws of q(z|x) make of p(x) = E_q[w], w = p(x, z) / q(z|x), for n data.
+
+    Out of reach is where a draw weighs more than K p(x): less than one in all such draws is expected, for
+    K q(w > K p(x) | x) < p(w > K p(x) | x), so that the mean of K weights mostly is that of those within reach.
+    """
+
+    share: Float[np.ndarray, " n"]
+    """Of p(z|x), within reach."""
+    variance: Float[np.ndarray, " n"]
+    """Of w / p(x) under q(z|x), as far as it is within reach: the whole of it is often without bound."""
+    num_samples: int
+    """K."""
+
+    @property
+    def standard_error(self) -> Float[np.ndarray, " n"]:
+        """Of the log of the mean weight, by the delta method, in nats."""
+        return np.sqrt(self.variance / self.num_samples) / self.share
+
+    @property
+    def bias(self) -> Float[np.ndarray, " n"]:
+        """Of the log of the mean weight, in nats: what is out of reach, and to second order that a log is concave."""
+        return np.log(self.share) - np.square(self.standard_error) / 2
+
+
+def reach(
+    model: VAE,
+    params: PyTree,
+    x: Float[Array, "n ..."],
+    grid: Grid,
+    log_px: Float[np.ndarray, " n"],
+    num_samples: int,
+) -> Reach:
+    """Return what K = num_samples draws of q(z|x) reach, by sums over a grid, and given log p(x): no draw is made."""
+    log_q = jax.jit(lambda params, z: model.apply(params, x, method="posterior").log_prob(z[:, None]))
+    total, within, second = np.full((3, len(x)), -np.inf)
+    for first, joint in zip(grid.first, log_joint_rows(model, params, x, grid), strict=True):
+        z = np.stack([np.full_like(grid.second, first), grid.second], axis=1)
+        log_w = joint - np.asarray(log_q(params, jnp.asarray(z, jnp.float32)), np.float64) - log_px
+        held = np.where(log_w <= np.log(num_samples), joint, -np.inf)
+        total, within = np.logaddexp(total, log_sum(joint)), np.logaddexp(within, log_sum(held))
+        second = np.logaddexp(second, log_sum(held + log_w))
+    share = np.exp(within - total)
+    return Reach(share, np.exp(second - total) - share**2, num_samples)
+
+
 @partial(jax.jit, static_argnames="model")
 def log_joint(model: VAE, params: PyTree, z: Float[Array, "m 2"], x: Float[Array, "n ..."]) -> Float[Array, "m n"]:
     """Return log p(x, z), in nats, of n data at m latents; whatever does not depend on x is computed once."""
@@ -100,4 +150,6 @@ def log_joint(model: VAE, params: PyTree, z: Float[Array, "m 2"], x: Float[Array
 def log_sum(values: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " n"]:
     """Return the logarithm of the sum of exponentials over the first axis."""
     most = values.max(axis=0)
-    return most + np.log(np.exp(values - most).sum(axis=0))
+    most = np.where(np.isfinite(most), most, 0.0)
+    with np.errstate(divide="ignore"):  # a sum of nothing
+        return most + np.log(np.exp(values - most).sum(axis=0))

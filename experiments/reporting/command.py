@@ -1,5 +1,6 @@
 """The command that measures one part, made from it."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,23 @@ from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
+from jvae.cli.options import flag
 
 
 def make_command(part: Part) -> click.Command:
     """Return the command of a part: its name, the options that all parts share, and its own."""
 
     def command(settings: Settings, output: Path | None, **choices: Any) -> None:
-        run_part(part, settings, output, choices)
+        flagged = [other for other in part.instead if choices.pop(other.name)]
+        chosen = flagged[0] if flagged else part
+        known = inspect.signature(chosen.measure).parameters
+        for name in [name for name, value in choices.items() if name not in known]:
+            if choices.pop(name):
+                raise click.UsageError(f"{flag(name)} means nothing with {flag(chosen.name)}")
+        run_part(chosen, settings, output, choices)
 
+    for other in part.instead:
+        command = click.option(flag(other.name), is_flag=True, help=f"in its place the part `{other.name}`")(command)
     for option in reversed(part.options):
         command = option(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart

@@ -53,3 +53,5 @@ class Part(NamedTuple):
     """Why the part cannot be measured here, if it cannot."""
     page: str = ""
     """The name of a page of its own, beside the report."""
+    instead: tuple["Part", ...] = ()
+    """Parts of the same question, which a flag of the command, by their name, measures in this one's place."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.parts.evidence import Evidence, Grid, grid_over, log_evidence
+from experiments.parts.evidence import Evidence, Grid, grid_over, log_evidence, reach
 from jvae import ppca
 from jvae.decoders import GaussianDecoder
 from jvae.encoders import GaussianEncoder
@@ -49,3 +49,24 @@ def test_spacings_may_differ():
     grid = Grid(np.linspace(-6, 6, 101), np.linspace(-8, 8, 161))
     assert grid.spacing == pytest.approx((0.12, 0.1))
     np.testing.assert_allclose(log_evidence(MODEL, PARAMS, X, grid).log_px, EXACT, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("scale", [1.3, 0.5])
+def test_what_draws_reach_is_known_where_x_says_nothing_of_z(scale):
+    """There p(z|x) = N(0, I); w / p(x) of q = N(0, s^2 I) grows with |z| for s < 1, without variance for s^2 < 1/2."""
+    decoder = {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}
+    bias = jnp.array([0.0, 0.0, np.log(scale), np.log(scale)])
+    encoder = {"net": {"linear_0": {"kernel": jnp.zeros((D, 4)), "bias": bias}}}
+    params, grid = (
+        {"params": {"decoder": decoder, "encoder": encoder}},
+        grid_over(np.full(2, -7.0), np.full(2, 7.0), 401),
+    )
+    log_px = log_evidence(MODEL, params, X[:2], grid).log_px
+    found = reach(MODEL, params, X[:2], grid, log_px, 100)
+    a = 2 - 1 / scale**2
+    edge = 2 * np.log(100 / scale**2) / (1 / scale**2 - 1) if scale < 1 else np.inf  # of |z|^2
+    share, square = 1 - np.exp(-edge / 2), scale**2 * (1 - np.exp(-a * edge / 2)) / a
+    np.testing.assert_allclose(found.share, share, rtol=2e-3)
+    np.testing.assert_allclose(found.variance, square - share**2, rtol=2e-2)
+    np.testing.assert_allclose(found.standard_error, np.sqrt(found.variance / 100) / share, rtol=2e-3)
+    assert np.all(found.bias < np.log(share) + 2e-3)

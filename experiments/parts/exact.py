@@ -1,0 +1,281 @@
+"""The exact log-evidence in two dimensions: how far below it are the ELBO and IWAE, and q(z|x) from p(z|x)?
+
+Question: with a latent dimension of 2, log p(x) is an integral over a plane: where do the bounds lie below it?
+Source:   Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders; Cremer, Li & Duvenaud 2018, Inference
+          suboptimality in variational autoencoders.
+Command:  python -m experiments exact --output report      (python -m experiments bounds --exact is the same)
+Expected: IWAE-5000 within 5 standard errors of log p(x) for every image and every prior.
+Minutes:  6.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import numpy as np
+
+from experiments.reporting.comparison import table
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
+
+if TYPE_CHECKING:
+    from experiments.parts.evidence import Evidence, Grid, Reach
+    from experiments.parts.exact_plots import Panel
+    from jvae.runs.checkpoint import TrainedModel
+
+PROSE = Prose(__file__)
+PRIORS = {"gaussian": "Gaussian", "mog": "mixture of Gaussians", "vamp": "VampPrior", "flow": "flow"}
+WITHIN = 5
+"""Standard errors that IWAE may be from log p(x)."""
+CHECKS = (
+    "prior",
+    "largest distance",
+    "mean ± sd",
+    "least reached",
+    "beyond, by its own error",
+    "ESS, median",
+    "least",
+    "spacing",
+    "grid's error",
+    "border",
+)
+DRAWS_AT_A_TIME = 50
+PRIOR_DRAWS = 10_000
+SHOWN = (0.0, 0.5, 0.9, 1.0)
+"""The images whose posteriors are shown, as quantiles of what the ELBO lacks."""
+
+
+class Importance(NamedTuple):
+    """Bounds of n images from K draws each, in nats, and what their log of a mean weight is off by."""
+
+    elbo: np.ndarray
+    """[n]"""
+    log_weights: np.ndarray
+    """[k, n], log p(x, z) - log q(z|x)."""
+
+    def bound(self, num_samples: int) -> np.ndarray:
+        """Return the IWAE bound of each image: its mean over groups of so many draws."""
+        from experiments.parts.evidence import log_sum
+
+        groups = len(self.log_weights) // num_samples
+        draws = self.log_weights[: groups * num_samples].reshape(groups, num_samples, -1)
+        return np.mean([log_sum(group) for group in draws], axis=0) - np.log(num_samples)
+
+    def relative_variance(self) -> np.ndarray:
+        """Return the variance of each image's weights over their squared mean."""
+        return np.var(np.exp(self.log_weights - self.bound(len(self.log_weights))), axis=0, ddof=1)
+
+    def effective_sample_size(self) -> np.ndarray:
+        """Return how many draws of p(z|x) each image's weighted draws are worth."""
+        return len(self.log_weights) / (1 + self.relative_variance())
+
+    def standard_error(self) -> np.ndarray:
+        """Return that of the log of each image's mean weight, by the delta method."""
+        return np.sqrt(self.relative_variance() / len(self.log_weights))
+
+    def bias(self) -> np.ndarray:
+        """Return that of the log of each image's mean weight, to second order: the logarithm is concave."""
+        return -self.relative_variance() / (2 * len(self.log_weights))
+
+
+def measure(lab: Lab, images: int | None = None, most: int | None = None, side: int | None = None) -> Measured:
+    """Measure bounds and log p(x) of the first test images, of a model with two latent dimensions for every prior."""
+    from experiments.parts.exact_plots import plot_bounds, plot_posteriors
+
+    images, most = images or lab.settings.choose(100, 25), most or lab.settings.choose(5000, 1000)
+    side = side or lab.settings.choose(800, 200)
+    numbers = [*(k for k in (1, 10, 100, 1000) if k < most), most]
+    rows, panels = [], {}
+    for prior, name in PRIORS.items():
+        (model,) = lab.models(runs=1, latent_dim=2, prior=prior)
+        lab.say(f"{name}: log p(x) on a grid, and IWAE-{most}")
+        row, panels[name] = examine(model, lab.data.test_images[:images], numbers, side)
+        rows.append({"name": name, **row})
+    counts = {"draws": numbers, "images": min(images, len(lab.data.test_images)), "side": side}
+    pictures = {
+        "bounds": plot_bounds(numbers, rows, list(map(distances, rows)), WITHIN),
+        "posteriors": plot_posteriors(panels),
+    }
+    return {"rows": rows, **counts}, pictures
+
+
+def examine(
+    model: "TrainedModel", images: np.ndarray, numbers: list[int], side: int
+) -> tuple[dict[str, Any], list["Panel"]]:
+    """Return a model's bounds beside log p(x), as JSON values, and the posteriors of some images."""
+    import jax
+    import jax.numpy as jnp
+
+    from experiments.parts.evidence import log_evidence, reach
+    from experiments.parts.exact_plots import Panel
+    from jvae.latents import encode
+
+    vae, params, transform = model.recipe.model, model.run_params(), model.recipe.transform
+    key = jax.random.key(0)
+    x = transform(key, jnp.asarray(images))
+    q = encode(vae, params, key, images, transform)
+    grid = grid_of(model, q.loc, q.scale, side)
+    exact, found = log_evidence(vae, params, x, grid), importance(model, x, numbers[-1])
+    reached = reach(vae, params, x, grid.coarser(), exact.log_px, numbers[-1])
+    gaps = exact.log_px - found.elbo
+    shown = np.argsort(gaps)[[round(share * (len(gaps) - 1)) for share in SHOWN]]
+    panels = [
+        Panel(images[i], float(gaps[i]), *posterior(model, x[i : i + 1], grid, q.loc[i], q.scale[i])) for i in shown
+    ]
+    return values_of(exact, reached, found, numbers, grid), panels
+
+
+def values_of(
+    exact: "Evidence", reached: "Reach", found: Importance, numbers: list[int], grid: "Grid"
+) -> dict[str, Any]:
+    """Return as JSON values: means over the images, and for each image what is compared."""
+    each = {
+        "log_px": exact.log_px,
+        "grid_error": exact.error,
+        "iwae": found.bound(numbers[-1]),
+        "standard_error": reached.standard_error,
+        "bias": reached.bias,
+        "share": reached.share,
+        "own_error": found.standard_error(),
+        "own_bias": found.bias(),
+        "effective_sample_size": found.effective_sample_size(),
+    }
+    return {
+        "elbo": float(found.elbo.mean()),
+        "bounds": [float(found.bound(k).mean()) for k in numbers],
+        "spacing": grid.spacing,
+        "border": float(exact.border.max()),
+        **{name: values.tolist() for name, values in each.items()},
+    }
+
+
+def importance(model: "TrainedModel", x: Any, num_samples: int) -> Importance:
+    """Draw K times from q(z|x) of each datum, and return its bounds."""
+    import jax
+
+    from jvae.bounds import draw, elbo, log_weights
+
+    vae = model.recipe.model
+
+    @jax.jit
+    def bounds(params: Any, key: Any) -> tuple[Any, Any]:
+        d = draw(lambda k, x: vae.apply(params, k, x), key, x, num_samples, DRAWS_AT_A_TIME)
+        return elbo(d), log_weights(d)
+
+    return Importance(*(np.asarray(v, np.float64) for v in bounds(model.run_params(), jax.random.key(1))))
+
+
+def grid_of(model: "TrainedModel", loc: np.ndarray, scale: np.ndarray, side: int) -> "Grid":
+    """Return a grid over all that p(z) draws and q(z|x) reaches, with a margin."""
+    import jax
+
+    from experiments.parts.evidence import grid_over
+    from jvae.latents import prior_sample
+
+    z = prior_sample(model.recipe.model, model.run_params(), jax.random.key(2), PRIOR_DRAWS)
+    reached = np.concatenate([z, loc - 6 * scale, loc + 6 * scale])
+    low, high = reached.min(axis=0), reached.max(axis=0)
+    margin = 0.05 * (high - low)
+    return grid_over(low - margin, high + margin, side)
+
+
+def posterior(
+    model: "TrainedModel", x: Any, grid: "Grid", loc: np.ndarray, scale: np.ndarray
+) -> tuple["Grid", np.ndarray, np.ndarray]:
+    """Return a square grid about a datum's p(z|x) and q(z|x), and their densities there, [second, first].
+
+    Every second point of the grid on which log p(x) was integrated says where p(z|x) is.
+    """
+    from scipy.stats import norm
+
+    from experiments.parts.evidence import grid_over, log_joint_rows
+
+    vae, params = model.recipe.model, model.run_params()
+
+    def density(grid: Grid) -> np.ndarray:
+        joint = np.stack([row[:, 0] for row in log_joint_rows(vae, params, x, grid)], axis=1)
+        return np.exp(joint - joint.max())
+
+    whole = grid.coarser()
+    found = density(whole)
+    falling = np.sort(found.ravel())[::-1]
+    least = falling[np.searchsorted(np.cumsum(falling) / falling.sum(), 0.995)]
+    held = [axis[np.any(found >= least, axis=i)] for i, axis in enumerate(whole)]
+    low = np.minimum([axis.min() for axis in held], loc - 3 * scale)
+    high = np.maximum([axis.max() for axis in held], loc + 3 * scale)
+    middle, half = (low + high) / 2, 0.55 * float(np.max(high - low))
+    near = grid_over(middle - half, middle + half, 150)
+    q = np.outer(norm.pdf(near.second, loc[1], scale[1]), norm.pdf(near.first, loc[0], scale[0]))
+    return near, density(near), q
+
+
+def distances(row: dict[str, Any], own: str = "") -> np.ndarray:
+    """Return how many standard errors each image's IWAE, less its bias, is above log p(x).
+
+    Errors and biases are computed on the grid; with `own_`, from the draws themselves.
+    """
+    error = np.hypot(row[f"{own or 'standard_'}error"], row["grid_error"])
+    return (np.array(row["iwae"]) - row[f"{own}bias"] - row["log_px"]) / error
+
+
+def beyond(away: np.ndarray) -> int:
+    """Return how many are further than they may be, or undefined."""
+    return int(np.sum(~(np.abs(away) <= WITHIN)))
+
+
+def tell(values: Values) -> Story:
+    """Tell the bounds beside log p(x), and if the tightest one is as near as its error says."""
+    rows, numbers, most = values["rows"], values["draws"], values["draws"][-1]
+    bounds, checks = [], []
+    for row in rows:
+        exact = float(np.mean(row["log_px"]))
+        cells = [f"{value:.3f}" for value in (row["elbo"], *row["bounds"], exact)]
+        bounds.append([row["name"], *cells, f"{exact - row['elbo']:.3f}", f"{exact - row['bounds'][-1]:.3f}"])
+        away, sizes = distances(row), row["effective_sample_size"]
+        spacing = " x ".join(f"{step:.3f}" for step in row["spacing"])
+        checks.append(
+            [
+                row["name"],
+                f"{np.abs(away).max():.1f}",
+                f"{np.mean(away):+.2f} ± {np.std(away):.2f}",
+                f"{np.min(row['share']):.2g}",
+                beyond(distances(row, "own_")),
+                f"{np.median(sizes):.0f}",
+                f"{np.min(sizes):.0f}",
+                spacing,
+                f"{np.max(row['grid_error']):.1g}",
+                f"{row['border']:.1g}",
+            ]
+        )
+    off = {row["name"]: count for row in rows if (count := beyond(distances(row)))}
+    verdict = PROSE("beyond", names=", ".join(f"{name} ({n})" for name, n in off.items())) if off else PROSE("within")
+    gap = [float(np.mean(row["log_px"]) - row["elbo"]) for row in rows]
+    shared = {"most": most, "within": WITHIN, "images": values["images"], "verdict": verdict}
+    text = PROSE(
+        "text",
+        bounds=table(
+            ["prior", "ELBO", *(f"IWAE-{k}" for k in numbers), "log p(x)", "below: ELBO", f"IWAE-{most}"], bounds
+        ),
+        checks=table(CHECKS, checks),
+        side=values["side"],
+        **shared,
+    )
+    return Story(PROSE("short", low=f"{min(gap):.2f}", high=f"{max(gap):.2f}", **shared), text, sound=not off)
+
+
+PART = Part(
+    name="exact",
+    title="Study: the exact log-evidence in two dimensions",
+    question="With a latent dimension of 2, log p(x) is an integral over a plane: how far below it are the ELBO and "
+    "IWAE, and how far is q(z|x) from the true posterior?",
+    help=__doc__,
+    minutes=lambda s: s.choose(240, 20) / 60 + 4 * s.epochs * 4 / 60,
+    measure=measure,
+    tell=tell,
+    uses=("dataset", "epochs", "batch_size", "device", "quick"),
+    options=(
+        click.option("--images", type=click.IntRange(2), help="test images; 100, 25 with --quick"),
+        click.option("--most", type=click.IntRange(2), help="the largest number of draws; 5000, or 1000"),
+        click.option("--side", type=click.IntRange(10), help="points along each axis of the grid; 800, or 200"),
+    ),
+)
