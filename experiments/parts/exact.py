@@ -83,7 +83,7 @@ def measure(lab: Lab, images: int | None = None, most: int | None = None, side: 
     from experiments.parts.exact_plots import plot_bounds, plot_posteriors
 
     images, most = images or lab.settings.choose(100, 25), most or lab.settings.choose(5000, 1000)
-    side = side or lab.settings.choose(800, 200)
+    side = side or lab.settings.choose(600, 200)
     numbers = [*(k for k in (1, 10, 100, 1000) if k < most), most]
     rows, panels = [], {}
     for prior, name in PRIORS.items():
@@ -203,7 +203,7 @@ def posterior(
     held = [axis[np.any(found >= least, axis=i)] for i, axis in enumerate(whole)]
     low = np.minimum([axis.min() for axis in held], loc - 3 * scale)
     high = np.maximum([axis.max() for axis in held], loc + 3 * scale)
-    middle, half = (low + high) / 2, 0.55 * float(np.max(high - low))
+    middle, half = (low + high) / 2, 0.65 * float(np.max(high - low))
     near = grid_over(middle - half, middle + half, 150)
     q = np.outer(norm.pdf(near.second, loc[1], scale[1]), norm.pdf(near.first, loc[0], scale[0]))
     return near, density(near), q
@@ -276,6 +276,6 @@ PART = Part(
     options=(
         click.option("--images", type=click.IntRange(2), help="test images; 100, 25 with --quick"),
         click.option("--most", type=click.IntRange(2), help="the largest number of draws; 5000, or 1000"),
-        click.option("--side", type=click.IntRange(10), help="points along each axis of the grid; 800, or 200"),
+        click.option("--side", type=click.IntRange(10), help="points along each axis of the grid; 600, or 200"),
     ),
 )

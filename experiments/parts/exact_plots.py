@@ -36,13 +36,14 @@ def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np
         exact, colour = float(np.mean(row["log_px"])), f"C{i}"
         below = exact - np.array(row["bounds"])
         left.plot(draws, row["bounds"], "o-", color=colour, markersize=4, label=row["name"])
+        left.plot(1, row["elbo"], "D", color=colour, markersize=9, fillstyle="none")
         left.axhline(exact, color=colour, linestyle="--", linewidth=1)
         middle.plot(np.array(draws)[below > 0], below[below > 0], "o-", color=colour, markersize=4)
         away = distances[i]
         spread = np.random.default_rng(0).uniform(-0.25, 0.25, len(away))
         right.plot(i + spread, away, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
     left.set(xscale="log", xlabel="draws per image, K", ylabel="nats per image, mean")
-    left.set_title("IWAE-K, and log p(x) dashed", fontsize=11)
+    left.set_title("IWAE-K, the ELBO a diamond, log p(x) dashed", fontsize=11)
     middle.set(xscale="log", yscale="log", xlabel="draws per image, K", ylabel="nats below log p(x), mean")
     middle.set_title("log p(x) - IWAE-K", fontsize=11)
     for limit in (-within, within):

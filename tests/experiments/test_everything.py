@@ -59,10 +59,16 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
-@pytest.mark.parametrize("name", ["hierarchical", "outputs", "networks", "bounds", "reparametrisation"])
+@pytest.mark.parametrize(
+    "name", ["hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"]
+)
 def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
     flags = ["--quick", "--dataset", "digits", "--latent-dim", "3", "--batch-size", "50", "--output", str(tmp_path)]
-    more = {"bounds": ["--most", "10", "--images", "20"], "reparametrisation": ["--most", "2", "--repeats", "3"]}
+    more = {
+        "bounds": ["--most", "10", "--images", "20"],
+        "exact": ["--most", "100", "--images", "10", "--side", "60"],
+        "reparametrisation": ["--most", "2", "--repeats", "3"],
+    }
     done = CliRunner().invoke(experiments, [name, "--device", "cpu", "--no-compile-cache", *flags, *more.get(name, [])])
     assert done.exit_code == 0, done.output
     assert "| ---: |" in done.stdout
@@ -71,7 +77,8 @@ def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
     html = (tmp_path / f"{name}.html").read_text()
     assert f"<title>{part.title}</title>" in html
     assert ("<math" in html) == bool(part.derivation and "$" in derivation(part.derivation))
-    assert html.count("data:image/png;base64,") == len(list((tmp_path / name).glob("*.png"))) > 0
+    assert html.count("data:image/png;base64,") == len(list((tmp_path / name).glob("*.png")))
+    assert ("<img " in html) == (name != "estimators")
 
 
 def test_a_finished_part_is_not_done_again_and_a_changed_setting_is(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from experiments.parts import (
     baseline,
     bounds,
+    estimators,
     hierarchical,
     kl,
     mirror,
@@ -89,6 +90,14 @@ def of_bounds(gain):
     return {"rows": rows, "draws": [1, 1000], "images": 1000}
 
 
+def of_gradients(gain):
+    n = len(gain)
+    names = ("ELBO, pathwise", "ELBO, STL", "IWAE-5, pathwise", "IWAE-5, DReG")
+    elbo = dict(zip(names, (BASE[:n], moved(gain), BASE[:n], moved(gain, -1)), strict=True))
+    rows = [row(name, elbo[name], iwae=moved(gain, 2) if "DReG" in name else BASE[:n]) for name in names]
+    return {"rows": rows, "most": 1000, "images": 1000}
+
+
 SAID = {
     (hierarchical, of_hierarchical): {
         "better": ["**Two levels are better than one** (+2.70"],
@@ -122,6 +131,13 @@ SAID = {
                   "that of the Gaussian (not beyond the noise above: VampPrior; flow"],
         "equal": ["**no difference** beyond the noise (+0.17", "that of the mixture of Gaussians (not beyond"],
         "one": [ONE],
+    },
+    (estimators, of_gradients): {
+        "better": ["is the ELBO better? Yes (+2.70", "DReG, trained on IWAE: is IWAE-1000 better? Yes (+5.40",
+                   "And the ELBO? No, worse (-2.70"],
+        "worse": ["is the ELBO better? No, worse (-2.70", "IWAE-1000 better? No, worse (-5.40", "ELBO? Yes (+2.70"],
+        "equal": ["is the ELBO better? No difference beyond the noise (+0.17", "And IWAE-1000? No difference beyond"],
+        "one": [f"is the ELBO better? {ONE}"],
     },
     (bounds, of_bounds): {
         "better": ["ELBO: is IWAE-1000 better?\nYes (+2.70", "draws: is IWAE-1000 better?\nYes (+2.70",
