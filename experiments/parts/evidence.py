@@ -141,8 +141,8 @@ def log_joint(model: VAE, params: PyTree, z: Float[Array, "m 2"], x: Float[Array
 
     def of(vae: VAE) -> Float[Array, "m n"]:
         likelihood: Any = vae.decode(z)
-        log_pz = vae.marginal_priors()[0].log_prob(z)
-        return log_pz[:, None] + jax.vmap(likelihood.log_prob, out_axes=1)(x)
+        prior: Any = vae.marginal_priors()[0]
+        return prior.log_prob(z)[:, None] + jax.vmap(likelihood.log_prob, out_axes=1)(x)
 
     return model.apply(params, method=of)
 

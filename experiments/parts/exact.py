@@ -192,7 +192,7 @@ def posterior(
 
     vae, params = model.recipe.model, model.run_params()
 
-    def density(grid: Grid) -> np.ndarray:
+    def density(grid: "Grid") -> np.ndarray:
         joint = np.stack([row[:, 0] for row in log_joint_rows(vae, params, x, grid)], axis=1)
         return np.exp(joint - joint.max())
 
