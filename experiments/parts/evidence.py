@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, PyTree
 
 from jvae.vae import VAE
 
+OUT_OF_REACH = 20
+"""Times the sum of K mean weights that a single draw would weigh."""
 FRAME = 0.02
 """The share of each axis, at either end, that is the border."""
 
@@ -92,8 +94,8 @@ def log_joint_rows(
 class Reach(NamedTuple):
     """What K draws of q(z|x) make of p(x) = E_q[w], w = p(x, z) / q(z|x), for n data.
 
-    Out of reach is where a draw weighs more than K p(x): less than one in all such draws is expected, for
-    K q(w > K p(x) | x) < p(w > K p(x) | x), so that the mean of K weights mostly is that of those within reach.
+    Out of reach is where a draw weighs more than 20 K p(x): less than a twentieth of one such draw is expected, for
+    K q(w > 20 K p(x) | x) < p(w > 20 K p(x) | x) / 20, so that the mean of K weights is that of those within reach.
     """
 
     share: Float[np.ndarray, " n"]
@@ -104,14 +106,19 @@ class Reach(NamedTuple):
     """K."""
 
     @property
+    def log_variance(self) -> Float[np.ndarray, " n"]:
+        """Of the log of the mean weight, as if that were log-normal: to second order the delta method's."""
+        return np.log1p(self.variance / (self.num_samples * self.share**2))
+
+    @property
     def standard_error(self) -> Float[np.ndarray, " n"]:
-        """Of the log of the mean weight, by the delta method, in nats."""
-        return np.sqrt(self.variance / self.num_samples) / self.share
+        """Of the log of the mean weight, in nats."""
+        return np.sqrt(self.log_variance)
 
     @property
     def bias(self) -> Float[np.ndarray, " n"]:
-        """Of the log of the mean weight, in nats: what is out of reach, and to second order that a log is concave."""
-        return np.log(self.share) - np.square(self.standard_error) / 2
+        """Of the log of the mean weight, in nats: what is out of reach, and that a logarithm is concave."""
+        return np.log(self.share) - self.log_variance / 2
 
 
 def reach(
@@ -128,7 +135,7 @@ def reach(
     for first, joint in zip(grid.first, log_joint_rows(model, params, x, grid), strict=True):
         z = np.stack([np.full_like(grid.second, first), grid.second], axis=1)
         log_w = joint - np.asarray(log_q(params, jnp.asarray(z, jnp.float32)), np.float64) - log_px
-        held = np.where(log_w <= np.log(num_samples), joint, -np.inf)
+        held = np.where(log_w <= np.log(OUT_OF_REACH * num_samples), joint, -np.inf)
         total, within = np.logaddexp(total, log_sum(joint)), np.logaddexp(within, log_sum(held))
         second = np.logaddexp(second, log_sum(held + log_w))
     share = np.exp(within - total)
