@@ -139,7 +139,7 @@ def reach(
         total, within = np.logaddexp(total, log_sum(joint)), np.logaddexp(within, log_sum(held))
         second = np.logaddexp(second, log_sum(held + log_w))
     share = np.exp(within - total)
-    return Reach(share, np.exp(second - total) - share**2, num_samples)
+    return Reach(share, np.maximum(np.exp(second - total) - share**2, 0.0), num_samples)  # which rounding may undercut
 
 
 @partial(jax.jit, static_argnames="model")
