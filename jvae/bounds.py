@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 
 class LogDensities(NamedTuple):
@@ -26,9 +26,9 @@ class LogDensities(NamedTuple):
 
 
 def draw(
-    log_densities: Callable[[Key[Array, ""], Float[Array, "b ..."]], LogDensities],
-    key: Key[Array, ""],
-    x: Float[Array, "b ..."],
+    log_densities: Callable[[PyTree[Key[Array, ""]], Shaped[Array, "b ..."]], LogDensities],
+    key: PyTree[Key[Array, ""]],
+    x: Shaped[Array, "b ..."],
     num_samples: int = 1,
     draws_at_a_time: int | None = None,
 ) -> LogDensities:
@@ -38,7 +38,7 @@ def draw(
 
     Args:
         log_densities: the model at fixed parameters, `(key, x) -> LogDensities`.
-        key: split into one key a draw.
+        key: split into one key a draw; or several keys, as a tree, each of which is.
         x: the batch.
         num_samples: K, at least 1.
         draws_at_a_time: how many draws are made at a time, so that memory stays bounded; all at once by default.
@@ -48,9 +48,9 @@ def draw(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}: must be at least 1")
-    keys = jax.random.split(key, num_samples)
+    keys = jax.tree.map(lambda key: jax.random.split(key, num_samples), key)
     if num_samples == 1:  # a vmap over one key would leave an axis of length 1 inside, and XLA copies around it
-        return jax.tree.map(lambda v: v[None], log_densities(keys[0], x))
+        return jax.tree.map(lambda v: v[None], log_densities(jax.tree.map(lambda k: k[0], keys), x))
     if draws_at_a_time is None or draws_at_a_time >= num_samples:
         return jax.vmap(lambda k: log_densities(k, x))(keys)
     return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=draws_at_a_time)

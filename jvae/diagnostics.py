@@ -1,5 +1,6 @@
 """What a trained model does with its latent space and its output scale, measured over a data set."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -7,15 +8,17 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
 from jvae.evaluation import over_batches
 from jvae.priors import responsibilities
-from jvae.transforms import Transform
+from jvae.transforms import Transform, observe
 from jvae.vae import VAE, Level
 
 ACTIVE = 0.01
+DRAWS = 10
+"""For each datum, to estimate E[z|x] where it hangs on a draw from a level below, or on dequantisation's noise."""
 
 
 class LevelDiagnostics(NamedTuple):
@@ -24,12 +27,14 @@ class LevelDiagnostics(NamedTuple):
     num_units: int
     """Latent dimensions."""
     active_units: int | None
-    """Those whose posterior mean has a variance above 0.01 over the data (Burda et al. 2016, section 5); one datum has
-    none."""
+    """Those whose E[z|x] has a variance above 0.01 over the data x (Burda et al. 2016, section 5); one datum has none.
+    E is also over the draws of a level below and over dequantisation's noise: their variance does not count."""
     kl: float
-    """Nats per image: the mean of log q - log p of this level's draw. Near 0, the level has collapsed."""
+    """Nats per image: the closed form at the top where there is one, else the mean of log q - log p of this level's
+    draw, for the prior of a lower level hangs on the levels above. Near 0, the level has collapsed."""
     kl_per_dimension: list[float] | None
-    """Nats per image, closed form. Only where posterior and prior have independent dimensions."""
+    """What `kl` is the sum of. Only where posterior and prior have independent dimensions; at the top, only where there
+    is a closed form."""
     num_components: int | None
     """K of a mixture."""
     effective_components: float | None
@@ -49,7 +54,9 @@ class LevelStatistics(NamedTuple):
     """Of one level, for each of b images."""
 
     loc: Float[Array, "b m"]
-    """Of the posterior."""
+    """E[z|x], the mean of the posterior's means over draws of all that it hangs on."""
+    loc_variance: Float[Array, "b m"]
+    """Of that mean over the draws: what they add to its variance over the data."""
     kl: Float[Array, " b"]
     kl_per_dimension: Float[Array, "b m"] | None
     responsibilities: Float[Array, "b k"] | None
@@ -72,30 +79,53 @@ def diagnose(
 
 @partial(jax.jit, static_argnames=("model", "transform"))
 def statistics(
-    model: VAE, params: PyTree, key: Key[Array, ""], data: UInt8[Array, "b ..."], transform: Transform
+    model: VAE,
+    params: PyTree,
+    key: Key[Array, ""],
+    data: UInt8[Array, "b ..."],
+    first: Int[Array, ""] | int,
+    transform: Transform,
 ) -> list[LevelStatistics]:
-    """Return every level's statistics of a batch."""
-    transform_key, z_key = jax.random.split(key)
-    x = transform(transform_key, data)
-    return model.apply(params, method=lambda vae: [level_statistics(level) for level in vae.infer(z_key, x)])
+    """Return every level's statistics of a batch, whose data's numbers begin at `first`."""
+
+    def infer(keys: tuple[Key[Array, ""], Key[Array, ""]], of_levels: Callable) -> list:
+        x = observe(transform, keys[0], data, first)
+        return model.apply(params, method=lambda vae: of_levels(vae.infer(keys[1], x)))
+
+    keys = tuple(jax.random.split(jax.random.fold_in(key, 0), (2, DRAWS)))
+    locs = jax.vmap(partial(infer, of_levels=lambda levels: [level.posterior.mean() for level in levels]))(keys)
+    top = model.num_levels - 1
+    return infer(
+        tuple(jax.random.split(key)),
+        lambda levels: [level_statistics(level, locs[i], i == top) for i, level in enumerate(levels)],
+    )
 
 
-def level_statistics(level: Level) -> LevelStatistics:
-    """Return one level's statistics."""
+def level_statistics(level: Level, locs: Float[Array, "k b m"], top: bool) -> LevelStatistics:
+    """Return one level's statistics, from a draw and the posterior's means of k draws."""
     q, p, z = level
     mixture = isinstance(p, distrax.MixtureSameFamily)
+    kl_per_dimension = kl_by_dimension(level, top)
     return LevelStatistics(
-        loc=q.mean(),
-        kl=q.log_prob(z) - p.log_prob(z),
-        kl_per_dimension=kl_by_dimension(q, p),
+        loc=locs.mean(axis=0),
+        loc_variance=locs.var(axis=0, ddof=1) / len(locs),
+        kl=q.log_prob(z) - p.log_prob(z) if kl_per_dimension is None else kl_per_dimension.sum(axis=1),
+        kl_per_dimension=kl_per_dimension,
         responsibilities=responsibilities(p, z) if mixture else None,
     )
 
 
-def kl_by_dimension(q: distrax.DistributionLike, p: distrax.DistributionLike) -> Float[Array, "b m"] | None:
-    """Return KL(q || p) of every latent dimension, where dimensions are independent and there is a closed form."""
+def kl_by_dimension(level: Level, top: bool) -> Float[Array, "b m"] | None:
+    """Return what every latent dimension adds to the KL, where dimensions are independent.
+
+    At the top it is the closed form, if there is one. A lower level's prior hangs on a draw from the level above, which
+    hangs on z: there it is log q - log p at z, whose expectation is not the mean of KL(q || p).
+    """
+    q, p, z = level
     if not isinstance(q, distrax.Independent) or not isinstance(p, distrax.Independent):
         return None
+    if not top:
+        return q.distribution.log_prob(z) - p.distribution.log_prob(z)
     try:
         return q.distribution.kl_divergence(p.distribution)
     except NotImplementedError:
@@ -104,11 +134,12 @@ def kl_by_dimension(q: distrax.DistributionLike, p: distrax.DistributionLike) ->
 
 def summary(level: LevelStatistics) -> LevelDiagnostics:
     """Return a level's statistics over all images, summed up."""
-    kl_per_dimension = level.kl_per_dimension
+    kl_per_dimension, n = level.kl_per_dimension, len(level.loc)
+    activity = level.loc.var(axis=0, ddof=1) - level.loc_variance.mean(axis=0) if n > 1 else None
     memberships = None if level.responsibilities is None else np.mean(level.responsibilities, axis=0)
     return LevelDiagnostics(
         num_units=level.loc.shape[1],
-        active_units=int(np.sum(level.loc.var(axis=0, ddof=1) > ACTIVE)) if len(level.loc) > 1 else None,
+        active_units=None if activity is None else int(np.sum(activity > ACTIVE)),
         kl=float(level.kl.mean()),
         kl_per_dimension=None if kl_per_dimension is None else kl_per_dimension.mean(axis=0).tolist(),
         num_components=None if memberships is None else len(memberships),

@@ -7,10 +7,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 from jvae.evaluation import over_batches
-from jvae.transforms import Transform
+from jvae.transforms import Transform, observe
 from jvae.vae import VAE
 
 KDE_DRAWS = 20_000
@@ -169,18 +169,27 @@ def encode(
     level: int = 0,
     batch_size: int = 1000,
 ) -> Encoding:
-    """Return q(z|x) of a level for every datum, with one draw: the z are n samples of the aggregate posterior."""
+    """Return q(z|x) of a level for every datum, with one draw: the z are n samples of the aggregate posterior.
+
+    The key decides the draws, and dequantisation's noise; stochastic binarisation is drawn once, by a datum's number.
+    """
     program = partial(encode_batch, model, params, transform=transform, level=level)
     return Encoding(*over_batches(program, data, partial(jax.random.split, key), batch_size))
 
 
 @partial(jax.jit, static_argnames=("model", "transform", "level"))
 def encode_batch(
-    model: VAE, params: PyTree, key: Key[Array, ""], data: UInt8[Array, "b ..."], transform: Transform, level: int
+    model: VAE,
+    params: PyTree,
+    key: Key[Array, ""],
+    data: UInt8[Array, "b ..."],
+    first: Int[Array, ""] | int,
+    transform: Transform,
+    level: int,
 ) -> tuple[Float[Array, "b m"], Float[Array, "b m"], Float[Array, "b m"]]:
     """Return loc, scale and a draw of q(z|x) of a level for every datum of a batch."""
     transform_key, z_key = jax.random.split(key)
-    x = transform(transform_key, data)
+    x = observe(transform, transform_key, data, first)
 
     def encoding(vae: VAE) -> tuple[Array, Array, Array]:
         q, _, z = vae.infer(z_key, x)[level]
@@ -193,13 +202,13 @@ def decode(
     model: VAE, params: PyTree, z: Float[np.ndarray, "n m"], batch_size: int = 1000
 ) -> Float[np.ndarray, "n ..."]:
     """Return E[x|z] at n latents."""
-    program = partial(decode_batch, model, params)
-    return over_batches(program, z, lambda count: jax.random.split(jax.random.key(0), count), batch_size)
+    program = lambda key, batch, first: decode_batch(model, params, batch)  # noqa: E731
+    return over_batches(program, z, partial(jax.random.split, jax.random.key(0)), batch_size)
 
 
 @partial(jax.jit, static_argnames="model")
-def decode_batch(model: VAE, params: PyTree, key: Key[Array, ""], z: Float[Array, "b m"]) -> Float[Array, "b ..."]:
-    """Return E[x|z] of a batch; the key, which every program over batches is given, is not used."""
+def decode_batch(model: VAE, params: PyTree, z: Float[Array, "b m"]) -> Float[Array, "b ..."]:
+    """Return E[x|z] of a batch."""
     return model.apply(params, z, method="decode").mean()
 
 

@@ -1,14 +1,20 @@
-"""Transforms, key, uint8 data -> what the output distribution models. They run inside the compiled step."""
+"""Transforms, key, uint8 data -> what the output distribution models. They run inside the compiled step.
+
+In training their noise is new at every step. Where a model is measured, `observe` tells noise from data.
+"""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, Shaped, UInt8, UInt32
+from jaxtyping import Array, Float, Int, Key, Shaped, UInt8, UInt32
 
 AnyKey = Key[Array, ""] | UInt32[Array | np.ndarray, "2"]
 """A key of `jax.random.key`, or one of `jax.random.PRNGKey`."""
+BINARISATION_SEED = 2008
+"""Of the key that stochastically binarised test data are drawn with."""
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
 
 
@@ -49,3 +55,33 @@ def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Floa
     """
     noise = jax.random.bits(key, images.shape, jnp.uint16).astype(jnp.float32) / 2**16
     return (as_uint8(images).astype(jnp.float32) + noise) / 256
+
+
+def observe(
+    transform: Transform, key: AnyKey, data: UInt8[Array, "b ..."], first: Int[Array, ""] | int = 0
+) -> Float[Array, "b ..."]:
+    """Return what a model that is measured sees of b data, the numbers `first`, `first` + 1, ... of their set.
+
+    Stochastic binarisation is part of the data: it is drawn once, from a datum's number and a fixed key, whatever the
+    key, the batch, the draw and the bound. The noise of any other transform, such as dequantisation, is the key's.
+    """
+    if transform is not stochastic_binarise:
+        return transform(key, data)
+    fixed = jax.random.key(BINARISATION_SEED, impl="threefry2x32")  # whatever generator the user's keys are of
+    keys = jax.vmap(lambda i: jax.random.fold_in(fixed, i))(first + jnp.arange(len(data)))
+    return jax.vmap(transform)(keys, data)
+
+
+@lru_cache
+def is_noisy(transform: Transform, data_shape: tuple[int, ...]) -> bool:
+    """Return True if what `observe` gives for data of a shape changes with the key; asked of a trace, of no numbers."""
+
+    def without_key(data: UInt8[Array, "b ..."]) -> Float[Array, "b ..."]:
+        keys = jax.random.split(jax.random.key(0), 2)
+        return jax.vmap(lambda key: observe(transform, key, data), out_axes=None)(keys)
+
+    try:
+        jax.eval_shape(without_key, jax.ShapeDtypeStruct((1, *data_shape), np.uint8))
+    except ValueError:  # there is an output for each key
+        return True
+    return False

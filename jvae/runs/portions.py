@@ -57,7 +57,7 @@ def elbo_portion(
         sizes = {"num_samples": num_samples, "draws_at_a_time": at.draws_at_a_time}
         batch = batch_of(data, at.batch_size)
         return evaluation.per_datum.trace(
-            recipe.model, params, jax.random.key(0), batch, transform=recipe.transform, **sizes
+            recipe.model, params, jax.random.key(0), batch, 0, transform=recipe.transform, **sizes
         )
 
     sizes = portions(500, len(data), min(evaluation.DRAWS_AT_A_TIME, num_samples))
@@ -80,10 +80,10 @@ def iwae_portion(
     group = min(evaluation.GROUP_OF_DRAWS, num_samples)
 
     def trace(at: Portion) -> jax.stages.Traced:
-        batch, sums = batch_of(data, at.batch_size), jax.ShapeDtypeStruct((2, at.batch_size), jnp.float32)
+        batch, sums = batch_of(data, at.batch_size), jax.ShapeDtypeStruct((2 + group, at.batch_size), jnp.float32)
         sizes = {"group": group, "at_a_time": at.draws_at_a_time}
-        rest = {"sums": sums, "rounds": (0, 1), "num_samples": num_samples, "transform": recipe.transform}
-        return evaluation.importance_sums.trace(recipe.model, params, jax.random.key(0), batch, **sizes, **rest)
+        given = (recipe.model, params, jax.random.key(0), batch, 0, sums, (0, 1), num_samples)
+        return evaluation.importance_sums.trace(*given, transform=recipe.transform, **sizes)
 
     what = "the importance-weighted bound"
     return choose(portions(100, len(data), group), trace, what, agree=agree)
@@ -110,7 +110,7 @@ def encoding_batch(recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n .
     rest = {"transform": recipe.transform, "level": level}
     return data_at_a_time(
         data,
-        lambda batch: latents.encode_batch.trace(recipe.model, params, jax.random.key(0), batch, **rest),
+        lambda batch: latents.encode_batch.trace(recipe.model, params, jax.random.key(0), batch, 0, **rest),
         "the encoding",
     )
 
@@ -118,7 +118,7 @@ def encoding_batch(recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n .
 def decoding_batch(model: VAE, params: PyTree, z: Shaped[np.ndarray, "n m"], datum_bytes: int) -> int:
     """Return how many latents are decoded at a time; all that they decode to, so many bytes each, must fit too."""
     check_fits(len(z) * datum_bytes, f"the decoding of {len(z):,} latents")
-    trace = lambda batch: latents.decode_batch.trace(model, params, jax.random.key(0), batch)  # noqa: E731
+    trace = lambda batch: latents.decode_batch.trace(model, params, batch)  # noqa: E731
     return data_at_a_time(z, trace, "the decoding")
 
 
@@ -127,7 +127,7 @@ def diagnosis_batch(recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n 
 
     def trace(batch: jax.ShapeDtypeStruct) -> jax.stages.Traced:
         key, rest = jax.random.key(0), {"transform": recipe.transform}
-        return diagnostics.statistics.trace(recipe.model, params, key, batch, **rest)
+        return diagnostics.statistics.trace(recipe.model, params, key, batch, 0, **rest)
 
     return data_at_a_time(data, trace, "the diagnosis")
 

@@ -24,6 +24,7 @@ from jvae.runs.api import decode, encode, sample
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.given import AnyKey, at_least_one, key_or_zero
 from jvae.runs.sweep import Result
+from jvae.transforms import observe
 from jvae.vae import VAE, latent_dims
 from jvae.view import image_grids, plots
 
@@ -142,7 +143,7 @@ def reconstructions(
     key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     images = dataset.test_images[np.lexsort((labels, rank))[:count]]
-    x = model.recipe.transform(key, jnp.asarray(images))
+    x = observe(model.recipe.transform, key, jnp.asarray(images))
     means = decode(model, encode(model, images, key, run).z, run)
     return image_grids.plot_reconstructions(as_images(x), as_images(means), f"reconstructions: {title(model)}")
 
