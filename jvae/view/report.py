@@ -3,12 +3,16 @@
 import math
 from typing import Any
 
-from jvae.diagnostics import Diagnostics
+from jvae.diagnostics import ACTIVE, Diagnostics
 from jvae.evaluation import Estimate, Evaluation, ImportanceEvaluation, spread
 from jvae.runs.checkpoint import TrainedModel
 from jvae.transforms import dequantise
 
 PARTS = ("elbo", "reconstruction", "kl")
+FEW = 10
+"""Draws that count, below which a median image's bound says little of log p(x)."""
+RISING = 0.01
+"""Nats: a smaller rise of a bound with K is not told."""
 
 
 def describe(evaluation: Evaluation, model: TrainedModel) -> str:
@@ -19,9 +23,14 @@ def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     if model.recipe.transform is dequantise:
         d = math.prod(model.data_shape)
         discrete = evaluation.elbo.value - d * math.log(256)
-        bits = -discrete / d / math.log(2)
-        lines.append(f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits:.3f} bits per pixel")
+        bits, each = -discrete / d / math.log(2), "pixel" if is_grey(model.data_shape) else "dimension"
+        lines.append(f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits:.3f} bits per {each}")
     return "\n".join(lines)
+
+
+def is_grey(data_shape: tuple[int, ...]) -> bool:
+    """Return True if data of a shape are images whose pixels are one number each."""
+    return len(data_shape) == 2 or (len(data_shape) == 3 and data_shape[-1] == 1)
 
 
 def describe_estimate(name: str, e: Estimate) -> str:
@@ -90,7 +99,20 @@ def describe_importance(evaluation: ImportanceEvaluation) -> str:
     k = evaluation.num_samples
     middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
     bound = describe_estimate(f"iwae-{k}", evaluation.iwae)
-    return f"{bound}\n  effective sample size: median {middle:.1f}, least {least:.1f} of {k}"
+    lines = [bound, f"  effective sample size: median {middle:.1f}, least {least:.1f} of {k}"]
+    if is_loose(evaluation):
+        rose = "" if k == 1 else f": from K/2 to K draws it has risen by {evaluation.rise:.3f} nats"
+        lines.append(f"  K is too small for it to mean log p(x), which is higher{rose}")
+    return "\n".join(lines)
+
+
+def is_loose(evaluation: ImportanceEvaluation) -> bool:
+    """Return True if log p(x) lies above an importance-weighted bound by more than its Monte Carlo error says.
+
+    So it does where the bound still rises with K by more than two such errors, or where few draws count.
+    """
+    noise = max(2 * evaluation.iwae.monte_carlo_error, RISING)
+    return evaluation.median_effective_sample_size < FEW or evaluation.rise > noise
 
 
 def describe_diagnostics(diagnostics: Diagnostics) -> str:
@@ -99,8 +121,10 @@ def describe_diagnostics(diagnostics: Diagnostics) -> str:
     for number, level in enumerate(diagnostics.levels, start=1):
         name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
         active = "unknown from one image," if level.active_units is None else level.active_units
-        lines.append(f"  {name}active units {active} of {level.num_units}, KL {level.kl:.2f} (one draw)")
-        if level.kl_per_dimension is not None and number == len(diagnostics.levels):
+        closed = level.kl_per_dimension is not None and number == len(diagnostics.levels)
+        kl = f"KL {level.kl:.2f}" if closed else f"KL {level.kl:.2f} (one draw)"
+        lines.append(f"  {name}active units {active} of {level.num_units} (variance of E[z|x] above {ACTIVE}), {kl}")
+        if closed and level.kl_per_dimension is not None:
             falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
             lines.append(f"  {name}KL by dimension, sorted: {falling}")
         if level.effective_components is not None:
