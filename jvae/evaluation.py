@@ -128,9 +128,10 @@ def over_batches(
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(data)], *rows)
 
 
-def numbered(key: Key[Array, ""]) -> Callable[[int], Key[Array, " batches"]]:
-    """Return the keys of batches that a bound is evaluated with: `fold_in(key, i)` for batch i."""
-    return lambda count: jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+@partial(jax.jit, static_argnums=1)
+def numbered(key: Key[Array, ""], count: int) -> Key[Array, " batches"]:
+    """Return the keys of so many batches that a bound is evaluated with: `fold_in(key, i)` for batch i."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
 
 
 def evaluate(
@@ -160,7 +161,7 @@ def evaluate(
     """
     sizes = {"num_samples": num_samples, "draws_at_a_time": draws_at_a_time}
     program = partial(per_datum, model, params, transform=transform, **sizes)
-    found = over_batches(program, data, numbered(key), batch_size)
+    found = over_batches(program, data, partial(numbered, key), batch_size)
     joined = jax.tree.map(lambda values: values.astype(np.float64), found)
     elbo, reconstruction, kl = (estimate(part, num_samples) for part in joined)
     return Evaluation(elbo, reconstruction, kl, len(data), num_samples)
@@ -242,7 +243,7 @@ def evaluate_iwae(
         each = [replicate(one, batch, first, number) for number, one in enumerate(keys)]
         return jax.tree.map(lambda *values: np.stack(values, axis=1), *each)
 
-    found = over_batches(program, data, numbered(key), batch_size)  # of shape [n, replicates]
+    found = over_batches(program, data, partial(numbered, key), batch_size)  # of shape [n, replicates]
     variance = found.variance[:, 0] if replicates == 1 else np.var(found.bound, axis=1, ddof=1)
     return ImportanceEvaluation(
         estimate(PerDatum(found.bound.mean(axis=1), variance), replicates),
@@ -303,10 +304,7 @@ def weigh(sums: Float[np.ndarray, "s b"], num_samples: int) -> Weighed:
     """Return what the `importance_sums` of K = num_samples draws say of every datum.
 
     The variance is the jackknife's over blocks of draws. It is not too small in expectation, whatever the weights'
-    distribution, and where one weight outweighs all others about a fifth too large.
-
-    Source:
-        Efron & Stein 1981, The jackknife estimate of variance, section 2.
+    distribution (Efron & Stein 1981), and where one weight outweighs all others about a fifth too large.
     """
     (total, squares), blocks = sums[:2], sums[2:]
     bound, effective = total - np.log(num_samples), np.exp(2 * total - squares)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from jvae.runs.config import Config, build_transform
-from jvae.transforms import binarise, dequantise, rescale
+from jvae.transforms import binarise, dequantise, is_noisy, observe, rescale, stochastic_binarise
 
 LEVELS = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
 
@@ -41,3 +41,26 @@ def test_dequantised_pixels_fill_their_own_bin(seed):
 )
 def test_data_follow_the_decoder(fields, transform):
     assert build_transform(Config(**fields)) is transform
+
+
+def test_stochastically_binarised_data_are_drawn_once(key):
+    """Whatever the key and the batch: by a datum's number alone, with the probabilities of its pixels."""
+    data = jnp.tile(LEVELS, (400, 1, 1, 1))
+    x = observe(stochastic_binarise, key, data)
+    np.testing.assert_array_equal(x, observe(stochastic_binarise, jax.random.key(7), data))
+    np.testing.assert_array_equal(x[10:13], observe(stochastic_binarise, key, data[10:13], 10))
+    off = np.asarray(x.mean(axis=0)).ravel() - np.arange(256) / 255  # of 400 draws for each of 256 probabilities
+    assert np.abs(off).max() < 5 * 0.5 / np.sqrt(400)
+
+
+def twice(key, images):
+    """A transform of one's own, which splits the key and draws nothing."""
+    return rescale(jax.random.split(key)[0], images)
+
+
+def test_only_a_transform_that_draws_is_noisy(key):
+    for transform in (binarise, rescale, stochastic_binarise, twice, jax.jit(twice)):
+        assert not is_noisy(transform, (16, 16, 1))
+    for transform in (dequantise, jax.jit(dequantise), lambda key, images: dequantise(key, images) + 1):
+        assert is_noisy(transform, (16, 16, 1))
+        np.testing.assert_array_equal(observe(transform, key, LEVELS, 5), transform(key, LEVELS))
