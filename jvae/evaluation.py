@@ -313,7 +313,7 @@ def weigh(sums: Float[np.ndarray, "s b"], num_samples: int) -> Weighed:
     sizes = (num_samples // len(blocks) + (np.arange(len(blocks)) < num_samples % len(blocks)))[:, None]
     w = np.maximum(np.exp(blocks - blocks.max(axis=0)), np.finfo(np.float64).tiny)
     others, top = w.sum(axis=0) - w, w == 1  # a difference loses all digits where one block outweighs the others
-    others = np.where(top, np.sum(w, axis=0, where=~top) + np.sum(top, axis=0) - 1, others)
+    others = np.where(top, np.sum(w, axis=0, where=~top) + (np.sum(top, axis=0) - 1), others)
     without = np.log(others / (num_samples - sizes))
     variance = np.sum((1 - sizes / num_samples) * np.square(without - without.mean(axis=0)), axis=0)
     halves = [np.log(w[i::2].sum(axis=0) / sizes[i::2].sum()) for i in (0, 1)]

@@ -1,14 +1,18 @@
 """Diagnostics of models whose latent space is known."""
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_model
 
 from jvae.decoders import LOG_SCALE_FLOOR, bounded_scale
 from jvae.diagnostics import diagnose, perplexity
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
+from jvae.transforms import dequantise, rescale
+from jvae.vae import VAE, Level
 
 QUICK = {"dataset": "digits", "epochs": 1, "batch_size": 50, "hidden": (8, 8)}
 
@@ -37,6 +41,46 @@ def test_kl_per_dimension_sums_to_the_kl(tiny):
     model = next(api.train_config_epochs(Config(latent_dim=3, **QUICK), tiny))
     kl = api.diagnose(model, tiny)[0].levels[0].kl_per_dimension
     np.testing.assert_allclose(np.sum(kl), api.evaluate(model, tiny)[0].kl.value, rtol=1e-5)
+
+
+def test_each_levels_kl_is_what_its_dimensions_sum_to(tiny):
+    """And those of the model, with the top level's closed, are what its KL is the sum of."""
+    model = random_model(Config(latent_dim=3, levels=2, upper_dim=2, **QUICK), tiny)
+    levels = api.diagnose(model, tiny)[0].levels
+    for level in levels:
+        np.testing.assert_allclose(np.sum(level.kl_per_dimension), level.kl, rtol=1e-5)
+    kl = api.evaluate(model, tiny)[0].kl
+    assert abs(sum(level.kl for level in levels) - kl.value) < 5 * kl.monte_carlo_error * np.sqrt(1 + 10)
+
+
+class Chain(VAE):
+    """Two levels of a unit a pixel: z1 ~ N(x/5, 1) and z2 ~ N(z1 + 100 x, 1)."""
+
+    @property
+    def num_levels(self):
+        return 2
+
+    def infer(self, key, x):
+        x = x.reshape(len(x), -1)
+        q1 = distrax.Independent(distrax.Normal(0.2 * x, jnp.ones_like(x)), 1)
+        z1 = q1.sample(seed=key)
+        q2 = distrax.Independent(distrax.Normal(z1 + 100 * x, jnp.ones_like(x)), 1)
+        p = distrax.Independent(distrax.Normal(jnp.zeros_like(x), jnp.ones_like(x)), 1)
+        return Level(q1, p, z1), Level(q2, p, q2.sample(seed=key))
+
+
+def test_active_units_vary_with_the_data_and_not_with_draws():
+    """E[z2|x] is the same for data that are all alike, though z2's mean has the variance of z1, 1, and of the noise.
+
+    Of dequantised data's noise, U[0, 1)/256, a hundredth of 100^2/256^2/12 is left where it is averaged over.
+    """
+    model = Chain(None, None, None)
+    alike, both = np.full((400, 2, 1, 1), 128, np.uint8), np.full((400, 2, 1, 1), 128, np.uint8)
+    both[::2, 1] = 0
+    for transform in (rescale, dequantise):
+        for data, active in ((alike, 0), (both, 1)):
+            levels = diagnose(model, {}, jax.random.key(0), data, transform).levels
+            assert [level.active_units for level in levels] == [0, active]
 
 
 @pytest.mark.parametrize("prior", ["mog", "vamp"])

@@ -7,10 +7,10 @@ from helpers import fake_model
 from jvae import evaluation
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
-from jvae.evaluation import evaluate, evaluate_iwae
+from jvae.evaluation import evaluate, evaluate_iwae, weigh
 from jvae.runs import api
 from jvae.runs.config import Config, build_recipe
-from jvae.transforms import binarise
+from jvae.transforms import binarise, dequantise, stochastic_binarise
 
 
 @fake_model
@@ -44,6 +44,37 @@ def test_monte_carlo_error_is_that_of_the_draws(images, key):
     assert result.kl.monte_carlo_error == 0
     size = (images >= 128).sum(axis=(1, 2, 3)).mean()
     assert abs(result.elbo.value - (size - 3)) < 5 * result.elbo.monte_carlo_error
+
+
+@fake_model
+def brightness(params, key, x):
+    """Every log-density hangs on nothing but what the model sees."""
+    size = jnp.sum(x, axis=(1, 2, 3))
+    return LogDensities(3 * size, 0 * size, 0 * size, size)
+
+
+def test_monte_carlo_errors_count_dequantisations_noise(images, key):
+    """16 pixels of noise U[0, 1)/256 each; new for each of 20 draws of the ELBO, and for both replicates of IWAE."""
+    found = evaluate(brightness, {}, key, images, dequantise, 20)
+    one = np.sqrt(16 / 12 / 107) / 256
+    errors = [part.monte_carlo_error * np.sqrt(20) / one for part in found[:3]]
+    np.testing.assert_allclose(errors, [2, 3, 1], rtol=0.1)
+    mean = images.sum(axis=(1, 2, 3)).mean() / 256 + 16 / 512
+    assert abs(found.kl.value - mean) < 5 * found.kl.monte_carlo_error
+    for num_samples in (1, 5):
+        found = evaluate_iwae(brightness, {}, key, images, dequantise, num_samples).iwae
+        np.testing.assert_allclose(found.monte_carlo_error * np.sqrt(2) / one, 3, rtol=0.3)
+        assert abs(found.value - 3 * mean) < 5 * found.monte_carlo_error
+
+
+def test_stochastically_binarised_data_are_the_same_for_every_key_batch_and_bound(images, key):
+    values = [
+        evaluate(brightness, {}, seed, images, stochastic_binarise, 2, size).reconstruction
+        for seed, size in ((key, 500), (jax.random.key(7), 500), (key, 10))
+    ]
+    values.append(evaluate_iwae(brightness, {}, key, images, stochastic_binarise, 3).iwae)
+    np.testing.assert_allclose([found.value for found in values], values[0].value, rtol=1e-5)
+    np.testing.assert_allclose([found.monte_carlo_error for found in values], 0, atol=1e-5)
 
 
 def test_different_keys_differ_by_about_the_monte_carlo_error(images):
@@ -92,6 +123,36 @@ def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, ba
     np.testing.assert_allclose(result.iwae.value, np.log(w.mean(axis=0)).mean(), rtol=1e-5)
     np.testing.assert_allclose(result.median_effective_sample_size, np.median(ess), rtol=1e-4)
     np.testing.assert_allclose(result.least_effective_sample_size, ess.min(), rtol=1e-4)
+
+
+def log_sums(w):
+    """What `importance_sums` gives for log weights [k, b]: all, their squares, and the blocks of every hundredth."""
+    group = min(100, len(w))
+    blocks = [np.logaddexp.reduce(w[i::group], axis=0) for i in range(group)]
+    return np.stack([np.logaddexp.reduce(w, axis=0), np.logaddexp.reduce(2 * w, axis=0), *blocks])
+
+
+@pytest.mark.parametrize("scale", [0.3, 2.0, 6.0])
+@pytest.mark.parametrize("num_samples", [2, 7, 50, 250])
+def test_the_importance_weighted_bounds_error_is_honest_where_few_draws_count(num_samples, scale):
+    """Log weights of N(0, scale^2): with scale 6 fewer than two of 50 count, and the delta method says half of it."""
+    w = scale * np.random.default_rng(0).normal(size=(num_samples, 3000))
+    found = weigh(log_sums(w), num_samples)
+    ratio = found.bound.std(ddof=1) / np.sqrt(found.variance.mean())
+    assert 0.85 < ratio < 1.18
+
+
+def test_the_jackknife_leaves_out_one_draw_after_the_other():
+    w = np.random.default_rng(0).normal(size=(9, 4)) * [[0.1, 1, 10, 100]]
+    w[:, 3] = [0.0, -30, -2000, *[-3000] * 6]  # all but two too small for a number
+    found = weigh(log_sums(w), 9)
+    without = np.stack([np.logaddexp.reduce(np.delete(w, k, axis=0), axis=0) - np.log(8) for k in range(9)])
+    np.testing.assert_allclose(found.variance, 8 * without.var(axis=0), rtol=1e-6)
+    halves = [np.logaddexp.reduce(w[i::2], axis=0) - np.log(len(w[i::2])) for i in (0, 1)]
+    np.testing.assert_allclose(found.rise[:3], (found.bound - np.mean(halves, axis=0))[:3], rtol=1e-6)
+    assert np.isfinite(found.rise).all()
+    alone = weigh(log_sums(w[:1]), 1)
+    assert np.isnan([*alone.variance, *alone.rise]).all()
 
 
 def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
