@@ -21,16 +21,16 @@ def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     heading = f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)"
     lines = [heading, model.recipe.unit, *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS)]
     if model.recipe.transform is dequantise:
-        d = math.prod(model.data_shape)
-        discrete = evaluation.elbo.value - d * math.log(256)
-        bits, each = -discrete / d / math.log(2), "pixel" if is_grey(model.data_shape) else "dimension"
-        lines.append(f"  as a bound of the 256-valued images: {discrete:.1f} nats, {bits:.3f} bits per {each}")
+        lines.append(f"  as a bound of the 256-valued images: {describe_discrete(evaluation.elbo, model.data_shape)}")
     return "\n".join(lines)
 
 
-def is_grey(data_shape: tuple[int, ...]) -> bool:
-    """Return True if data of a shape are images whose pixels are one number each."""
-    return len(data_shape) == 2 or (len(data_shape) == 3 and data_shape[-1] == 1)
+def describe_discrete(density: Estimate, data_shape: tuple[int, ...]) -> str:
+    """Return a bound of a dequantised density as that of 256-valued data, in nats and bits a number."""
+    d = math.prod(data_shape)
+    nats = density.value - d * math.log(256)
+    grey = len(data_shape) == 2 or (len(data_shape) == 3 and data_shape[-1] == 1)  # one number a pixel
+    return f"{nats:.1f} nats, {-nats / d / math.log(2):.3f} bits per {'pixel' if grey else 'dimension'}"
 
 
 def describe_estimate(name: str, e: Estimate) -> str:
