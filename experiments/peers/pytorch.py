@@ -72,11 +72,25 @@ class BernoulliDecoder(nn.Module):
 
 
 class ContinuousBernoulliDecoder(BernoulliDecoder):
-    """p(x|z), a density on [0, 1], from a network z -> logits."""
+    """p(x|z), a density on [0, 1], from logits; with PyTorch's clamp it integrates to 15.94/|logit| beyond 15.94."""
+
+    def __init__(self, net: nn.Module, clamp: bool = True) -> None:
+        super().__init__(net)
+        self.clamp = clamp
 
     def forward(self, z: torch.Tensor) -> td.Distribution:
         """Return the output distribution."""
-        return td.Independent(td.ContinuousBernoulli(logits=self.decoder_net(z)), 2)
+        pixels = td.ContinuousBernoulli if self.clamp else UnclampedContinuousBernoulli
+        return td.Independent(pixels(logits=self.decoder_net(z)), 2)
+
+
+class UnclampedContinuousBernoulli(td.ContinuousBernoulli):
+    """PyTorch's, with a density at logits of any size."""
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """Log p(x) = eta x - log((e^eta - 1)/eta) in nats, at logits eta."""
+        eta, size = self.logits, self.logits.abs().clamp(min=1e-6)
+        return eta * value - eta.clamp(min=0) - torch.log(-torch.expm1(-size) / size)
 
 
 class GaussianDecoder(BernoulliDecoder):

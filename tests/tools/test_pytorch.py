@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from helpers import random_model
 
 from jvae.cli.main import main
+from jvae.distributions import ContinuousBernoulli
 from jvae.errors import ModelFileError
 from jvae.runs import api
 from jvae.runs.checkpoint import load
@@ -62,6 +63,22 @@ def peer(config: Config):
         else theirs.GaussianPrior(config.latent_dim)
     )
     return theirs.VAE(prior, decoders[config.decoder](nets[1]), theirs.GaussianEncoder(nets[0]))
+
+
+@pytest.mark.parametrize("eta", [-300.0, -20.0, -1.0, -0.02, 0.0, 0.09, 5.0, 40.0])
+def test_without_its_clamp_pytorchs_continuous_bernoulli_is_the_density(eta):
+    """Ours is held to float64 and to quadrature elsewhere; with the clamp PyTorch's is 15.94/|logit| of it."""
+    from experiments.peers.pytorch import ContinuousBernoulliDecoder
+
+    x = torch.linspace(0, 1, 9)[:, None, None]
+    logits = torch.full((9, 1, 1), eta)
+    exact = np.asarray(ContinuousBernoulli(jnp.float32(eta)).log_prob(jnp.asarray(x[:, 0, 0].numpy())))
+    found, clamped = (
+        ContinuousBernoulliDecoder(torch.nn.Identity(), **switch)(logits).log_prob(x).numpy()
+        for switch in ({"clamp": False}, {})
+    )
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(clamped - exact, -np.log(max(abs(eta) / 15.942385, 1)), atol=1e-3)
 
 
 def state_of(model) -> dict[str, np.ndarray]:
