@@ -47,7 +47,8 @@ class Diagnostics(NamedTuple):
     levels: list[LevelDiagnostics]
     """The lowest, from which images are decoded, first."""
     pixels_at_floor: int | None
-    """Pixels whose learned scale lies within a factor of 2 of its floor, exp(-6); None where none is learned."""
+    """Pixels - of a colour image, their numbers - whose learned scale lies within a factor of 2 of its floor, exp(-6);
+    None where none is learned."""
 
 
 class LevelStatistics(NamedTuple):

@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 
     value: float
     standard_error: float
-    """Of the mean over images: what another test set of the same size would change."""
+    """Of the mean over images, draws and noise included: what another test set of the same size would change."""
     monte_carlo_error: float
     """Of the draws and of dequantisation's noise: what another key would change. NaN for a single draw."""
 

@@ -145,14 +145,18 @@ def evaluate(
     key: AnyKey | None = None,
     progress: Callable[[float], None] = lambda count: None,
 ) -> list[Evaluation]:
-    """Estimate the test-set ELBO and its two parts, of every run, in nats per datum.
+    """Estimate the test-set ELBO and its two parts, of every run, in nats per datum, each with two errors.
+
+    The standard error is that of the mean over the test set: what another of its size would change. The Monte Carlo
+    error is what another key would change: that of the draws, and of dequantisation's noise where there is any.
+    Stochastically binarised data are drawn once, whatever the key.
 
     Args:
         model: trained on these data.
         data: whose test set it is.
         num_samples: draws z ~ q(z|x) per datum for the ELBO, at least 1.
         iwae: draws per datum for the importance-weighted bound, the result's `importance`; None for no such bound.
-        key: decides the draws, the same for every run; by default `jax.random.key(0)`.
+        key: decides draws and noise, the same for every run; by default `jax.random.key(0)`.
         progress: called about every second with the number of data, of all runs, whose importance-weighted bound is
             known; those of a batch count by their draws.
 
@@ -179,6 +183,8 @@ def evaluate(
 def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> list[Diagnostics]:
     """Return what every run does with its latent space, over the test set: active units, KLs in nats, components.
 
+    A unit is active where the variance of E[z|x] over the data exceeds 0.01 (Burda et al. 2016).
+
     Raises:
         DataError: the data set is not the one that the model was trained on.
     """
@@ -197,7 +203,7 @@ def encode(
     Args:
         model: whose encoder it is.
         images: uint8[n, ...], data such as the model was trained on, NumPy's, JAX's, or lists of whole numbers.
-        key: decides the transform's noise and the draws.
+        key: decides the draws, and dequantisation's noise; stochastic binarisation is drawn once, by a datum's number.
         run: which of several.
         level: of latents, 0 the one nearest x. A higher one is encoded from a draw of the one below.
 
