@@ -51,6 +51,7 @@ def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
     spreads = [spread(values) for values in columns.values()]
     for part in ("mean", "standard_deviation", "standard_error"):
         lines.append(f"  {part.replace('_', ' '):<20}" + "".join(f"{getattr(s, part):16.3f}" for s in spreads))
+    lines += describe_looseness([e.importance for e in evaluations if e.importance is not None])
     return "\n".join(lines)
 
 
@@ -99,11 +100,18 @@ def describe_importance(evaluation: ImportanceEvaluation) -> str:
     k = evaluation.num_samples
     middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
     bound = describe_estimate(f"iwae-{k}", evaluation.iwae)
-    lines = [bound, f"  effective sample size: median {middle:.1f}, least {least:.1f} of {k}"]
-    if is_loose(evaluation):
-        rose = "" if k == 1 else f": from K/2 to K draws it has risen by {evaluation.rise:.3f} nats"
-        lines.append(f"  K is too small for it to mean log p(x), which is higher{rose}")
-    return "\n".join(lines)
+    sizes = f"  effective sample size: median {middle:.1f}, least {least:.1f} of {k}"
+    return "\n".join([bound, sizes, *describe_looseness([evaluation])])
+
+
+def describe_looseness(evaluations: list[ImportanceEvaluation]) -> list[str]:
+    """Return a line for a person if log p(x) lies above the bound of any of several runs, and none elsewhere."""
+    loose = [evaluation for evaluation in evaluations if is_loose(evaluation)]
+    if not loose:
+        return []
+    k, rise = loose[0].num_samples, max(evaluation.rise for evaluation in loose)
+    rose = f": from {k / 2:g} to {k} draws it has risen by {rise:.3f} nats" if k > 1 else ""
+    return [f"  {k} draws are too few for iwae-{k} to mean log p(x), which is higher{rose}"]
 
 
 def is_loose(evaluation: ImportanceEvaluation) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from jvae.evaluation import Estimate, ImportanceEvaluation
-from jvae.view.report import describe_discrete, is_loose
+from jvae.view.report import describe_discrete, describe_looseness, is_loose
 
 NAN = float("nan")
 
@@ -21,6 +21,8 @@ NAN = float("nan")
 def test_a_bound_is_loose_where_it_still_rises_or_few_draws_count(error, rise, effective, loose):
     found = ImportanceEvaluation(Estimate(-90.0, 0.5, error), effective, effective, 100, 5000, rise)
     assert is_loose(found) == loose
+    tight = found._replace(iwae=Estimate(-90.0, 0.5, 1.0), rise=0.0, median_effective_sample_size=100.0)
+    assert len(describe_looseness([tight, found, tight])) == loose
 
 
 def test_bits_are_those_of_a_pixel_only_where_that_is_one_number():
