@@ -304,7 +304,7 @@ def weigh(sums: Float[np.ndarray, "s b"], num_samples: int) -> Weighed:
     """Return what the `importance_sums` of K = num_samples draws say of every datum.
 
     The variance is the jackknife's over blocks of draws. It is not too small in expectation, whatever the weights'
-    distribution (Efron & Stein 1981), and where one weight outweighs all others about a fifth too large.
+    distribution (Efron & Stein 1981); where one weight outweighs all others, its root is a tenth to a third too large.
     """
     (total, squares), blocks = sums[:2], sums[2:]
     bound, effective = total - np.log(num_samples), np.exp(2 * total - squares)

@@ -58,7 +58,7 @@ def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Floa
 
 
 def observe(
-    transform: Transform, key: AnyKey, data: UInt8[Array, "b ..."], first: Int[Array, ""] | int = 0
+    transform: Transform, key: Key[Array, ""], data: UInt8[Array, "b ..."], first: Int[Array, ""] | int = 0
 ) -> Float[Array, "b ..."]:
     """Return what a model that is measured sees of b data, the numbers `first`, `first` + 1, ... of their set.
 

@@ -20,10 +20,15 @@ OUTPUTS = {
 
 
 def measured_and_reported(fields, levels, dataset, num_keys):
-    """Standard deviations over keys of ELBO, reconstruction, KL and IWAE-50 of 10 images, and their mean errors."""
+    """Standard deviations over keys of ELBO, reconstruction, KL and IWAE-50 of 10 images, and their mean errors.
+
+    Not dequantised, a narrow density of a decoder far from the data has one weight that outweighs all others: there the
+    jackknife is on the safe side, by up to a third, so that such a decoder is nearer to them.
+    """
+    spread = 0.1 if "dequantise" in fields else 0.3
     upper = {"levels": 2, "upper_dim": 2} if levels == 2 else {}
     model = random_model(
-        Config(dataset="digits", latent_dim=3, hidden=(16, 16), **fields, **upper), dataset, spread=0.3
+        Config(dataset="digits", latent_dim=3, hidden=(16, 16), **fields, **upper), dataset, spread=spread
     )
     found = []
     for seed in range(1000, 1000 + num_keys):
