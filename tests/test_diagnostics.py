@@ -8,7 +8,7 @@ import pytest
 from helpers import random_model
 
 from jvae.decoders import LOG_SCALE_FLOOR, bounded_scale
-from jvae.diagnostics import diagnose, perplexity
+from jvae.diagnostics import diagnose, kl_by_dimension, perplexity
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
 from jvae.transforms import dequantise, rescale
@@ -51,6 +51,14 @@ def test_each_levels_kl_is_what_its_dimensions_sum_to(tiny):
         np.testing.assert_allclose(np.sum(level.kl_per_dimension), level.kl, rtol=1e-5)
     kl = api.evaluate(model, tiny)[0].kl
     assert abs(sum(level.kl for level in levels) - kl.value) < 5 * kl.monte_carlo_error * np.sqrt(1 + 10)
+
+
+def test_a_lower_levels_kl_knows_that_its_prior_hangs_on_its_draw(key):
+    """q = N(0, 1) and p = N(z, 1) at the draw z itself: log q - log p = -z^2/2, where KL(q || p) = z^2/2."""
+    z = jax.random.normal(key, (5, 3))
+    level = Level(*(distrax.Independent(distrax.Normal(loc, jnp.ones_like(z)), 1) for loc in (0 * z, z)), z)
+    for top, sign in ((False, -1), (True, 1)):
+        np.testing.assert_allclose(kl_by_dimension(level, top), sign * z**2 / 2, rtol=1e-4, atol=1e-6)
 
 
 class Chain(VAE):
