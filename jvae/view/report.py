@@ -35,7 +35,7 @@ def describe_discrete(density: Estimate, data_shape: tuple[int, ...]) -> str:
 
 def describe_estimate(name: str, e: Estimate) -> str:
     """Return a named estimate as a line for a person."""
-    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.3f}"
+    drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.2g}"
     return f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}"
 
 
