@@ -15,6 +15,7 @@ NAMES = (
     "reparametrisation",
     "mirror",
     "throughput",
+    "settings",
     "faults",
 )
 """The modules that define a PART; whatever is done with all of them is made from this list."""

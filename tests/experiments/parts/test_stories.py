@@ -15,6 +15,7 @@ from experiments.parts import (
     ppca,
     priors,
     reparametrisation,
+    settings,
     throughput,
 )
 
@@ -331,3 +332,30 @@ def test_whole_processes_are_told_in_their_own_words():
     story = throughput.tell({"seconds": seconds, "memory": {name: [100.0, 300.0] for name in seconds}})
     assert "| the exercise in PyTorch | 7.00 s | 2.50 (2.00 to 3.00) |" in story.text
     assert "the exercise in PyTorch 200 MiB" in story.text
+
+
+def test_a_setting_helps_only_if_it_does_in_every_round():
+    base = [1.0, 1.1, 0.9]
+    flat = {"mlp": [0.9, 0.9, 0.8], "cnn": [0.5, 0.5, 1.0]}
+    seconds = {
+        network: dict.fromkeys(settings.SETTINGS, base)
+        | {"one flat array for Adam": flat[network], "without YNNPACK": [0.5] * 3, "oneDNN for products": None}
+        for network in settings.NETWORKS
+    }
+    story = settings.tell({"seconds": seconds, "rounds": 3, "batch_size": 128})
+    assert "for both networks: without YNNPACK; for one: one flat array for Adam (mlp)." in story.short
+    assert "| oneDNN for products | ends |" in story.text
+
+
+@pytest.mark.slow
+def test_a_worker_says_what_a_step_takes_and_a_flag_unknown_to_xla_ends_it(tmp_path):
+    from experiments.reporting.lab import Lab
+    from experiments.reporting.settings import Settings
+
+    lab = Lab(Settings(batch_size=8), tmp_path)
+    workers = [settings.start(settings.Setting(flags), "mlp", lab) for flags in ("", "--xla_no_such_flag=1")]
+    assert settings.ask(workers[0], 0.01) > 0
+    assert settings.ask(workers[1], 0.01) is None
+    for worker in workers:
+        worker.kill()
+        worker.communicate()

@@ -1,0 +1,144 @@
+"""Settings of XLA and of a step: which of them make a step faster on this processor?
+
+Question: does a setting of XLA, bfloat16 or one flat array of parameters make a training step faster here?
+Source:   XLA's debug_options_flags.cc; optax.flatten.
+Command:  python -m experiments settings --output report
+Expected: none that helps both networks on every processor, so that jvae sets none; oneDNN's calls can ruin the CNN.
+Minutes:  12.
+"""
+
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from experiments.reporting.comparison import figures, table
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
+
+PROSE = Prose(__file__)
+NETWORKS = ("mlp", "cnn")
+DEFAULT = "as jvae trains"
+BETTER = 0.97
+"""Of the default's seconds, the median that counts as faster, if every round is."""
+
+
+class Setting(NamedTuple):
+    """What is tried: flags for XLA, and options of the worker."""
+
+    flags: str = ""
+    options: tuple[str, ...] = ()
+
+
+SETTINGS = {
+    DEFAULT: Setting(),
+    "again as jvae trains": Setting(),
+    "one flat array for Adam": Setting(options=("--flat",)),
+    "bfloat16 operands": Setting(options=("--precision", "bfloat16")),
+    "without YNNPACK": Setting("--xla_cpu_experimental_ynn_fusion_type="),
+    "oneDNN for products": Setting(
+        "--xla_cpu_experimental_onednn_custom_call=true --xla_cpu_experimental_ynn_fusion_type="
+    ),
+    "vectors of 512 bits": Setting("--xla_cpu_prefer_vector_width=512"),
+    "products on one thread": Setting("--xla_cpu_multi_thread_eigen=false"),
+    "operations in memory's order": Setting("--xla_cpu_enable_concurrency_optimized_scheduler=false"),
+}
+"""The second is the noise of the comparison."""
+
+
+def measure(lab: Lab, rounds: int | None = None, seconds: float | None = None) -> Measured:
+    """Take steps under each setting in turn, each in a process of its own, in rounds of so many seconds a setting."""
+    rounds, seconds = rounds or lab.settings.choose(9, 3), seconds or lab.settings.choose(20, 2) / 10
+    found = {}
+    for network in NETWORKS:
+        workers = {name: start(setting, network, lab) for name, setting in SETTINGS.items()}
+        try:
+            steps = {name: ask(worker, seconds) for name, worker in workers.items()}
+            times: dict[str, list[float | None]] = {name: [] for name in SETTINGS}
+            for i in range(rounds):
+                lab.say(f"{network}: round {i + 1}/{rounds}")
+                for name in list(SETTINGS) if i % 2 else list(SETTINGS)[::-1]:
+                    times[name].append(steps[name] and ask(workers[name], seconds))
+        finally:
+            for worker in workers.values():
+                worker.kill()
+                worker.communicate()
+        found[network] = {name: None if None in each else each for name, each in times.items()}
+    return {"seconds": found, "rounds": rounds, "batch_size": lab.settings.batch_size}, {}
+
+
+def start(setting: Setting, network: str, lab: Lab) -> "subprocess.Popen[str]":
+    """Start a process that takes steps when it is asked to."""
+    command = [sys.executable, "-m", "experiments.peers.steps", network, str(lab.settings.batch_size), *setting.options]
+    environment = {**os.environ, "XLA_FLAGS": setting.flags, "JAX_PLATFORMS": "cpu"}
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, text=True, **pipes)
+
+
+def ask(worker: "subprocess.Popen[str]", seconds: float) -> float | None:
+    """Return the seconds a step that a worker takes, over so many seconds; None if it has ended."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        print(seconds, file=worker.stdin, flush=True)
+    except BrokenPipeError:
+        return None
+    said = worker.stdout.readline()
+    return float(said) if said else None
+
+
+def tell(values: Values) -> Story:
+    """Tell the table of ratios, and which settings help both networks."""
+    ratios: dict[str, dict[str, np.ndarray | None]] = {name: {} for name in SETTINGS}
+    for network, seconds in values["seconds"].items():
+        for name, each in seconds.items():
+            ratios[name][network] = None if each is None else np.divide(each, seconds[DEFAULT])
+    lines = [
+        [name, *(word for r in each.values() for word in described(r)), f"`{SETTINGS[name].flags or '-'}`"]
+        for name, each in ratios.items()
+    ]
+    faster = {
+        name: [network for network, r in each.items() if r is not None and np.median(r) < BETTER and r.max() < 1]
+        for name, each in ratios.items()
+    }
+    both = [name for name, networks in faster.items() if len(networks) == len(NETWORKS)]
+    one = [f"{name} ({', '.join(networks)})" for name, networks in faster.items() if len(networks) == 1]
+    header = ["setting", *(word for network in values["seconds"] for word in (network, "range")), "XLA_FLAGS"]
+    steps = {network: np.median(each[DEFAULT]) * 1e3 for network, each in values["seconds"].items()}
+    shared = {"both": ", ".join(both) or "none", "one": ", ".join(one) or "none"}
+    text = PROSE(
+        "text",
+        settings=table(header, lines),
+        rounds=values["rounds"],
+        batch_size=values["batch_size"],
+        steps=" and ".join(f"{figures(ms)} ms ({network})" for network, ms in steps.items()),
+        **shared,
+    )
+    return Story(PROSE("short", **shared), text)
+
+
+def described(ratio: np.ndarray | None) -> tuple[str, str]:
+    """Return the median of ratios and their range as cells of a table."""
+    if ratio is None:
+        return "ends", ""
+    return f"{np.median(ratio):.2f}", f"{ratio.min():.2f} to {ratio.max():.2f}"
+
+
+PART = Part(
+    name="settings",
+    title="Study: settings of XLA",
+    question="Which settings of XLA, and of a step, make it faster on this processor?",
+    help=__doc__,
+    minutes=lambda s: s.choose(12, 2),
+    measure=measure,
+    tell=tell,
+    uses=("batch_size", "quick"),
+    options=(
+        click.option("--rounds", type=click.IntRange(2), help="of all settings in turn; 9, or 3 with --quick"),
+        click.option("--seconds", type=click.FloatRange(0, min_open=True), help="of each, in a round; 2, or 0.2"),
+    ),
+)
