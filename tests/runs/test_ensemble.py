@@ -67,6 +67,7 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), apart, jax.device_get(together.params))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("runs_together", [1, 2])
 def test_steps_in_blocks_of_known_length_are_the_same_bits(runs_together, tiny):

@@ -95,12 +95,14 @@ def one_step(config: Config, draws: int | None = None):
     return make_train_step(recipe, draws), (state, jax.random.key(2), Batch(jnp.asarray(images), jnp.ones(len(images))))
 
 
+@pytest.mark.slow
 def test_the_estimate_is_near_the_compilers_figure(optimised):
     step, arguments = one_step(Config(**{**QUICK, "hidden": (64, 64)}, num_samples=50, bound="iwae"))
     traced = jax.jit(step).trace(*arguments)
     assert 0.5 < memory.program_bytes(traced) / memory.compiled_bytes(traced) < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_draws_some_at_a_time_have_the_gradient_of_all(bound):
     config = Config(**QUICK, num_samples=7, bound=bound)
@@ -187,6 +189,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_made(command, options, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_cut_to_the_memory(tiny, monkeypatch):
     """Fewer draws at a time are the same draws; fewer images at a time others of the same distribution."""
     model = random_model(Config(**QUICK), tiny)

@@ -49,6 +49,7 @@ def test_the_weight_of_the_kl_rises_to_beta():
     assert build_recipe(Config(bound="iwae"), (8, 8, 1)).kl_weight is None
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     fields = {**small.to_dict(), "schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}
     *_, both = api.train_config_epochs(Config(**{**fields, "runs": 2}), tiny)
