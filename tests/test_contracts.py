@@ -90,6 +90,7 @@ def test_every_combination_trains_evaluates_and_samples(prior, output, network, 
         plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prior", ["gaussian", *(pytest.param(p, marks=pytest.mark.slow) for p in PRIORS if p != "gaussian")]
 )

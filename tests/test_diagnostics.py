@@ -23,6 +23,7 @@ def with_leaf(params, value, *path):
     return {**params, head: with_leaf(params[head], value, *rest) if rest else value}
 
 
+@pytest.mark.slow
 def test_a_unit_that_ignores_the_data_is_not_active(tiny):
     config = Config(latent_dim=3, **QUICK)
     model = next(api.train_config_epochs(config, tiny))
@@ -91,6 +92,7 @@ def test_active_units_vary_with_the_data_and_not_with_draws():
             assert [level.active_units for level in levels] == [0, active]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["mog", "vamp"])
 def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
     model = next(api.train_config_epochs(Config(latent_dim=3, prior=prior, num_components=4, **QUICK), tiny))
@@ -115,6 +117,7 @@ def test_perplexity_counts_equal_outcomes():
     np.testing.assert_allclose(perplexity(np.array([1.0, 0.0])), 1)
 
 
+@pytest.mark.slow
 def test_pixels_at_the_floor_are_counted(tiny):
     config = Config(latent_dim=3, decoder="gaussian", variance="pixel", **QUICK)
     model = next(api.train_config_epochs(config, tiny))
@@ -132,6 +135,7 @@ def test_learned_scales_never_fall_below_the_floor():
     np.testing.assert_allclose(scale[3:], np.exp([0.0, 3.0]), rtol=3e-3)  # far above it, the scale is left alone
 
 
+@pytest.mark.slow
 def test_pseudo_inputs_start_at_training_images(tiny):
     """With no steps taken, every pseudo-input is a binarised training image, and no two are the same one."""
     config = Config(latent_dim=3, prior="vamp", num_components=20, pseudo_inputs="data", learning_rate=1e-30, **QUICK)

@@ -165,6 +165,7 @@ def test_the_bernoulli_is_distraxs_in_value_gradient_and_samples(x):
     np.testing.assert_array_equal(*samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pixels", "scales"),
     [(Bernoulli, []), (ContinuousBernoulli, []), (distrax.Normal, [jnp.linspace(0.1, 2, 12).reshape(3, 4, 1)])],

@@ -161,6 +161,7 @@ def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
     assert result.iwae.monte_carlo_error < 0.003
 
 
+@pytest.mark.slow
 def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
     model = next(api.train_config_epochs(small, tiny))
     elbo = api.evaluate(model, tiny, 200)[0].elbo.value

@@ -80,6 +80,7 @@ PLAN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("shape", [SHAPES[0], pytest.param(SHAPES[1], marks=pytest.mark.slow)])
 def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape, tmp_path):
@@ -113,6 +114,7 @@ def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape,
     assert latent_dims(recipe.model, whole.run_params(), shape) == (2,)
 
 
+@pytest.mark.slow
 def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
     shape = SHAPES[0]
     save(tmp_path / "m.npz", next(api.train_epochs(recipe_for(shape), data_of(shape), **PLAN)))
@@ -130,6 +132,7 @@ def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
             api.train_epochs(other, data_of(shape), **PLAN, resume=read)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_foreign_model(tmp_path):
     """All that make sense, and one line where they do not."""
     data, flat_data = data_of((6, 6, 1)), data_of((36,))
@@ -151,6 +154,7 @@ def test_the_pictures_of_a_foreign_model(tmp_path):
         explorer_page(model, data)
 
 
+@pytest.mark.slow
 def test_a_start_and_a_weight_of_the_kl_of_ones_own():
     """The start sees training data and the run's key; the weight sees the step; metrics read the KL unweighted."""
     seen = {}

@@ -112,6 +112,7 @@ def test_every_elbo_estimator_is_unbiased(name, num_samples):
     assert_within(estimates, np.append(flat(grads), value))
 
 
+@pytest.mark.slow
 def test_one_draw_is_enough_where_no_other_draw_is_needed():
     value, grads = jax.value_and_grad(exact_elbo)(WRONG)
     for estimator in (pathwise, pathwise_monte_carlo, sticking_the_landing, score_function, iwae_pathwise):
@@ -180,6 +181,7 @@ def test_the_score_function_is_noisier_than_the_path_and_the_control_variate_hel
     assert variance[score_function_with_control_variate] > 2 * variance[pathwise]
 
 
+@pytest.mark.slow
 def test_double_reparametrisation_keeps_its_signal_as_draws_are_added():
     """Tucker et al. 2018, figure 1: the plain IWAE gradient of the encoder drowns, the doubly reparametrised rises."""
 
@@ -198,6 +200,7 @@ def test_double_reparametrisation_keeps_its_signal_as_draws_are_added():
     assert signal_to_noise(doubly_reparametrised, 64) > 1.5 * signal_to_noise(doubly_reparametrised, 4)
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_gradients_themselves():
     wrapped = LatentModel(*(lambda p, *rest, f=f: f(p["params"], *rest) for f in MODEL))
     params, repeats, key = {"params": WRONG}, 50, jax.random.key(2)
@@ -214,6 +217,7 @@ def test_moments_are_those_of_the_gradients_themselves():
 PRIORS = ("gaussian", "mog", "vamp", "flow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [PRIORS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in PRIORS[1:])])
 def test_every_estimator_runs_on_a_vae_and_pathwise_is_the_gradient_of_the_bound(prior, digits):
     vae = build_model(Config(latent_dim=3, hidden=(8, 8), prior=prior), (8, 8, 1))

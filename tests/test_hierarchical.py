@@ -88,6 +88,7 @@ def test_both_forms_of_the_elbo_have_the_known_expectation():
     np.testing.assert_allclose(iwae(d), log_evidence, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["gaussian", "mog", "vamp", "flow"])
 @pytest.mark.parametrize("decoder", ["bernoulli", "gaussian", "continuous-bernoulli"])
 def test_both_forms_agree_on_networks_with_any_prior_and_output(prior, decoder, digits):
@@ -106,6 +107,7 @@ def test_both_forms_agree_on_networks_with_any_prior_and_output(prior, decoder, 
     np.testing.assert_allclose(monte_carlo_elbo(d), elbo(d), atol=0.2)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter_of_both_levels(digits):
     vae = build_model(TWO, (8, 8, 1))
     x = (jnp.asarray(digits.test_images[:50]) >= 128).astype(jnp.float32)
@@ -139,6 +141,7 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
     assert pictures.manifold(model, tiny).axes
 
 
+@pytest.mark.slow
 def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
     model = random_model(replace(TWO, prior="vamp", num_components=6), tiny)
     figure = pictures.pseudo_inputs(model)

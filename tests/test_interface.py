@@ -36,6 +36,7 @@ def same(one, other) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [OLD, np.asarray(OLD)], ids=["jax", "numpy"])
 def test_keys_of_either_kind_are_one_key(key, model, data):
     images = data.test_images

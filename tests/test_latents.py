@@ -62,6 +62,7 @@ def test_the_grid_reads_like_a_picture():
     np.testing.assert_array_equal(line[:, 0], ticks[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "m", "exact"),
     [

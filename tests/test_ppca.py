@@ -127,6 +127,7 @@ def test_the_convention_of_the_covariance_is_all_the_difference_to_scikit_learn(
     np.testing.assert_allclose(ppca.log_likelihood(model, x).mean() - reference.score(np.asarray(x)), gain, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_log_likelihood_of_mnist_is_scikit_learns_score():
     images = load_dataset("mnist").train_images

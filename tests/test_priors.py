@@ -53,12 +53,14 @@ def on_a_grid(kind):
     return np.asarray(log_prob(vae, params, jnp.asarray(grid)), np.float64), (ticks[1] - ticks[0]) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_density_integrates_to_one(kind):
     log_p, cell = on_a_grid(kind)
     assert abs(np.exp(log_p).sum() * cell - 1) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_come_from_the_density(kind):
     """A chi-squared test of 40,000 draws against the mass of the cells of a grid, at a false alarm rate of 1e-4."""
@@ -78,6 +80,7 @@ def test_samples_come_from_the_density(kind):
     assert statistic < stats.chi2(large.sum()).ppf(1 - 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_monte_carlo_entropy_agrees_with_the_grid(kind):
     """The mean of -log p over samples, within 5 standard errors of the integral of -p log p."""
@@ -88,6 +91,7 @@ def test_the_monte_carlo_entropy_agrees_with_the_grid(kind):
     assert_within(-np.asarray(log_prob(vae, params, z)), entropy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 2, 5])
 @pytest.mark.parametrize("coupling", ["affine", "spline"])
 def test_a_flow_starts_as_the_standard_normal(latent_dim, coupling):
@@ -130,6 +134,7 @@ def test_a_vamp_prior_is_the_average_posterior_of_its_pseudo_inputs():
     np.testing.assert_allclose(log_prob(vae, params, jnp.asarray(z)), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_closed_form_is_used_where_there_is_one_and_the_draw_elsewhere():
     x = jnp.zeros((4, 8, 8, 1))
     for kind in KINDS:

@@ -94,6 +94,7 @@ def test_the_names_of_the_pictures_are_those_of_the_module():
         assert callable(getattr(jvae.pictures, name))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # in TFP's Student-t
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name == "my_bound.py" else pytest.mark.slow) for name in FILES]

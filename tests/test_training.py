@@ -115,12 +115,14 @@ def test_scan_equals_a_loop_over_steps(small, tiny, key):
     np.testing.assert_allclose(result.mean.bound, np.mean(bounds), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(small, tiny, key):
     state, step = parts(small)
     batch = Batch(jnp.asarray(tiny.train_images[:32]), jnp.ones(32))
     assert_trees_close(jax.jit(step)(state, key, batch), step(state, key, batch), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_a_function_of_its_key(small, tiny):
     def bounds(seed):
         config = Config(**{**small.to_dict(), "seed": seed})

@@ -36,6 +36,7 @@ def test_a_model_file_by_itself_is_explained(command, model):
     assert "--model" in jvae(*command, "m.npz", "--help").stdout
 
 
+@pytest.mark.slow
 def test_a_config_file_comes_after_command_line_and_environment(tmp_path, monkeypatch):
     path = tmp_path / "c.toml"
     path.write_text(

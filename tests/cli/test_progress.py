@@ -54,6 +54,7 @@ def in_terminal(command: list[str], columns: int) -> tuple[int, str]:
     return process.wait(timeout=300), written.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.slow), 40])
 def test_a_terminal_shows_one_line_that_never_wraps(tmp_path, columns):
     code = "import sys; from jvae.cli.main import main; main(sys.argv[1:], prog_name='jvae')"
@@ -122,6 +123,7 @@ def test_a_collapsed_kl_is_told_once_a_run():
     assert [re.search(r"of run (\d)", line)[1] for line in warnings] == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_training_tells_where_it_stands_and_comes_to_the_same(small: Config, tiny):
     seen = []
     how = api.Conditions(chunking=Chunking(first_steps=3, seconds=0.0), progress=seen.append)
@@ -132,6 +134,7 @@ def test_training_tells_where_it_stands_and_comes_to_the_same(small: Config, tin
     assert told.history[-1]["bound"] == silent.history[-1]["bound"]
 
 
+@pytest.mark.slow
 def test_a_collapse_is_told_by_the_command(tmp_path):
     options = [*QUICK, "--epochs", "30", "--beta", "100", "--learning-rate", "0.01", "--model", str(tmp_path / "m.npz")]
     result = CliRunner().invoke(main, ["train", *options])

@@ -173,6 +173,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
     assert "was trained from Python" in refused("train", "--resume", *python, "--latent-dim", 2, code=1)
 
 
+@pytest.mark.slow
 def test_a_model_file_runs_nothing(own, folder, tmp_path):
     """Without the recipe it is refused, with options alone it takes none, with another text it is warned of."""
     assert "was trained by the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
@@ -199,6 +200,7 @@ def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monke
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_more_epochs_are_refused_where_the_file_counts_them(tmp_path):
     path, model = tmp_path / "schedule.py", tmp_path / "m.npz"
     lines = FILE.replace("config.learning_rate)", "optax.linear_schedule(1e-3, 0.0, config.epochs * steps_per_epoch))")

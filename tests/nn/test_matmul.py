@@ -36,6 +36,7 @@ def test_the_gradients_are_products_of_the_same_kind(product, operands):
     np.testing.assert_allclose(db, rounded(a).T @ rounded(weights), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network", [{"hidden": (16, 16)}, pytest.param({"network": "cnn"}, marks=pytest.mark.slow)], ids=str
 )

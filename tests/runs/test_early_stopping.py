@@ -76,6 +76,7 @@ def test_an_epoch_warms_up_while_the_weight_at_its_start_is_below_the_last(field
     assert found == [epoch <= epochs for epoch in range(1, 6)]
 
 
+@pytest.mark.slow
 def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
     """A case where the validation bound falls all through the warm-up, on images that nobody trains on."""
     negatives = tiny._replace(test_images=255 - tiny.test_images)
@@ -88,6 +89,7 @@ def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
     assert api.kept_epochs(model) == [6 + int(np.argmax(bounds[5:]))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     """The kept state is that of a training which ended there, and has the highest validation bound of all.
@@ -135,6 +137,7 @@ def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     assert sorted(np.isfinite(line.get_ydata()).sum() for line in lines[:3]) == sorted(lengths)
 
 
+@pytest.mark.slow
 def test_held_out_images_are_never_trained_on(tiny):
     config = Config(validation="held-out", held_out=0.25)
     plan = plan_of(config)
@@ -175,6 +178,7 @@ def test_a_share_that_is_no_image_is_refused(tiny):
         api.train_config_epochs(Config(validation="held-out", held_out=0.001), tiny)
 
 
+@pytest.mark.slow
 def test_train_says_which_epoch_it_kept(tmp_path):
     path, result = tmp_path / "m.npz", tmp_path / "t.json"
     flags = {**QUICK, "epochs": 30, "validation": "test", "keep": "best", "patience": 1, "batch_size": 300}

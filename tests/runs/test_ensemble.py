@@ -43,6 +43,7 @@ def config_of(variation: dict, **more) -> Config:
     return Config(**fields)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     "variation", [VARIATIONS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in VARIATIONS[1:])], ids=str
@@ -78,6 +79,7 @@ def test_steps_in_blocks_of_known_length_are_the_same_bits(runs_together, tiny):
     jax.tree.map(np.testing.assert_array_equal, blocks.state, plain.state)
 
 
+@pytest.mark.slow
 def test_an_accelerators_program_has_loops_of_known_length_and_keeps_no_copy_of_the_state(tiny):
     """What is donated - parameters and optimizer state - is written over."""
     recipe_of = make_recipe_of(config_of({}, runs=4), tiny.train_images.shape[1:], 4)
@@ -99,6 +101,7 @@ def test_runs_differ(tiny):
     assert len(set(many.history[-1]["bound"])) == 3
 
 
+@pytest.mark.slow
 def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
     *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
     save(tmp_path / "m.npz", many)

@@ -45,6 +45,7 @@ def tell(process: subprocess.Popen) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.slow
 def test_of_many_that_start_at_once_one_owns_it(tmp_path):
     for _ in range(20):
         processes = [start(tmp_path / "m.npz") for _ in range(3)]

@@ -152,6 +152,7 @@ def chosen_by(config: Config, data) -> Together:
     return caught.value.args[0]
 
 
+@pytest.mark.slow
 def test_runs_are_taken_together_as_the_memory_allows(tiny, monkeypatch):
     config = Config(**QUICK, runs=6, num_samples=10)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -221,6 +222,7 @@ def test_what_is_evaluated_at_a_time_follows_the_memory(tiny, monkeypatch):
     assert portions.encoding_batch(recipe, params, data, 0) == 1000
 
 
+@pytest.mark.slow
 def test_a_sweep_takes_its_cells_in_parts(tiny, tmp_path, monkeypatch):
     common = ["--dataset", "digits", "--epochs", 1, "--batch-size", 700, "--hidden", "8", "--latent-dim", 2]
     counts, real = [], memory.choose

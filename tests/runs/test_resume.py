@@ -37,6 +37,7 @@ def assert_same(one, other):
     assert [record["bound"] for record in one.history] == [record["bound"] for record in other.history]
 
 
+@pytest.mark.slow
 def test_more_epochs_are_those_of_a_longer_training(tmp_path):
     train(tmp_path / "long.npz", epochs=3)
     train(tmp_path / "m.npz", epochs=1)
@@ -67,6 +68,7 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     assert "the cosine schedule of" in line
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(
     ("chunks", "done"), [(6, 9), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((1, 4), (12, 5)))]
@@ -87,6 +89,7 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, d
     assert resumed.state.epoch_is_over
 
 
+@pytest.mark.slow
 def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
     config = Config(**{**QUICK, "batch_size": 50})
     model = next(api.train_config_epochs(config, tiny))

@@ -24,6 +24,7 @@ def on_disk(tiny, tmp_path):
     return tiny._replace(train_images=np.load(tmp_path / "images.npy", mmap_mode="r"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ def test_streamed_equals_resident(more, steps, tiny, on_disk):
         assert mine["bound"] == pytest.approx(theirs["bound"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_mesh_is_fed_too(tiny, on_disk):
     config = Config(**QUICK)
@@ -50,6 +52,7 @@ def test_a_mesh_is_fed_too(tiny, on_disk):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), streamed.params, resident.params)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     read = []
     original = streaming.read_ahead
@@ -81,6 +84,7 @@ def test_a_step_that_is_not_finite_is_named_across_chunks(tiny):
     assert str(streamed.value) == str(resident.value)
 
 
+@pytest.mark.slow
 def test_the_command_streams(tmp_path):
     flags = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     said = [

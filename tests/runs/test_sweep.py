@@ -126,6 +126,7 @@ def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny
     assert all(not np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_configuration_that_fails_fails_alone(tiny):
     found = cells("learning-rate=0.01,1e30,0.001")
@@ -185,6 +186,7 @@ def test_results_of_another_sweep_are_refused(tiny, tmp_path):
         list(sweep.run_sweep(found, tiny, tmp_path))
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_its_summary_and_a_picture(tmp_path):
     flags = [f"--{name.replace('_', '-')}={text_of(value)}" for name, value in {**COMMON, "epochs": 1}.items()]
     output = tmp_path / "made" / "here"

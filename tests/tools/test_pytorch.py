@@ -196,6 +196,7 @@ def test_the_configuration_is_read_from_the_weights(prior, network):
     assert infer_config(state_of(peer(config))) == config
 
 
+@pytest.mark.slow
 def test_what_has_no_counterpart_is_refused(tiny):
     for fields, text in (
         ({"prior": "flow"}, "prior is flow"),
@@ -213,6 +214,7 @@ def jvae(*arguments, code: int = 0) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_the_commands_go_there_and_back(tmp_path):
     ours, theirs, back = tmp_path / "m.npz", tmp_path / "model.pt", tmp_path / "back.npz"
     flags = ["--dataset", "digits", "--latent-dim", 2, "--hidden", "8,8", "--epochs", 1, "--batch-size", 256]
