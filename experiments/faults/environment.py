@@ -13,6 +13,7 @@ TRAIN, INFO = ["train", *SMALL, "--model", "new.npz"], ["info"]
 RESUME = ["train", "--resume", "--epochs", "2", "--model", "model.npz"]
 EVALUATE = ["evaluate", "--model", "model.npz", "--json", "result.json"]
 PLOT = ["plot", "history", "--model", "model.npz", "--output", "picture.png"]
+NOWHERE = f"{os.devnull}/place"  # below what is no folder: not even root can make it
 UNUSABLE = (
     ("PYTHONOPTIMIZE", "2"),
     ("JAX_PLATFORMS", "cuda"),
@@ -53,8 +54,8 @@ HARMLESS = (
     ("COLUMNS", "abc"),
     ("COLUMNS", "1"),
     ("NO_COLOR", "1"),
-    ("TMPDIR", "/no/such/place"),
-    ("HOME", "/no/such/place"),
+    ("TMPDIR", NOWHERE),
+    ("HOME", NOWHERE),
     ("MPLBACKEND", "abacus"),
     ("MPLCONFIGDIR", "/proc/none"),
     ("MATPLOTLIBRC", "rc"),

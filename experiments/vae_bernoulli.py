@@ -1,0 +1,220 @@
+"""The exercise's VAE in one file of JAX: Gaussian prior, Bernoulli outputs, fully connected networks, binary MNIST.
+
+    python experiments/vae_bernoulli.py train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz
+    python experiments/vae_bernoulli.py sample --model model.npz --samples samples.png
+
+It stands alone: read it, copy it, change it; comments mark where exercises 1.5 to 1.8 begin. A model is a Flax module;
+its parameters are a value beside it, and so is the key of all that is random.
+"""
+
+import gzip
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.typing import DTypeLike
+from matplotlib.figure import Figure
+
+SHAPE = (28, 28, 1)
+
+
+class GaussianPrior(nn.Module):
+    """p(z) = N(z | 0, I), for z of dimension M = latent_dim."""
+
+    latent_dim: int
+
+    # Exercise 1.6 begins here: a distrax.MixtureSameFamily, whose weights, means and scales are self.param(...).
+    def __call__(self) -> distrax.Distribution:
+        """Return the prior: batch shape [], event shape [M]."""
+        return distrax.Independent(distrax.Normal(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)), 1)
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x) = N(z | loc(x), diag(scale(x)^2)), from a network x -> 2M numbers."""
+
+    net: nn.Module
+
+    def __call__(self, x: jax.Array) -> distrax.Distribution:
+        """Return the posterior of images x[b, 28, 28, 1]: batch shape [b], event shape [M]."""
+        loc, log_scale = jnp.split(self.net(x), 2, axis=-1)
+        return distrax.Independent(distrax.Normal(loc, jnp.exp(log_scale)), 1)
+
+
+class BernoulliDecoder(nn.Module):
+    """p(x|z), a Bernoulli for every pixel, from a network z -> logits."""
+
+    net: nn.Module
+
+    # Exercise 1.7 begins here: a distrax.Normal of fixed or learned scale, of pixels that are not binarised.
+    def __call__(self, z: jax.Array) -> distrax.Distribution:
+        """Return the output distribution of latents z[b, M]: batch shape [b], event shape [28, 28, 1]."""
+        return distrax.Independent(distrax.Bernoulli(logits=self.net(z)), 3)
+
+
+class VAE(nn.Module):
+    """p(x, z) = p(z) p(x|z), with the approximate posterior q(z|x)."""
+
+    prior: nn.Module
+    decoder: nn.Module
+    encoder: nn.Module
+
+    def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
+        """Return the ELBO of every image of a batch, in nats, estimated with one draw of z: [b]."""
+        q = self.encoder(x)
+        z = q.sample(seed=key)  # loc + scale * noise: the reparametrisation trick
+        # Exercise 1.6: a mixture has no closed-form KL: in its place q.log_prob(z) - self.prior().log_prob(z)
+        return self.decoder(z).log_prob(x) - q.kl_divergence(self.prior())
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """Draw n images' pixel probabilities: z ~ p(z), then E[x|z]."""
+        return self.decoder(self.prior().sample(seed=key, sample_shape=(n,))).distribution.probs
+
+
+def uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, limit: float) -> jax.Array:
+    """Draw weights from +-limit."""
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+class MLP(nn.Module):
+    """Fully connected layers with ReLU between them, started as PyTorch starts nn.Linear."""
+
+    hidden: Sequence[int]
+    out_shape: Sequence[int]
+
+    # Exercise 1.8 begins here: nn.Conv and nn.ConvTranspose in the place of nn.Dense.
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map a batch."""
+        h = x.reshape(len(x), -1)
+        for i, width in enumerate([*self.hidden, int(np.prod(self.out_shape))]):
+            h = nn.relu(h) if i > 0 else h
+            init = partial(uniform, limit=h.shape[1] ** -0.5)
+            h = nn.Dense(width, kernel_init=init, bias_init=init, name=f"linear_{i}")(h)
+        return h.reshape(len(x), *self.out_shape)
+
+
+def make_vae(latent_dim: int) -> VAE:
+    """Return the exercise's model."""
+    networks = MLP((512, 512), SHAPE), MLP((512, 512), (2 * latent_dim,))
+    return VAE(GaussianPrior(latent_dim), BernoulliDecoder(networks[0]), GaussianEncoder(networks[1]))
+
+
+def elbo(model: VAE, params: dict, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Return each ELBO, in nats: larger is better. x is 1 where pixel / 255 exceeds 0.5, as in the exercise."""
+    return model.apply(params, key, (images >= 128).astype(jnp.float32))
+
+
+def make_train_step(model: VAE, optimizer: optax.GradientTransformation) -> Callable:
+    """Return a pure function (params, opt_state, key, images) -> (params, opt_state, elbo): one step up the ELBO."""
+
+    @jax.jit
+    def train_step(params: dict, opt_state: tuple, key: jax.Array, images: jax.Array) -> tuple:
+        loss, grads = jax.value_and_grad(lambda p: -jnp.mean(elbo(model, p, key, images)))(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, -loss
+
+    return train_step
+
+
+def make_epoch(train_step: Callable, batch_size: int) -> Callable:
+    """Return a pure function that takes a step for every batch of all images, in an order that the key decides."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def epoch(state: tuple, key: jax.Array, images: jax.Array) -> tuple[tuple, jax.Array]:
+        order, whole = jax.random.permutation(key, len(images)), len(images) // batch_size
+        keys = jax.random.split(jax.random.fold_in(key, 0), whole + 1)
+
+        def step(state: tuple, batch: tuple) -> tuple[tuple, jax.Array]:
+            *state, bound = train_step(*state, batch[0], images[batch[1]])
+            return tuple(state), bound
+
+        batches = keys[:whole], order[: whole * batch_size].reshape(whole, batch_size)
+        state, bounds = jax.lax.scan(step, state, batches)
+        if len(images) % batch_size:  # the last batch is smaller
+            state, _ = step(state, (keys[whole], order[whole * batch_size :]))
+        return state, jnp.mean(bounds)
+
+    return epoch
+
+
+def evaluate(model: VAE, params: dict, key: jax.Array, images: np.ndarray) -> float:
+    """Return the mean ELBO of all images, in nats an image: what exercise 1.5 asks for of the test set."""
+    # Exercise 1.5 begins here; for its picture draw z: q = model.apply(params, x, method=lambda vae, x: vae.encoder(x))
+    each = jax.jit(partial(elbo, model, params))
+    bounds = [each(jax.random.fold_in(key, i), images[i : i + 500]) for i in range(0, len(images), 500)]
+    return float(np.concatenate(bounds).mean())
+
+
+def read_images(data_dir: str | None, split: str) -> np.ndarray:
+    """Return MNIST's train or t10k images, uint8[n, 28, 28, 1], from IDX files in a folder, gzipped or not."""
+    caches = os.environ.get("JVAE_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jvae")
+    folder = Path(data_dir or os.path.expanduser(os.path.join(caches, "datasets", "mnist")))
+    for path in (folder / f"{split}-images-idx3-ubyte{end}" for end in ("", ".gz")):
+        if path.exists():
+            data = gzip.decompress(path.read_bytes()) if path.suffix else path.read_bytes()
+            return np.frombuffer(data, np.uint8, offset=16).reshape(-1, *SHAPE)
+    raise click.ClickException(f"{folder}: holds no {split} images; `jvae datasets fetch mnist` or --data-dir FOLDER")
+
+
+@click.group(context_settings={"show_default": True})
+def main() -> None:
+    """Train the exercise's VAE, and sample from it."""
+
+
+@main.command()
+@click.option("--model", "path", default="model.npz", type=click.Path(dir_okay=False, writable=True), help="to write")
+@click.option("--latent-dim", default=32, type=click.IntRange(1), help="M, the dimension of z")
+@click.option("--epochs", default=10, type=click.IntRange(1), help="passes over the images")
+@click.option("--batch-size", default=32, type=click.IntRange(1, 60_000), help="images a step")
+@click.option("--seed", default=0, help="decides the start, the order and the noise")
+@click.option("--data-dir", help="folder with MNIST's IDX files; jvae's cache by default")
+@click.option("--device", default="cpu", help="cpu, gpu or tpu")
+def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, data_dir: str, device: str) -> None:
+    """Train a model, evaluate it on the test set, and save its parameters."""
+    if not os.access(Path(path).absolute().parent, os.W_OK):
+        raise click.ClickException(f"{path}: there is no such folder to write in")
+    images, test_images = (read_images(data_dir, split) for split in ("train", "t10k"))
+    try:
+        jax.config.update("jax_default_device", jax.devices(device)[0])
+    except RuntimeError as error:
+        raise click.ClickException(f"--device is {device}: there is none here") from error
+    model, optimizer, data = make_vae(latent_dim), optax.adam(1e-3), jnp.asarray(images)
+    init_key, key, test_key = jax.random.split(jax.random.key(seed), 3)
+    params = jax.jit(model.init)(init_key, key, jnp.zeros((1, *SHAPE)))
+    state, epoch = (params, optimizer.init(params)), make_epoch(make_train_step(model, optimizer), batch_size)
+    for i in range(epochs):
+        began = time.perf_counter()
+        state, bound = epoch(state, jax.random.fold_in(key, i), data)
+        click.echo(f"epoch {i + 1}/{epochs}  elbo {float(bound):.3f}  {time.perf_counter() - began:.2f} s")
+    with Path(path).open("wb") as file:
+        np.savez(file, **flatten_dict(state[0], sep="/"))
+    click.echo(f"test-set elbo {evaluate(model, state[0], test_key, test_images):.3f} nats per image")
+
+
+@main.command()
+@click.option("--model", "path", default="model.npz", type=click.Path(exists=True), help="file that train wrote")
+@click.option("--samples", default="samples.png", help="picture to write")
+@click.option("--seed", default=0, help="decides the draws")
+def sample(path: str, samples: str, seed: int) -> None:
+    """Draw the means of 64 samples."""
+    params = unflatten_dict(dict(np.load(path)), sep="/")
+    model = make_vae(latent_dim=len(params["params"]["decoder"]["net"]["linear_0"]["kernel"]))
+    x = model.apply(params, jax.random.key(seed), 64, method="sample")
+    figure = Figure(figsize=(4, 4))
+    grid = np.asarray(x).reshape(8, 8, *SHAPE[:2]).swapaxes(1, 2).reshape(8 * SHAPE[0], 8 * SHAPE[1])
+    figure.add_axes((0, 0, 1, 1)).imshow(grid, cmap="gray", vmin=0, vmax=1)
+    figure.savefig(samples)
+
+
+if __name__ == "__main__":
+    main()

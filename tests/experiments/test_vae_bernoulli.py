@@ -1,0 +1,86 @@
+"""The exercise in one file: it stands alone, computes what jvae computes, and its commands work."""
+
+import ast
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from experiments import vae_bernoulli as alone
+from jvae.bounds import draw, elbo
+from jvae.runs.config import Config, build_model
+from jvae.transforms import binarise
+
+FILE = Path(alone.__file__)
+ALLOWED = {"jax", "flax", "optax", "distrax", "click", "numpy", "matplotlib"}
+
+
+def test_it_is_short_and_uses_nothing_of_jvae():
+    import sys
+
+    imported = set()
+    for node in ast.walk(ast.parse(FILE.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) <= ALLOWED
+    assert len(FILE.read_text().splitlines()) <= 220
+
+
+def test_its_elbo_is_jvaes_at_the_same_parameters_and_key(key):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
+    ours = build_model(Config(latent_dim=3), (28, 28, 1))
+    params = ours.init(key, key, jnp.zeros((1, 28, 28, 1)))
+    x, draw_key = binarise(key, images), jax.random.key(1)
+    d = draw(lambda k, x: ours.apply(params, k, x), draw_key, x)
+    (each,) = jax.random.split(draw_key, 1)  # the key of the only draw
+    np.testing.assert_allclose(alone.elbo(alone.make_vae(3), params, each, images), elbo(d), rtol=1e-5)
+
+
+def test_every_image_is_seen_once_an_epoch_in_steps_of_one_pure_function(key):
+    images = jnp.arange(10)
+
+    def step(params, opt_state, key, batch):
+        return params + jnp.sum(batch), opt_state + 1, jnp.float32(len(batch))
+
+    (total, steps), bound = alone.make_epoch(step, 4)((jnp.array(0), jnp.array(0)), key, images)
+    assert (int(total), int(steps), float(bound)) == (45, 3, 4.0)
+
+
+@pytest.fixture
+def mnist(tmp_path, monkeypatch):
+    """A hundred made images, where jvae keeps its data."""
+    folder = tmp_path / "datasets" / "mnist"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 100), ("t10k", 30)):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(bytes(16) + pixels.tobytes())
+    monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path))
+    return folder
+
+
+def test_what_is_missing_is_told_in_one_line(tmp_path, mnist):
+    for flags, said in (
+        (["--data-dir", str(tmp_path)], "jvae datasets fetch mnist"),
+        (["--device", "x"], "--device is x"),
+    ):
+        done = CliRunner().invoke(alone.main, ["train", "--model", str(tmp_path / "m.npz"), *flags])
+        assert done.exit_code == 1
+        assert said in done.stderr
+        assert not (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.slow
+def test_the_commands_train_and_sample(tmp_path, mnist):
+    model, picture = tmp_path / "m.npz", tmp_path / "x.png"
+    flags = ["--latent-dim", "2", "--epochs", "2", "--batch-size", "40", "--model", str(model)]
+    done = CliRunner().invoke(alone.main, ["train", *flags])
+    assert done.exit_code == 0, done.output
+    assert "epoch 2/2  elbo -" in done.stdout
+    assert "test-set elbo -" in done.stdout
+    assert CliRunner().invoke(alone.main, ["sample", "--model", str(model), "--samples", str(picture)]).exit_code == 0
+    assert picture.stat().st_size > 5000
