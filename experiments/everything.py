@@ -51,7 +51,8 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...]) -> None
     check_folder(output, PARTS)
     use_device(settings.device)
     with drawing(), open_folder(output) as folder:
-        findings = measure_all(names or [part.name for part in PARTS], settings, folder)
+        shared = [part.name for part in PARTS if not part.alone(settings)]
+        findings = measure_all(names or shared, settings, folder)
         write_all(findings, settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
     wrong = [part.name for part, found in findings.items() if not story_of(part, found).sound]
@@ -63,7 +64,7 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
     """Measure the parts of the names that are not finished, and return the results of all parts that there are."""
     lab = Lab(settings, folder, lambda line: show(line))
     known = {part: first_look(part, lab) for part in PARTS}
-    waiting = [part for part in PARTS if known[part] is None and part.name in names]
+    waiting = [part for part in PARTS if part.name in names and not is_whole(part, known[part])]
     minutes = [max(1, round(part.minutes(settings))) for part in waiting]
     title = f"to measure: {', '.join(part.name for part in waiting) or 'nothing'}; about {sum(minutes)} min"
     width = shutil.get_terminal_size().columns - 50 if sys.stderr.isatty() else None
@@ -88,6 +89,11 @@ def first_look(part: Part, lab: Lab) -> Findings | None:
     if obstacle := part.obstacle(lab.settings):
         return Findings({}, {}, 0.0, {}, skipped=obstacle)
     return load_finished(part, lab.folder, settings_of(part, lab, {}))
+
+
+def is_whole(part: Part, found: Findings | None) -> bool:
+    """Return True if there is nothing more to measure."""
+    return found is not None and (not found.values or part.finished(found.values))
 
 
 def measure(part: Part, lab: Lab) -> Findings:

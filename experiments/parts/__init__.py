@@ -13,6 +13,8 @@ NAMES = (
     "exact",
     "estimators",
     "reparametrisation",
+    "slopes",
+    "literature",
     "mirror",
     "throughput",
     "settings",

@@ -50,9 +50,10 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findi
         JvaeError: it cannot be measured.
     """
     given = {name: value for name, value in (choices or {}).items() if value}
-    settings = settings_of(part, lab, given)
+    steering = given.keys() & set(part.steering)
+    settings = settings_of(part, lab, {name: value for name, value in given.items() if name not in steering})
     found = load_finished(part, lab.folder, settings)
-    if found is not None:
+    if found is not None and part.finished(found.values) and not steering:
         return found
     started = time.perf_counter()
     values, pictures = part.measure(lab, **given)
@@ -95,7 +96,7 @@ def load_findings(folder: Path) -> Findings | None:
 
 
 def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
-    """Put results and pictures into a part's folder, whole or not at all.
+    """Put results and pictures into a part's folder, whole or not at all; folders within it stay.
 
     Raises:
         JvaeError: they cannot be written.
@@ -113,6 +114,8 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
             (new / f"{name}.png").write_bytes(buffer.getvalue())
         kept = ("values", "settings", "seconds", "about")
         write_json(new / RESULTS, {name: getattr(found, name) for name in kept})
+        for within in (path for path in folder.glob("*") if path.is_dir()):
+            within.rename(new / within.name)
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     except OSError as error:

@@ -53,5 +53,11 @@ class Part(NamedTuple):
     """Why the part cannot be measured here, if it cannot."""
     page: str = ""
     """The name of a page of its own, beside the report."""
+    steering: tuple[str, ...] = ()
+    """Options that say how far to measure, and not what: no result depends on them."""
+    finished: Callable[[Values], bool] = lambda values: True
+    """False of results that the next measurement goes on with."""
+    alone: Callable[[Settings], bool] = lambda settings: False
+    """True if it takes so long that `all` tells what its folder holds, and measures it only where it is named."""
     instead: tuple["Part", ...] = ()
     """Parts of the same question, which a flag of the command, by their name, measures in this one's place."""

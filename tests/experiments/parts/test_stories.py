@@ -16,6 +16,7 @@ from experiments.parts import (
     priors,
     reparametrisation,
     settings,
+    slopes,
     throughput,
 )
 
@@ -359,3 +360,21 @@ def test_a_worker_says_what_a_step_takes_and_a_flag_unknown_to_xla_ends_it(tmp_p
     for worker in workers:
         worker.kill()
         worker.communicate()
+
+
+@pytest.mark.parametrize(
+    ("steepness", "said", "sound"), [(1.0, "As derived", True), (0.5, "Not as derived: decoder, IWAE, encoder", False)]
+)
+def test_slopes_are_those_of_many_draws(steepness, said, sound):
+    draws = np.array(slopes.DRAWS)
+    noise = {name: [(draws ** (steepness * s)).tolist()] * 2 for name, (_, _, s) in slopes.LINES.items()}
+    story = slopes.tell({"draws": draws.tolist(), "signal_to_noise": noise, "repeats": 10})
+    assert said in story.short
+    assert story.sound == sound
+
+
+@pytest.mark.slow
+def test_the_signal_to_noise_of_few_draws_is_near_what_is_derived():
+    found = slopes.signal_to_noise(0, [30, 100], 50)
+    for name, (estimator, group, derived) in slopes.LINES.items():
+        assert slopes.exponent([30, 100], found[estimator, group]) == pytest.approx(derived, abs=0.3), name

@@ -1,0 +1,72 @@
+"""The rows of published tables that are trained again: what each is, its number, and how it is trained."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FOLDER = Path(__file__).parent
+
+
+class Row(NamedTuple):
+    """A number of a paper. Everything else about its training is said by the recipe file."""
+
+    paper: str
+    what: str
+    recipe: str
+    """The recipe file, in this folder."""
+    options: dict[str, Any]
+    """Fields of Config that the recipe reads, and how its epochs are judged."""
+    epochs: int
+    """As many as the paper trains, at most."""
+    batch_size: int
+    reference: float
+    """The paper's log-likelihood of the test set, by 5,000 importance samples, in nats."""
+    within: float | None
+    """How far, in nats, a number that is reproduced may lie; None where others' own runs differ, or none was judged."""
+    hours: float
+    """On two cores, about."""
+    others: str = ""
+    """What others obtained."""
+
+
+IWAE = "Burda, Grosse & Salakhutdinov 2016, table 1"
+VAMP = "Tomczak & Welling 2018, table 1"
+JUDGED = {"validation": "held-out", "held_out": 1 / 6, "keep": "best", "patience": 50}
+ROWS = {
+    "iwae-k1": Row(
+        IWAE, "IWAE, k = 1", "iwae.py", {"bound": "iwae"}, 3280, 20, -86.76, 0.5, 3, "-86.35 (nbip), -87.75 (xqding)"
+    ),
+    "iwae-k5": Row(
+        IWAE,
+        "IWAE, k = 5",
+        "iwae.py",
+        {"bound": "iwae", "num_samples": 5},
+        3280,
+        20,
+        -85.54,
+        None,
+        7,
+        "-85.18 (nbip), -85.46 (xqding)",
+    ),
+    "iwae-k50": Row(
+        IWAE,
+        "IWAE, k = 50",
+        "iwae.py",
+        {"bound": "iwae", "num_samples": 50},
+        3280,
+        20,
+        -84.78,
+        None,
+        60,
+        "-84.59 (nbip), -84.59 (xqding)",
+    ),
+    "vae-k5": Row(IWAE, "VAE, k = 5", "iwae.py", {"bound": "elbo", "num_samples": 5}, 3280, 20, -86.47, None, 7),
+    "vamp-standard": Row(
+        VAMP, "standard prior", "vampprior.py", {"prior": "gaussian", **JUDGED}, 2000, 100, -84.50, 0.3, 2, "-84.45"
+    ),
+    "vamp-vamp": Row(
+        VAMP, "VampPrior", "vampprior.py", {"prior": "vamp", **JUDGED}, 2000, 100, -82.38, 0.4, 8, "-82.29"
+    ),
+}
+"""By their ids."""
+DEFAULT = ("iwae-k1", "vamp-standard", "vamp-vamp")
+"""The rows that are trained unless others are named: the others take an accelerator, or a day."""

@@ -1,0 +1,197 @@
+"""The literature: what published tables say, and what jvae obtains.
+
+Question: does jvae reproduce published log-likelihoods of dynamically binarised MNIST?
+Source:   Burda, Grosse & Salakhutdinov 2016; Tomczak & Welling 2018: experiments/literature has a recipe file for each.
+Command:  python -m experiments literature --output report
+Expected: -86.76 within 0.5 (IWAE, k = 1); -84.50 within 0.3 and -82.38 within 0.4 (standard prior, VampPrior).
+Minutes:  hours a row on two cores, in as many sittings as one likes: --minutes 60 ends one, and the next goes on where
+          it stopped; 3 with --quick, which is too short to compare.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from experiments.literature.rows import DEFAULT, FOLDER, ROWS, Row
+from experiments.reporting.comparison import table
+from experiments.reporting.lab import Lab
+from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.prose import Prose
+
+if TYPE_CHECKING:
+    from jvae.runs.checkpoint import TrainedModel
+
+PROSE = Prose(__file__)
+DRAWS = 5000
+SAVE_SECONDS = 60.0
+"""How long a training goes on between two saves, at least."""
+
+
+def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float | None = None) -> Measured:
+    """Train and evaluate rows, or go on with them; what was finished earlier stays as it was found."""
+    ending = time.monotonic() + 60 * minutes if minutes else float("inf")
+    known = earlier(lab.folder / "literature" / "results.json", lab.settings.quick)
+    found = {}
+    for name, row in ROWS.items():
+        each = {seed["seed"]: seed for seed in known.get(name, ())}
+        for seed in (seed for seed, one in each.items() if one["finished"]):
+            state_file(lab, name, seed).unlink(missing_ok=True)  # only now: its result is kept
+        for seed in range(seeds) if name in (rows or DEFAULT) else ():
+            if seed not in each or not each[seed]["finished"]:
+                each[seed] = of_seed(lab, name, row, seed, ending)
+        if each:
+            found[name] = row_of(name, row, [each[seed] for seed in sorted(each)])
+    return {"rows": list(found.values()), "quick": lab.settings.quick}, {}
+
+
+def earlier(path: Path, quick: bool) -> dict[str, list[dict[str, Any]]]:
+    """Return what an earlier sitting found of every row: its seeds, by id."""
+    try:
+        values = json.loads(path.read_text())["values"]
+        return {row["id"]: row["seeds"] for row in values["rows"]} if values["quick"] == quick else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def is_finished(row: dict[str, Any]) -> bool:
+    """Return True if every seed of a row was trained to its end."""
+    return all(each["finished"] for each in row["seeds"])
+
+
+def row_of(name: str, row: Row, seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a row of the table from what its seeds came to."""
+    obtained: dict[str, float | None] = {"value": None, "standard_error": None, "monte_carlo_error": None}
+    if is_finished({"seeds": seeds}):
+        value, error, drawn = (np.array([each[term] for each in seeds]) for term in obtained)
+        n = len(seeds)
+        obtained = {
+            "value": float(value.mean()),
+            "standard_error": float(value.std(ddof=1) / n**0.5 if n > 1 else error[0]),
+            "monte_carlo_error": float(np.sqrt(np.sum(drawn**2)) / n),
+        }
+    return {
+        "id": name,
+        **{field: getattr(row, field) for field in ("paper", "what", "reference", "within", "others")},
+        "obtained": obtained,
+        "seeds": seeds,
+        "epochs": min(each["epochs"] for each in seeds),
+        "epochs_asked": row.epochs,
+        "seconds": sum(each["seconds"] for each in seeds),
+        "versions": seeds[0]["versions"],
+    }
+
+
+def state_file(lab: Lab, name: str, seed: int) -> Path:
+    """Return where the training of a row's seed stands."""
+    form = "-quick" if lab.settings.quick else ""
+    return lab.folder / "literature" / "state" / f"{name}-seed{seed}{form}.npz"
+
+
+def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str, Any]:
+    """Return what one seed of a row came to: nulls where it is not trained to its end."""
+    from jvae.evaluation import evaluate_iwae
+    from jvae.runs.checkpoint import current_versions
+
+    model, ended = train(lab, name, row, seed, state_file(lab, name, seed), ending)
+    values: dict[str, Any] = {"value": None, "standard_error": None, "monte_carlo_error": None}
+    if ended:
+        import jax
+
+        draws, images = lab.settings.choose(DRAWS, 50), lab.data.test_images[: lab.settings.choose(10_000, 200)]
+        lab.say(f"{name}: log p(x) of {len(images):,} images by {draws:,} importance samples")
+        given = (model.recipe.model, model.run_params(), jax.random.key(0), images, model.recipe.transform)
+        values = evaluate_iwae(*given, draws).iwae._asdict()
+    return {
+        "seed": seed,
+        "finished": ended,
+        **values,
+        "epochs": len(model.history),
+        "seconds": sum(line["seconds"] for line in model.history),
+        "versions": current_versions(),
+    }
+
+
+def train(lab: Lab, name: str, row: Row, seed: int, path: Path, ending: float) -> "tuple[TrainedModel, bool]":
+    """Train one seed of a row, or go on with its file, until it is finished or the time is over; and say which."""
+    from jvae.files import make_folder
+    from jvae.runs import api
+    from jvae.runs.checkpoint import load, save
+    from jvae.runs.config import Config
+    from jvae.runs.recipe_file import load_recipe_file
+
+    quick, data = lab.settings.quick, lab.data
+    if quick:  # one epoch of few images
+        data = data._replace(train_images=data.train_images[:2000], train_labels=data.train_labels[:2000])
+    epochs = 1 if quick else row.epochs
+    config = Config(dataset=lab.settings.dataset, epochs=epochs, batch_size=row.batch_size, seed=seed, **row.options)
+    own = load_recipe_file(FOLDER / row.recipe)
+    make_folder(path.parent)
+    model = known = load(path, own.make) if path.exists() else None
+    how = api.Conditions(interrupted=lambda: time.monotonic() > ending)
+    saved = time.monotonic()
+    for model in api.train_config_epochs(config, data, resume=known, how=how, own=own):
+        if time.monotonic() - saved > SAVE_SECONDS:
+            save(path, model)
+            saved = time.monotonic()
+        lab.say(f"{name}, seed {seed}: epoch {len(model.history)}/{epochs}")
+    assert model is not None
+    assert model.state is not None
+    save(path, model)
+    return model, len(model.history) == epochs or not model.state.running.any()
+
+
+def tell(values: Values) -> Story:
+    """Tell obtained beside reference, and which rows are reproduced."""
+    lines, missed = [], []
+    for row in values["rows"]:
+        obtained, ended = row["obtained"], is_finished(row)
+        away = obtained["value"] - row["reference"] if ended else None
+        compared = "" if away is None or values["quick"] else f"{away:+.2f}"
+        if compared and row["within"] is not None and abs(away or 0.0) > row["within"]:
+            missed.append(f"{row['what']} by {away:+.2f} nats")
+        lines.append(
+            [
+                f"{row['what']} ({row['paper']})",
+                f"{obtained['value']:.2f} ± {obtained['standard_error']:.2f}" if ended else "unfinished",
+                f"{row['reference']:.2f}",
+                compared,
+                row["others"] or "-",
+                f"{row['epochs']:,} of {row['epochs_asked']:,}",
+                len(row["seeds"]),
+                f"{row['seconds'] / 3600:.1f}",
+            ]
+        )
+    unfinished = [row["what"] for row in values["rows"] if not is_finished(row)]
+    header = ["row", "obtained", "paper", "difference", "others", "epochs", "seeds", "hours"]
+    if values["quick"]:
+        verdict = PROSE("too short")
+    elif missed:
+        verdict = PROSE("missed", rows="; ".join(missed))
+    else:
+        verdict = PROSE("reproduced") if not unfinished else PROSE("so far")
+    more = f" {PROSE('unfinished', rows=', '.join(unfinished))}" if unfinished else ""
+    return Story(verdict + more, PROSE("text", rows=table(header, lines), verdict=verdict + more), sound=not missed)
+
+
+PART = Part(
+    name="literature",
+    title="Study: the literature",
+    question="Does jvae reproduce published log-likelihoods?",
+    help=__doc__,
+    minutes=lambda s: s.choose(60 * round(sum(ROWS[name].hours for name in DEFAULT)), 3),
+    measure=measure,
+    tell=tell,
+    uses=("dataset", "device", "quick"),
+    steering=("rows", "seeds", "minutes"),
+    finished=lambda values: all(map(is_finished, values["rows"])),
+    alone=lambda settings: not settings.quick,
+    options=(
+        click.option("--rows", type=click.Choice(list(ROWS)), multiple=True, help=f"{', '.join(DEFAULT)}"),
+        click.option("--seeds", type=click.IntRange(1), help="of each row; 1"),
+        click.option("--minutes", type=click.FloatRange(0, min_open=True), help="after which a sitting ends"),
+    ),
+)

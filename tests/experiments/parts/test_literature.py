@@ -1,0 +1,76 @@
+"""Published tables, trained again: in as many sittings as one likes, and told beside the papers' numbers."""
+
+import json
+
+import pytest
+
+from experiments.literature.rows import Row
+from experiments.parts import literature
+from experiments.reporting.findings import obtain
+from experiments.reporting.lab import Lab
+from experiments.reporting.settings import Settings
+
+SMALL = Row("A paper", "standard prior", "vampprior.py", {"prior": "gaussian"}, 2, 50, -20.0, 0.3, 1)
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr(literature, "ROWS", {"small": SMALL, "other": SMALL})
+    monkeypatch.setattr(literature, "DEFAULT", ("small",))
+    monkeypatch.setattr(literature, "DRAWS", 20)
+    monkeypatch.setattr(Lab, "data", tiny)
+    return Lab(Settings(dataset="digits"), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_row_is_gone_on_with_and_what_is_finished_stays(lab, tmp_path):
+    (row,) = obtain(literature.PART, lab, {"minutes": 1e-9}).values["rows"]
+    assert (row["epochs"], row["epochs_asked"], row["obtained"]["value"]) == (0, 2, None)
+    state = tmp_path / "literature" / "state" / "small-seed0.npz"
+    assert state.exists()
+    found = obtain(literature.PART, lab)
+    (row,) = found.values["rows"]
+    assert row["epochs"] == 2
+    assert -60 < row["obtained"]["value"] < -15
+    assert row["obtained"]["monte_carlo_error"] > 0
+    assert json.loads((tmp_path / "literature" / "results.json").read_text())["settings"] == found.settings
+    assert obtain(literature.PART, lab).values == found.values
+    both = obtain(literature.PART, lab, {"rows": ("other",), "minutes": 1e-9}).values["rows"]
+    assert both[0] == row
+    assert (both[1]["id"], both[1]["epochs"]) == ("other", 0)
+    assert not state.exists()
+
+
+def made(value, finished=True, **more):
+    seed = {"seed": 0, "finished": finished, "value": value, "standard_error": 0.3, "monte_carlo_error": 0.1}
+    return literature.row_of("x", SMALL._replace(**more), [{**seed, "epochs": 2, "seconds": 1.0, "versions": {}}])
+
+
+@pytest.mark.parametrize(
+    ("rows", "quick", "said", "sound"),
+    [
+        ([made(-20.2)], False, "Every row that is judged is reproduced.", True),
+        (
+            [made(-20.2), made(None, finished=False)],
+            False,
+            "What is finished and judged is reproduced. Unfinished:",
+            True,
+        ),
+        ([made(-20.4)], False, "Not reproduced: standard prior by -0.40 nats.", False),
+        ([made(-20.4, within=None)], False, "Every row that is judged is reproduced.", True),
+        ([made(-35.0)], True, "nothing here can be compared", True),
+    ],
+)
+def test_a_row_is_reproduced_within_what_is_asked(rows, quick, said, sound):
+    story = literature.tell({"rows": rows, "quick": quick})
+    assert said in story.short
+    assert story.sound == sound
+    assert ("| -0.40 |" in story.text) == (said.startswith("Not") or rows[0]["within"] is None)
+
+
+def test_errors_over_seeds():
+    seeds = [{**made(value)["seeds"][0], "seed": i} for i, value in enumerate((-20.0, -21.0))]
+    obtained = literature.row_of("x", SMALL, seeds)["obtained"]
+    assert obtained["value"] == -20.5
+    assert obtained["standard_error"] == pytest.approx(0.5)
+    assert obtained["monte_carlo_error"] == pytest.approx(0.1 * 2**0.5 / 2)
