@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.literature.rows import DEFAULT, FOLDER, ROWS, Row
 from experiments.reporting.comparison import table
+from experiments.reporting.findings import RESULTS, STATE
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -34,7 +35,7 @@ SAVE_SECONDS = 60.0
 def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float | None = None) -> Measured:
     """Train and evaluate rows, or go on with them; what was finished earlier stays as it was found."""
     ending = time.monotonic() + 60 * minutes if minutes else float("inf")
-    known = earlier(lab.folder / "literature" / "results.json", lab.settings.quick)
+    known = earlier(lab.folder / "literature" / RESULTS, lab.settings.quick)
     found = {}
     for name, row in ROWS.items():
         each = {seed["seed"]: seed for seed in known.get(name, ())}
@@ -88,7 +89,7 @@ def row_of(name: str, row: Row, seeds: list[dict[str, Any]]) -> dict[str, Any]:
 def state_file(lab: Lab, name: str, seed: int) -> Path:
     """Return where the training of a row's seed stands."""
     form = "-quick" if lab.settings.quick else ""
-    return lab.folder / "literature" / "state" / f"{name}-seed{seed}{form}.npz"
+    return lab.folder / "literature" / STATE / f"{name}-seed{seed}{form}.npz"
 
 
 def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str, Any]:

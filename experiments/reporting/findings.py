@@ -20,6 +20,8 @@ from experiments.reporting.part import Part, Pictures, Values
 from jvae.cli.paths import check_products
 
 RESULTS = "results.json"
+STATE = "state"
+"""The folder, within a part's, of what is not finished and gone on with later."""
 
 
 class Findings(NamedTuple):
@@ -96,7 +98,7 @@ def load_findings(folder: Path) -> Findings | None:
 
 
 def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
-    """Put results and pictures into a part's folder, whole or not at all; folders within it stay.
+    """Put results and pictures into a part's folder, whole or not at all; the folder of what is unfinished stays.
 
     Raises:
         JvaeError: they cannot be written.
@@ -105,7 +107,7 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
     from jvae.files import write_json
 
     new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    discard(new, folder)
     try:
         new.mkdir(parents=True)
         for name, figure in pictures.items():
@@ -114,14 +116,22 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
             (new / f"{name}.png").write_bytes(buffer.getvalue())
         kept = ("values", "settings", "seconds", "about")
         write_json(new / RESULTS, {name: getattr(found, name) for name in kept})
-        for within in (path for path in folder.glob("*") if path.is_dir()):
-            within.rename(new / within.name)
+        if (folder / STATE).exists():
+            (folder / STATE).rename(new / STATE)
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     except OSError as error:
         raise JvaeError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        discard(new, folder)
+
+
+def discard(new: Path, folder: Path) -> None:
+    """Remove what a save that did not end has left, but for the state, which goes back where it was."""
+    if (new / STATE).exists():
+        folder.mkdir(exist_ok=True)
+        (new / STATE).rename(folder / STATE)
+    shutil.rmtree(new, ignore_errors=True)
 
 
 def check_folder(output: Path, parts: Sequence[Part]) -> None:
@@ -132,7 +142,7 @@ def check_folder(output: Path, parts: Sequence[Part]) -> None:
     """
     for part in parts:
         folder = output / part.name
-        if folder.is_dir() and not (folder / RESULTS).exists() and any(folder.iterdir()):
+        if folder.is_dir() and not (folder / RESULTS).exists() and any(p.name != STATE for p in folder.iterdir()):
             raise click.UsageError(f"{folder}: holds something else than results, which is not replaced")
     names = [
         name for part in parts for name in (part.name, *(f"{part.page or part.name}{e}" for e in (".md", ".html")))

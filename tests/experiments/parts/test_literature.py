@@ -2,13 +2,16 @@
 
 import json
 
+import click
 import pytest
 
 from experiments.literature.rows import Row
 from experiments.parts import literature
+from experiments.reporting import findings
 from experiments.reporting.findings import obtain
 from experiments.reporting.lab import Lab
 from experiments.reporting.settings import Settings
+from jvae.errors import JvaeError
 
 SMALL = Row("A paper", "standard prior", "vampprior.py", {"prior": "gaussian"}, 2, 50, -20.0, 0.3, 1)
 
@@ -39,6 +42,28 @@ def test_a_row_is_gone_on_with_and_what_is_finished_stays(lab, tmp_path):
     assert both[0] == row
     assert (both[1]["id"], both[1]["epochs"]) == ("other", 0)
     assert not state.exists()
+
+
+def test_a_training_outlives_a_sitting_or_a_save_that_was_killed(tmp_path, monkeypatch):
+    """A state without results is gone on with; a save that fails, or is killed between two renames, loses none."""
+    folder, state = tmp_path / "literature", tmp_path / "literature" / findings.STATE / "x.npz"
+    state.parent.mkdir(parents=True)
+    state.write_text("hours")
+    with click.Context(click.Command("literature")):
+        findings.check_folder(tmp_path, [literature.PART])
+    found = findings.Findings({"rows": []}, {}, 1.0, {})
+    findings.save_findings(folder, found, {})
+    assert state.read_text() == "hours"
+    with monkeypatch.context() as patch:
+        patch.setattr(findings.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises((JvaeError, OSError)):
+            findings.save_findings(folder, found, {})
+    assert state.read_text() == "hours"
+    (tmp_path / ".literature.new").mkdir(exist_ok=True)
+    state.parent.rename(tmp_path / ".literature.new" / findings.STATE)
+    findings.save_findings(folder, found, {})
+    assert state.read_text() == "hours"
+    assert not (tmp_path / ".literature.new").exists()
 
 
 def made(value, finished=True, **more):
