@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
+from scipy.special import logsumexp
 
 from jvae.vae import VAE
 
@@ -75,10 +76,10 @@ def log_evidence(model: VAE, params: PyTree, x: Float[Array, "n ..."], grid: Gri
     sums, frame = np.full((2, 2, len(x)), -np.inf), np.full(len(x), -np.inf)
     for i, row in enumerate(log_joint_rows(model, params, x, grid)):
         for j in range(2):
-            sums[i % 2, j] = np.logaddexp(sums[i % 2, j], log_sum(row[j::2]))
-        frame = np.logaddexp(frame, log_sum(row if edge[0][i] else row[edge[1]]))
+            sums[i % 2, j] = np.logaddexp(sums[i % 2, j], logsumexp(row[j::2], axis=0))
+        frame = np.logaddexp(frame, logsumexp(row if edge[0][i] else row[edge[1]], axis=0))
     lattices = sums.reshape(4, -1)
-    total = log_sum(lattices)
+    total = logsumexp(lattices, axis=0)
     return Evidence(total + grid.log_area, np.max(np.abs(lattices + np.log(4) - total), axis=0), np.exp(frame - total))
 
 
@@ -136,8 +137,8 @@ def reach(
         z = np.stack([np.full_like(grid.second, first), grid.second], axis=1)
         log_w = joint - np.asarray(log_q(params, jnp.asarray(z, jnp.float32)), np.float64) - log_px
         held = np.where(log_w <= np.log(OUT_OF_REACH * num_samples), joint, -np.inf)
-        total, within = np.logaddexp(total, log_sum(joint)), np.logaddexp(within, log_sum(held))
-        second = np.logaddexp(second, log_sum(held + log_w))
+        total, within = np.logaddexp(total, logsumexp(joint, axis=0)), np.logaddexp(within, logsumexp(held, axis=0))
+        second = np.logaddexp(second, logsumexp(held + log_w, axis=0))
     share = np.exp(within - total)
     return Reach(share, np.maximum(np.exp(second - total) - share**2, 0.0), num_samples)  # which rounding may undercut
 
@@ -152,11 +153,3 @@ def log_joint(model: VAE, params: PyTree, z: Float[Array, "m 2"], x: Float[Array
         return prior.log_prob(z)[:, None] + jax.vmap(likelihood.log_prob, out_axes=1)(x)
 
     return model.apply(params, method=of)
-
-
-def log_sum(values: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " n"]:
-    """Return the logarithm of the sum of exponentials over the first axis."""
-    most = values.max(axis=0)
-    most = np.where(np.isfinite(most), most, 0.0)
-    with np.errstate(divide="ignore"):  # a sum of nothing
-        return most + np.log(np.exp(values - most).sum(axis=0))

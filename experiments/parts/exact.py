@@ -55,11 +55,11 @@ class Importance(NamedTuple):
 
     def bound(self, num_samples: int) -> np.ndarray:
         """Return the IWAE bound of each image: its mean over groups of so many draws."""
-        from experiments.parts.evidence import log_sum
+        from scipy.special import logsumexp
 
         groups = len(self.log_weights) // num_samples
         draws = self.log_weights[: groups * num_samples].reshape(groups, num_samples, -1)
-        return np.mean([log_sum(group) for group in draws], axis=0) - np.log(num_samples)
+        return np.mean([logsumexp(group, axis=0) for group in draws], axis=0) - np.log(num_samples)
 
     def relative_variance(self) -> np.ndarray:
         """Return the variance of each image's weights over their squared mean."""
