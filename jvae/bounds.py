@@ -87,7 +87,7 @@ def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
     return jnp.mean(log_weights(d), axis=0)
 
 
-def log_weights(d: LogDensities) -> Float[Array, "k b"]:
+def log_weights(d: LogDensities) -> Float[Array, "k b *r"]:
     """Log importance weights log p(x, z) - log q(z|x), in nats, of every draw."""
     return d.log_px_z + d.log_pz - d.log_qz_x
 

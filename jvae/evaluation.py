@@ -1,7 +1,6 @@
 """Bounds of a whole data set: a value per datum first, then their mean and its errors."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -10,18 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped, UInt8
 
-from jvae.bounds import LogDensities, draw, elbo_terms, log_weights
-from jvae.transforms import Transform, is_noisy, observe
+from jvae.bounds import LogDensities, draw, elbo_terms
+from jvae.transforms import Transform, observe
 from jvae.vae import VAE
 
 DRAWS_AT_A_TIME = 10
-GROUP_OF_DRAWS = 100
-"""How many draws of the importance-weighted bound share a key, and how many blocks of draws its error is told from."""
-REPLICATES = 2
-"""Of the importance-weighted bound where what the model sees is noisy: each has its own noise and draws."""
-MOST_DRAWS = 10**9
-SECONDS_AT_A_TIME = 1.0
-"""How long the importance weights are summed, about, between two reports of progress."""
+"""How many draws of a datum are computed together."""
 
 
 class Estimate(NamedTuple):
@@ -78,20 +71,21 @@ def spread(values: list[float]) -> Spread:
     return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
 
 
+class Runs(NamedTuple):
+    """Several runs of a model as a model, which are computed together: their log-densities have the shape [b, r]."""
+
+    model: VAE
+
+    def apply(self, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
+        """Return the log-densities of r runs, whose parameters have an axis of runs in front; all have the same key."""
+        return jax.vmap(self.model.apply, in_axes=(0, None, None), out_axes=-1)(params, key, x)
+
+
 class PerDatum(NamedTuple):
-    """The mean over the K draws, and the draws' variance (n-1), for every datum."""
+    """The mean over the K draws, and the draws' variance (n-1), for every datum, and of several runs for each."""
 
-    mean: Float[Array | np.ndarray, " b"]
-    variance: Float[Array | np.ndarray, " b"]
-
-
-class Weighed(NamedTuple):
-    """What the importance weights of K draws say of each of b data; variance and rise are NaN for a single draw."""
-
-    bound: Float[np.ndarray, " b"]
-    variance: Float[np.ndarray, " b"]
-    rise: Float[np.ndarray, " b"]
-    effective_sample_size: Float[np.ndarray, " b"]
+    mean: Float[Array | np.ndarray, "b *r"]
+    variance: Float[Array | np.ndarray, "b *r"]
 
 
 def over_batches(
@@ -135,7 +129,7 @@ def numbered(key: Key[Array, ""], count: int) -> Key[Array, " batches"]:
 
 
 def evaluate(
-    model: VAE,
+    model: VAE | Runs,
     params: PyTree,
     key: Key[Array, ""],
     data: UInt8[np.ndarray, "n ..."],
@@ -143,16 +137,16 @@ def evaluate(
     num_samples: int = 10,
     batch_size: int = 500,
     draws_at_a_time: int = DRAWS_AT_A_TIME,
-) -> Evaluation:
-    """Estimate the ELBO over all n data with K = num_samples draws each; every datum counts once.
+) -> list[Evaluation]:
+    """Estimate the ELBO of each run over all n data with K = num_samples draws each; every datum counts once.
 
     Dequantisation's noise is new for every draw; stochastic binarisation is drawn once, for it is part of the data.
     Compiled once for a model, a transform and a shape.
 
     Args:
-        model: a module, compared by value.
+        model: a module, compared by value: one run, or several together.
         params: the model's parameters.
-        key: decides the draws, and dequantisation's noise.
+        key: decides the draws, and dequantisation's noise, the same for every run.
         data: of any rank.
         transform: `(key, data) -> x`.
         num_samples: K, at least 1.
@@ -162,14 +156,23 @@ def evaluate(
     sizes = {"num_samples": num_samples, "draws_at_a_time": draws_at_a_time}
     program = partial(per_datum, model, params, transform=transform, **sizes)
     found = over_batches(program, data, partial(numbered, key), batch_size)
-    joined = jax.tree.map(lambda values: values.astype(np.float64), found)
-    elbo, reconstruction, kl = (estimate(part, num_samples) for part in joined)
-    return Evaluation(elbo, reconstruction, kl, len(data), num_samples)
+    evaluations = []
+    for terms in run_by_run(jax.tree.map(lambda values: values.astype(np.float64), found)):
+        elbo, reconstruction, kl = (estimate(term, num_samples) for term in terms)
+        evaluations.append(Evaluation(elbo, reconstruction, kl, len(data), num_samples))
+    return evaluations
+
+
+def run_by_run(found: PyTree[Shaped[np.ndarray, "n ..."]], *rest: int) -> Iterator[PyTree[Shaped[np.ndarray, "n ..."]]]:
+    """Yield what was found of n data for every run, or for the only one: of shape [n, *rest] of [n, r, *rest]."""
+    leaves, structure = jax.tree.flatten(found)
+    for each in zip(*(np.moveaxis(leaf.reshape(len(leaf), -1, *rest), 1, 0) for leaf in leaves), strict=True):
+        yield jax.tree.unflatten(structure, each)
 
 
 @partial(jax.jit, static_argnames=("model", "transform", "num_samples", "draws_at_a_time"))
 def per_datum(
-    model: VAE,
+    model: VAE | Runs,
     params: PyTree,
     key: Key[Array, ""],
     data: UInt8[Array, "b ..."],
@@ -186,138 +189,6 @@ def per_datum(
     d = draw(log_densities, tuple(jax.random.split(key)), data, num_samples, draws_at_a_time)
     each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v, axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
     return each[0], each[1], each[2]
-
-
-def evaluate_iwae(
-    model: VAE,
-    params: PyTree,
-    key: Key[Array, ""],
-    data: UInt8[np.ndarray, "n ..."],
-    transform: Transform,
-    num_samples: int,
-    batch_size: int = 100,
-    draws_at_a_time: int = GROUP_OF_DRAWS,
-    progress: Callable[[float], None] = lambda count: None,
-) -> ImportanceEvaluation:
-    """Estimate the importance-weighted bound with K = num_samples draws for each of n data, in nats per datum.
-
-    The weights' sums are kept as running logarithms over groups of draws, so that memory does not grow with K. Where
-    there is noise in what the model sees, the bound is the mean of two with other noise, of K draws each.
-
-    Args:
-        model: a module, compared by value.
-        params: the model's parameters.
-        key: decides the draws, and dequantisation's noise.
-        data: of any rank.
-        transform: `(key, data) -> x`.
-        num_samples: K, from 1 to 10^9.
-        batch_size: data at a time; it decides which draws are made.
-        draws_at_a_time: batch_size times as many latents are decoded together.
-        progress: called about every second with the number of data that are done, those of a batch as by its draws.
-
-    Raises:
-        ValueError: num_samples is below 1 or above 10^9.
-
-    Source:
-        Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8; ESS: Kong 1992.
-    """
-    if not 1 <= num_samples <= MOST_DRAWS:
-        raise ValueError(f"num_samples is {num_samples}: must be at least 1, and at most 10^9")
-    group, replicates = min(GROUP_OF_DRAWS, num_samples), REPLICATES if is_noisy(transform, data.shape[1:]) else 1
-    groups, length = -(-num_samples // group), 1
-    add = partial(importance_sums, model, params, transform=transform, group=group, at_a_time=draws_at_a_time)
-
-    def replicate(key: Key[Array, ""], batch: UInt8[Array, "b ..."], first: int, number: int) -> Weighed:
-        nonlocal length
-        sums, start = jnp.full((2 + group, len(batch)), -jnp.inf), 0
-        while start < groups:
-            stop, began = min(groups, start + length), time.perf_counter()
-            sums = jax.block_until_ready(add(key, batch, first, sums, (start, stop), num_samples))
-            length = max(1, round((stop - start) * SECONDS_AT_A_TIME / (time.perf_counter() - began)))
-            start = stop
-            progress(min(first + len(batch) * (number + start / groups) / replicates, len(data)))
-        return weigh(np.asarray(sums, np.float64), num_samples)
-
-    def program(key: Key[Array, ""], batch: UInt8[Array, "b ..."], first: int) -> Weighed:
-        keys = [key] if replicates == 1 else jax.random.split(key, replicates)
-        each = [replicate(one, batch, first, number) for number, one in enumerate(keys)]
-        return jax.tree.map(lambda *values: np.stack(values, axis=1), *each)
-
-    found = over_batches(program, data, partial(numbered, key), batch_size)  # of shape [n, replicates]
-    variance = found.variance[:, 0] if replicates == 1 else np.var(found.bound, axis=1, ddof=1)
-    return ImportanceEvaluation(
-        estimate(PerDatum(found.bound.mean(axis=1), variance), replicates),
-        float(np.median(found.effective_sample_size)),
-        float(np.min(found.effective_sample_size)),
-        len(data),
-        num_samples,
-        float(np.mean(found.rise)),
-    )
-
-
-@partial(jax.jit, static_argnames=("model", "transform", "group", "at_a_time"))
-def importance_sums(
-    model: VAE,
-    params: PyTree,
-    key: Key[Array, ""],
-    data: UInt8[Array, "b ..."],
-    first: Int[Array, ""] | int,
-    sums: Float[Array, "s b"],
-    rounds: tuple[Int[Array, ""] | int, Int[Array, ""] | int],
-    num_samples: Int[Array, ""] | int,
-    transform: Transform,
-    group: int,
-    at_a_time: int,
-) -> Float[Array, "s b"]:
-    """Return log sums of the importance weights of every datum of a batch, after more rounds of draws.
-
-    The first row is that of all weights, the second of their squares, and each other that of a block of draws: those
-    that stand at one place in their groups.
-
-    Args:
-        model: compared by value, as all that is static.
-        params: the model's parameters.
-        key: of the batch.
-        data: the batch.
-        first: the number of its first datum.
-        sums: what they were before.
-        rounds: the first group of draws to add, and the first that is not.
-        num_samples: K; the draws of the last group beyond it do not count.
-        transform: `(key, data) -> x`.
-        group: draws that share a key.
-        at_a_time: how many of them are computed together.
-    """
-    transform_key, draw_key = jax.random.split(key)
-    x = observe(transform, transform_key, data, first)
-
-    def add(i: Int[Array, ""], sums: Float[Array, "s b"]) -> Float[Array, "s b"]:
-        d = draw(lambda k, x: model.apply(params, k, x), jax.random.fold_in(draw_key, i), x, group, at_a_time)
-        counts = i * group + jnp.arange(group) < num_samples
-        w = jnp.where(counts[:, None], log_weights(d), -jnp.inf)
-        new = jnp.stack([jax.nn.logsumexp(w, axis=0), jax.nn.logsumexp(2 * w, axis=0)])
-        return jnp.logaddexp(sums, jnp.concatenate([new, w]))
-
-    return jax.lax.fori_loop(*rounds, add, sums)
-
-
-def weigh(sums: Float[np.ndarray, "s b"], num_samples: int) -> Weighed:
-    """Return what the `importance_sums` of K = num_samples draws say of every datum.
-
-    The variance is the jackknife's over blocks of draws. It is not too small in expectation, whatever the weights'
-    distribution (Efron & Stein 1981); where one weight outweighs all others, its root is a tenth to a third too large.
-    """
-    (total, squares), blocks = sums[:2], sums[2:]
-    bound, effective = total - np.log(num_samples), np.exp(2 * total - squares)
-    if num_samples == 1:
-        return Weighed(bound, bound * np.nan, bound * np.nan, effective)
-    sizes = (num_samples // len(blocks) + (np.arange(len(blocks)) < num_samples % len(blocks)))[:, None]
-    w = np.maximum(np.exp(blocks - blocks.max(axis=0)), np.finfo(np.float64).tiny)
-    others, top = w.sum(axis=0) - w, w == 1  # a difference loses all digits where one block outweighs the others
-    others = np.where(top, np.sum(w, axis=0, where=~top) + (np.sum(top, axis=0) - 1), others)
-    without = np.log(others / (num_samples - sizes))
-    variance = np.sum((1 - sizes / num_samples) * np.square(without - without.mean(axis=0)), axis=0)
-    halves = [np.log(w[i::2].sum(axis=0) / sizes[i::2].sum()) for i in (0, 1)]
-    return Weighed(bound, variance, np.log(w.sum(axis=0) / num_samples) - np.mean(halves, axis=0), effective)
 
 
 def estimate(each: PerDatum, num_samples: int) -> Estimate:

@@ -7,7 +7,8 @@ from helpers import fake_model
 from jvae import evaluation
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
-from jvae.evaluation import evaluate, evaluate_iwae, weigh
+from jvae.evaluation import evaluate
+from jvae.importance import evaluate_iwae, weigh
 from jvae.runs import api
 from jvae.runs.config import Config, build_recipe
 from jvae.transforms import binarise, dequantise, stochastic_binarise
@@ -29,7 +30,7 @@ def images():
 @pytest.mark.parametrize("batch_size", [10, 107, 500])
 def test_every_image_counts_once_whatever_the_batch_size(images, batch_size, key):
     noiseless = fake_model(lambda p, k, x: densities.function(p, k, x)._replace(log_px_z=jnp.sum(x, axis=(1, 2, 3))))
-    result = evaluate(noiseless, {}, key, images, binarise, 2, batch_size)
+    result = evaluate(noiseless, {}, key, images, binarise, 2, batch_size)[0]
     size = (images >= 128).sum(axis=(1, 2, 3))
     np.testing.assert_allclose(result.reconstruction.value, size.mean(), rtol=1e-6)
     np.testing.assert_allclose(result.elbo.value, size.mean() - 3, rtol=1e-6)
@@ -39,7 +40,7 @@ def test_every_image_counts_once_whatever_the_batch_size(images, batch_size, key
 
 def test_monte_carlo_error_is_that_of_the_draws(images, key):
     k = 200
-    result = evaluate(densities, {}, key, images, binarise, k)
+    result = evaluate(densities, {}, key, images, binarise, k)[0]
     np.testing.assert_allclose(result.elbo.monte_carlo_error, 2 / np.sqrt(k * 107), rtol=0.05)
     assert result.kl.monte_carlo_error == 0
     size = (images >= 128).sum(axis=(1, 2, 3)).mean()
@@ -55,36 +56,36 @@ def brightness(params, key, x):
 
 def test_monte_carlo_errors_count_dequantisations_noise(images, key):
     """16 pixels of noise U[0, 1)/256 each; new for each of 20 draws of the ELBO, and for both replicates of IWAE."""
-    found = evaluate(brightness, {}, key, images, dequantise, 20)
+    found = evaluate(brightness, {}, key, images, dequantise, 20)[0]
     one = np.sqrt(16 / 12 / 107) / 256
     errors = [part.monte_carlo_error * np.sqrt(20) / one for part in found[:3]]
     np.testing.assert_allclose(errors, [2, 3, 1], rtol=0.1)
     mean = images.sum(axis=(1, 2, 3)).mean() / 256 + 16 / 512
     assert abs(found.kl.value - mean) < 5 * found.kl.monte_carlo_error
     for num_samples in (1, 5):
-        found = evaluate_iwae(brightness, {}, key, images, dequantise, num_samples).iwae
+        found = evaluate_iwae(brightness, {}, key, images, dequantise, num_samples)[0].iwae
         np.testing.assert_allclose(found.monte_carlo_error * np.sqrt(2) / one, 3, rtol=0.3)
         assert abs(found.value - 3 * mean) < 5 * found.monte_carlo_error
 
 
 def test_stochastically_binarised_data_are_the_same_for_every_key_batch_and_bound(images, key):
     values = [
-        evaluate(brightness, {}, seed, images, stochastic_binarise, 2, size).reconstruction
+        evaluate(brightness, {}, seed, images, stochastic_binarise, 2, size)[0].reconstruction
         for seed, size in ((key, 500), (jax.random.key(7), 500), (key, 10))
     ]
-    values.append(evaluate_iwae(brightness, {}, key, images, stochastic_binarise, 3).iwae)
+    values.append(evaluate_iwae(brightness, {}, key, images, stochastic_binarise, 3)[0].iwae)
     np.testing.assert_allclose([found.value for found in values], values[0].value, rtol=1e-5)
     np.testing.assert_allclose([found.monte_carlo_error for found in values], 0, atol=1e-5)
 
 
 def test_different_keys_differ_by_about_the_monte_carlo_error(images):
-    results = [evaluate(densities, {}, jax.random.key(i), images, binarise, 4).elbo for i in range(40)]
+    results = [evaluate(densities, {}, jax.random.key(i), images, binarise, 4)[0].elbo for i in range(40)]
     spread = np.std([r.value for r in results], ddof=1)
     assert 0.6 < spread / results[0].monte_carlo_error < 1.5
 
 
 def test_one_draw_has_no_monte_carlo_error(images, key):
-    assert np.isnan(evaluate(densities, {}, key, images, binarise, 1).elbo.monte_carlo_error)
+    assert np.isnan(evaluate(densities, {}, key, images, binarise, 1)[0].elbo.monte_carlo_error)
 
 
 def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
@@ -106,7 +107,7 @@ def weighted(params, key, x):
 def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, batch_size, key):
     """Chunks that do not divide K, and batches that do not divide n, change nothing: against the plain formula."""
     seen = []
-    result = evaluate_iwae(weighted, {}, key, images, binarise, num_samples, batch_size, 100, seen.append)
+    result = evaluate_iwae(weighted, {}, key, images, binarise, num_samples, batch_size, 100, seen.append)[0]
     assert seen[-1] == len(images)
     chunk = min(100, num_samples)
     logs = []
@@ -156,7 +157,7 @@ def test_the_jackknife_leaves_out_one_draw_after_the_other():
 
 
 def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
-    result = evaluate_iwae(weighted, {}, key, images, binarise, 4000)
+    result = evaluate_iwae(weighted, {}, key, images, binarise, 4000)[0]
     assert abs(result.iwae.value - 0.5) < 5 * result.iwae.monte_carlo_error + 1 / 4000  # the bound's own bias
     assert result.iwae.monte_carlo_error < 0.003
 
@@ -172,7 +173,7 @@ def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
 
 def test_iwae_needs_a_draw(images, key):
     with pytest.raises(ValueError, match="num_samples is 0: must be at least 1"):
-        evaluate_iwae(weighted, {}, key, images, binarise, 0)
+        evaluate_iwae(weighted, {}, key, images, binarise, 0)[0]
 
 
 def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from jvae.evaluation import evaluate, evaluate_iwae
+from jvae.evaluation import evaluate
+from jvae.importance import evaluate_iwae
 from jvae.runs.config import Config
 
 OUTPUTS = {
@@ -33,8 +34,8 @@ def measured_and_reported(fields, levels, dataset, num_keys):
     found = []
     for seed in range(1000, 1000 + num_keys):
         given = (model.recipe.model, model.run_params(), jax.random.key(seed), dataset.test_images[:10])
-        evaluation = evaluate(*given, model.recipe.transform)
-        weighted = evaluate_iwae(*given, model.recipe.transform, 50).iwae
+        evaluation = evaluate(*given, model.recipe.transform)[0]
+        weighted = evaluate_iwae(*given, model.recipe.transform, 50)[0].iwae
         found.append([[e.value, e.monte_carlo_error] for e in (*evaluation[:3], weighted)])
     values, errors = np.moveaxis(found, 2, 0)
     return values.std(axis=0, ddof=1), errors.mean(axis=0)

@@ -94,7 +94,7 @@ def state_file(lab: Lab, name: str, seed: int) -> Path:
 
 def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str, Any]:
     """Return what one seed of a row came to: nulls where it is not trained to its end."""
-    from jvae.evaluation import evaluate_iwae
+    from jvae.importance import evaluate_iwae
     from jvae.runs.checkpoint import current_versions
 
     model, ended = train(lab, name, row, seed, state_file(lab, name, seed), ending)
@@ -105,7 +105,7 @@ def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str
         draws, images = lab.settings.choose(DRAWS, 50), lab.data.test_images[: lab.settings.choose(10_000, 200)]
         lab.say(f"{name}: log p(x) of {len(images):,} images by {draws:,} importance samples")
         given = (model.recipe.model, model.run_params(), jax.random.key(0), images, model.recipe.transform)
-        values = evaluate_iwae(*given, draws).iwae._asdict()
+        values = evaluate_iwae(*given, draws)[0].iwae._asdict()
     return {
         "seed": seed,
         "finished": ended,

@@ -79,7 +79,7 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
     recipe = recipe._replace(estimator=ELBO_ESTIMATORS[name], num_samples=2, kl_weight=None)
 
     def test_elbo(params: Any) -> float:
-        return evaluate(recipe.model, params, jax.random.key(0), data.test_images, recipe.transform, 2).elbo.value
+        return evaluate(recipe.model, params, jax.random.key(0), data.test_images, recipe.transform, 2)[0].elbo.value
 
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     start = init_state(recipe, init_key, images.shape[1:])

@@ -108,7 +108,7 @@ class Lab:
             config, recipe = config_of(model), model.recipe
             if config not in self.known:
                 self.say(f"{self.spoken(config)}: test-set ELBO of run {i + 1}/{len(models)}")
-                self.known[config] = evaluate(recipe.model, model.run_params(), key, images, recipe.transform)
+                self.known[config] = evaluate(recipe.model, model.run_params(), key, images, recipe.transform)[0]
         return [self.known[config_of(model)] for model in models]
 
     def importance(
@@ -117,13 +117,13 @@ class Lab:
         """Evaluate the importance-weighted bound of the first test images; the models differ in their seeds only."""
         import jax
 
-        from jvae.evaluation import evaluate_iwae
+        from jvae.importance import evaluate_iwae
 
         key, few, found = jax.random.key(0), self.data.test_images[:images], []
         vae, transform = models[0].recipe.model, models[0].recipe.transform
         for i, model in enumerate(models):
             self.say(f"{self.spoken(config_of(models[0]))}: IWAE-{num_samples} of run {i + 1}/{len(models)}")
-            found.append(evaluate_iwae(vae, model.run_params(), key, few, transform, num_samples))
+            found.extend(evaluate_iwae(vae, model.run_params(), key, few, transform, num_samples))
         return found
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jvae import diagnostics, evaluation, latents
+from jvae import diagnostics, evaluation, importance, latents
 from jvae.data.dataset import ArrayLike, Dataset
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation
@@ -167,17 +167,17 @@ def evaluate(
     check_fingerprint(model, data)
     draws, weighed = at_least_one("num_samples", num_samples), 0 if iwae is None else at_least_one("iwae", iwae)
     recipe, images, key = model.recipe, test_images(data), key_or_zero(key)
-    portion = elbo_portion(recipe, model.run_params(), images, draws)
-    weighed_portion = iwae_portion(recipe, model.run_params(), images, weighed) if weighed else None
-    found = []
-    for i in range(model.num_runs):
-        given = (recipe.model, model.run_params(i), key, images, recipe.transform)
-        found.append(evaluation.evaluate(*given, draws, *portion))
-        if weighed_portion is not None:
-            done = lambda count: progress(i * len(images) + count)  # noqa: B023, E731  called before i is the next
-            weighted = evaluation.evaluate_iwae(*given, weighed, *weighed_portion, done)
-            found[i] = found[i]._replace(importance=weighted)
-    return found
+    all_runs, rest = (recipe.model, model.params, model.num_runs), (key, images, recipe.transform)
+    portion, found = elbo_portion(recipe, model.params, images, draws, model.num_runs), []
+    for vae, params, _ in portion.groups(*all_runs):
+        found += evaluation.evaluate(vae, params, *rest, draws, *portion.sizes)
+    if not weighed:
+        return found
+    portion, weighted = iwae_portion(recipe, model.params, images, weighed, model.num_runs), []
+    for vae, params, runs in portion.groups(*all_runs):
+        done = lambda count: progress(runs[0] * len(images) + len(runs) * count)  # noqa: B023, E731  called at once
+        weighted += importance.evaluate_iwae(vae, params, *rest, weighed, *portion.sizes, done)
+    return [each._replace(importance=one) for each, one in zip(found, weighted, strict=True)]
 
 
 def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> list[Diagnostics]:

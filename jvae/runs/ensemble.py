@@ -17,7 +17,7 @@ from jaxtyping import Array, Int, Key, PyTree, UInt8
 
 from jvae.recipe import Recipe
 from jvae.runs.config import Config, build_recipe
-from jvae.runs.memory import falling
+from jvae.runs.memory import falling, halving
 from jvae.runs.mesh import RUNS, split_over_data
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.recipe_file import OwnRecipe
@@ -74,8 +74,8 @@ def together(runs: int, num_samples: int, backend: str) -> list[Together]:
     All runs, or as few as memory takes; on a CPU one, whose products fill the cores: one after the other, each is also
     computed bit by bit as it would be alone. Where memory does not take one, fewer draws of each datum at a time.
     """
-    halves = [1] if backend == "cpu" else [runs >> i for i in range(runs.bit_length())]
-    return [*map(Together, halves), *(Together(1, draws) for draws in falling(num_samples)[1:])]
+    most = [1] if backend == "cpu" else halving(runs)
+    return [*map(Together, most), *(Together(1, draws) for draws in falling(num_samples)[1:])]
 
 
 def block_of(backend: str) -> int:

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, PyTree, UInt8
 from jvae.bounds import iwae
 from jvae.data.dataset import Dataset
 from jvae.errors import NonFiniteError
-from jvae.evaluation import evaluate, evaluate_iwae
+from jvae.evaluation import evaluate
+from jvae.importance import evaluate_iwae
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config
@@ -103,7 +104,7 @@ def run_epochs(
         if summary is not None:
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
             if validation_data is not None and portion is not None:
-                bound = validate(members[0].recipe, whole.runs.params, validation_data, portion)
+                bound = validate(members[0].recipe, whole.runs.params, len(whole.running), validation_data, portion)
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
                 whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
                 values |= {"validation": bound, "kept": whole.kept_epoch}
@@ -177,21 +178,20 @@ def check_finite(
 
 
 def validate(
-    recipe: Recipe, params: PyTree, data: UInt8[np.ndarray, "v ..."], portion: Portion
+    recipe: Recipe, params: PyTree, num_runs: int, data: UInt8[np.ndarray, "v ..."], portion: Portion
 ) -> Float[np.ndarray, " r"]:
     """Return every run's bound of the validation data, in nats per datum: the one-draw ELBO, or IWAE if it is trained.
 
     The noise is the same at every epoch and for every run.
     """
-
-    def bound(params: PyTree) -> float:
-        given = (recipe.model, params, jax.random.key(0), data, recipe.transform)
+    rest, found = (jax.random.key(0), data, recipe.transform), []
+    for model, some, _ in portion.groups(recipe.model, params, num_runs):
         if recipe.bound is iwae:
-            return evaluate_iwae(*given, recipe.num_samples, *portion).iwae.value
-        return evaluate(*given, 1, *portion).elbo.value
-
-    runs = len(jax.tree.leaves(params)[0])
-    return np.array([bound(jax.tree.map(lambda leaf: leaf[i], params)) for i in range(runs)])  # noqa: B023
+            weighed = evaluate_iwae(model, some, *rest, recipe.num_samples, *portion.sizes)
+            found += [each.iwae.value for each in weighed]
+        else:
+            found += [each.elbo.value for each in evaluate(model, some, *rest, 1, *portion.sizes)]
+    return np.array(found)
 
 
 def runs_warming_up(members: Sequence[Member], epoch: int, num_steps: int) -> Bool[np.ndarray, " r"]:

@@ -154,6 +154,11 @@ def falling(most: int) -> list[int]:
     return [most, *(10**i for i in reversed(range(len(str(most)))) if 10**i < most)]
 
 
+def halving(most: int) -> list[int]:
+    """Return a number, its half, and so on, down to 1."""
+    return [most >> i for i in range(most.bit_length())]
+
+
 def gib(num_bytes: float) -> str:
     """Return a number of bytes as text."""
     return f"{num_bytes / 2**30:.3g} GiB" if num_bytes < 1e3 * 2**30 else f"{num_bytes / 2**30:,.0f} GiB"

@@ -4,7 +4,7 @@ The first choice is a constant. Fewer draws at a time change a result by roundin
 only where one draw of each does not fit, are met by other draws of the same distribution.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from jvae import diagnostics, evaluation, latents
+from jvae import diagnostics, evaluation, importance, latents
 from jvae.bounds import iwae
+from jvae.evaluation import Runs
 from jvae.recipe import Recipe
-from jvae.runs.memory import check_fits, choose, falling
+from jvae.runs.memory import check_fits, choose, falling, halving
 from jvae.vae import VAE
 
 MOST_DATA = 1000
@@ -27,12 +28,40 @@ class Portion(NamedTuple):
 
     batch_size: int
     draws_at_a_time: int
+    runs: int = 1
+    """Computed together."""
+
+    def model(self, model: VAE) -> VAE | Runs:
+        """Return so many runs as one model; a single run is the model itself, with the bits that it has alone."""
+        return model if self.runs == 1 else Runs(model)
+
+    def params(self, params: PyTree, first: int = 0) -> PyTree:
+        """Return the parameters of some of all runs: so many from the first on."""
+        rows = first if self.runs == 1 else slice(first, first + self.runs)
+        return jax.tree.map(lambda leaf: leaf[rows], params)
+
+    def groups(self, model: VAE, params: PyTree, num_runs: int) -> Iterator[tuple[VAE | Runs, PyTree, range]]:
+        """Yield all runs, so many at a time: as one model, with their parameters and numbers."""
+        for first in range(0, num_runs, self.runs):
+            yield self.model(model), self.params(params, first), range(first, min(num_runs, first + self.runs))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Of a program over one group."""
+        return self.batch_size, self.draws_at_a_time
 
 
-def portions(batch_size: int, num_data: int, draws: int) -> list[Portion]:
-    """Return what might be taken at a time, the most first: fewer draws, and with one draw each fewer data."""
-    most = min(batch_size, num_data)
-    return [*(Portion(most, few) for few in falling(draws)), *(Portion(few, 1) for few in falling(most)[1:])]
+def portions(batch_size: int, num_data: int, draws: int, runs: int) -> list[Portion]:
+    """Return what might be taken at a time, the most first: fewer runs, then draws, and with one draw each fewer data.
+
+    On a CPU it is one run: its products fill the cores.
+    """
+    most, together = min(batch_size, num_data), 1 if jax.default_backend() == "cpu" else runs
+    return [
+        *(Portion(most, draws, many) for many in halving(together)[:-1]),
+        *(Portion(most, few) for few in falling(draws)),
+        *(Portion(few, 1) for few in falling(most)[1:]),
+    ]
 
 
 def batch_of(data: Shaped[np.ndarray, "n ..."], count: int) -> jax.ShapeDtypeStruct:
@@ -45,9 +74,10 @@ def elbo_portion(
     params: PyTree,
     data: Shaped[np.ndarray, "n ..."],
     num_samples: int,
+    num_runs: int = 1,
     agree: Callable[[int], int] = int,
 ) -> Portion:
-    """Return what `jvae.evaluation.evaluate` takes at a time; `params` are those of one run, or their shapes.
+    """Return what `jvae.evaluation.evaluate` takes at a time; `params` are those of all runs, or their shapes.
 
     Raises:
         NotEnoughMemoryError: one draw of one datum does not fit.
@@ -56,13 +86,13 @@ def elbo_portion(
     def trace(at: Portion) -> jax.stages.Traced:
         sizes = {"num_samples": num_samples, "draws_at_a_time": at.draws_at_a_time}
         batch = batch_of(data, at.batch_size)
-        return evaluation.per_datum.trace(
-            recipe.model, params, jax.random.key(0), batch, 0, transform=recipe.transform, **sizes
-        )
+        given = (at.model(recipe.model), jax.eval_shape(at.params, params), jax.random.key(0), batch, 0)
+        return evaluation.per_datum.trace(*given, transform=recipe.transform, **sizes)
 
-    sizes = portions(500, len(data), min(evaluation.DRAWS_AT_A_TIME, num_samples))
-    sizes[0] = sizes[0]._replace(draws_at_a_time=evaluation.DRAWS_AT_A_TIME)
-    return choose(sizes, trace, "the evaluation", agree=agree)
+    few = min(evaluation.DRAWS_AT_A_TIME, num_samples)
+    sizes = portions(500, len(data), few, num_runs)
+    whole = [at._replace(draws_at_a_time=evaluation.DRAWS_AT_A_TIME) for at in sizes if at.draws_at_a_time == few]
+    return choose(whole + sizes[len(whole) :], trace, "the evaluation", agree=agree)
 
 
 def iwae_portion(
@@ -70,32 +100,35 @@ def iwae_portion(
     params: PyTree,
     data: Shaped[np.ndarray, "n ..."],
     num_samples: int,
+    num_runs: int = 1,
     agree: Callable[[int], int] = int,
 ) -> Portion:
-    """Return what `jvae.evaluation.evaluate_iwae` takes at a time; `params` are those of one run, or their shapes.
+    """Return what `jvae.importance.evaluate_iwae` takes at a time; `params` are those of all runs, or their shapes.
 
     Raises:
         NotEnoughMemoryError: one draw of one datum does not fit.
     """
-    group = min(evaluation.GROUP_OF_DRAWS, num_samples)
+    group = min(importance.GROUP_OF_DRAWS, num_samples)
 
     def trace(at: Portion) -> jax.stages.Traced:
-        batch, sums = batch_of(data, at.batch_size), jax.ShapeDtypeStruct((2 + group, at.batch_size), jnp.float32)
+        batch, model = batch_of(data, at.batch_size), at.model(recipe.model)
+        shape = (2 + group, at.batch_size, *([] if model is recipe.model else [at.runs]))
         sizes = {"group": group, "at_a_time": at.draws_at_a_time}
-        given = (recipe.model, params, jax.random.key(0), batch, 0, sums, (0, 1), num_samples)
-        return evaluation.importance_sums.trace(*given, transform=recipe.transform, **sizes)
+        sums, some = jax.ShapeDtypeStruct(shape, jnp.float32), jax.eval_shape(at.params, params)
+        given = (model, some, jax.random.key(0), batch, 0, sums, (0, 1), num_samples)
+        return importance.importance_sums.trace(*given, transform=recipe.transform, **sizes)
 
     what = "the importance-weighted bound"
-    return choose(portions(100, len(data), group), trace, what, agree=agree)
+    return choose(portions(100, len(data), group, num_runs), trace, what, agree=agree)
 
 
 def validation_portion(
-    recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n ..."], agree: Callable[[int], int]
+    recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n ..."], num_runs: int, agree: Callable[[int], int]
 ) -> Portion:
     """Return what the bound that judges an epoch takes at a time, the same on every host."""
     if recipe.bound is iwae:
-        return iwae_portion(recipe, params, data, recipe.num_samples, agree)
-    return elbo_portion(recipe, params, data, 1, agree)
+        return iwae_portion(recipe, params, data, recipe.num_samples, num_runs, agree)
+    return elbo_portion(recipe, params, data, 1, num_runs, agree)
 
 
 def data_at_a_time(

@@ -139,9 +139,9 @@ def train_members(
     at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
     portion = None
     if validated is not None:
-        params = run_shapes(recipe_of(None), data.shape[1:], 1).params
-        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
-        portion = validation_portion(recipe_of(None), one, validated, agree)
+        runs = len(numbers.learning_rate)
+        params = run_shapes(recipe_of(None), data.shape[1:], runs).params
+        portion = validation_portion(recipe_of(None), params, validated, runs, agree)
     how.chosen(at_a_time)
     if resume is None:
         states = init_states(recipe_of(None), numbers, data, kept)

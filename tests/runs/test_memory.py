@@ -13,6 +13,7 @@ from helpers import jvae, random_model, refused
 from jvae.cli.commands import Commands
 from jvae.errors import NotEnoughMemoryError, is_out_of_memory
 from jvae.runs import api, memory, portions
+from jvae.runs.checkpoint import run_shapes
 from jvae.runs.config import Config, build_recipe
 from jvae.runs.ensemble import Together
 from jvae.training import Batch, init_state, make_train_step
@@ -93,6 +94,34 @@ def one_step(config: Config, draws: int | None = None):
     state = init_state(recipe, jax.random.key(1), (8, 8, 1))
     images = np.random.default_rng(0).integers(0, 256, (config.batch_size, 8, 8, 1), np.uint8)
     return make_train_step(recipe, draws), (state, jax.random.key(2), Batch(jnp.asarray(images), jnp.ones(len(images))))
+
+
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+def test_how_many_runs_are_evaluated_together_follows_an_accelerators_memory(tiny, monkeypatch, bound):
+    """All in one program, or half of them, and so on; one after the other on a CPU. The numbers are those of each."""
+    one = random_model(Config(**QUICK), tiny)
+    runs = [jax.tree.map(lambda leaf: leaf * (1 + i / 10), one.params) for i in range(5)]  # noqa: B023
+    params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *runs)
+    model = one._replace(params=params, plan=one.plan._replace(seeds=tuple(range(5))))
+    draws = {"num_samples": 4, "iwae": 3 if bound == "iwae" else None}
+    alone = api.evaluate(model, tiny, **draws)
+    portion = {"elbo": portions.elbo_portion, "iwae": portions.iwae_portion}[bound]
+    given = (model.recipe, model.params, tiny.test_images, 4, 5)
+    assert portion(*given).runs == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = []
+    for available in (10**8 / 1.5**i for i in range(14)):
+        monkeypatch.setattr(memory, "available_bytes", lambda: available)  # noqa: B023
+        found.append(portion(*given).runs)
+    assert list(dict.fromkeys(found)) == [5, 2, 1]
+    chosen = portion(*given)
+    for runs in (5, 2):
+        monkeypatch.setattr(portions, "choose", lambda *a, **k: chosen._replace(runs=runs))  # noqa: B023
+        seen = []
+        together = api.evaluate(model, tiny, **draws, progress=seen.append)
+        assert bound == "elbo" or seen[-1] == 5 * len(tiny.test_images)
+        for mine, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -208,18 +237,19 @@ def test_an_evaluation_is_cut_to_the_memory(tiny, monkeypatch):
 
 def test_what_is_evaluated_at_a_time_follows_the_memory(tiny, monkeypatch):
     recipe = build_recipe(Config(**QUICK), (64, 64, 3))
-    params = jax.eval_shape(lambda: init_state(recipe, jax.random.key(0), (64, 64, 3))).params
+    params = run_shapes(recipe, (64, 64, 3), 1).params
     data = np.broadcast_to(np.zeros(1, np.uint8), (3000, 64, 64, 3))
     found = []
     for available in (10**12, 8 * 10**8, 3 * 10**8, 10**7):
         monkeypatch.setattr(memory, "available_bytes", lambda: available)  # noqa: B023
         found.append(portions.iwae_portion(recipe, params, data, 5000))
-    assert found[0] == (100, 100)
+    assert found[0] == (100, 100, 1)
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == 4
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**12)
-    assert portions.elbo_portion(recipe, params, data, 10) == (500, 10)
-    assert portions.encoding_batch(recipe, params, data, 0) == 1000
+    assert portions.elbo_portion(recipe, params, data, 10) == (500, 10, 1)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
+    assert portions.encoding_batch(recipe, one, data, 0) == 1000
 
 
 @pytest.mark.slow
