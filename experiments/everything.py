@@ -17,7 +17,15 @@ from pathlib import Path
 import click
 
 from experiments.parts import NAMES
-from experiments.reporting.findings import Findings, check_folder, load_finished, obtain, open_folder, settings_of
+from experiments.reporting.findings import (
+    Findings,
+    check_folder,
+    load_findings,
+    load_finished,
+    obtain,
+    open_folder,
+    settings_of,
+)
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
@@ -38,7 +46,8 @@ PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART 
     multiple=True,
     help="measure this part, and others that are named so; what is finished stands in the report all the same",
 )
-def everything(settings: Settings, output: Path, names: tuple[str, ...]) -> None:
+@click.option("--retell", is_flag=True, help="measure nothing: tell what the folder holds, whatever measured it")
+def everything(settings: Settings, output: Path, names: tuple[str, ...], retell: bool) -> None:
     """Measure all parts and write one report of them: report.md, and report.html with everything inside it.
 
     A part that is finished in the output folder with the same settings is not done again, so that an interrupted
@@ -52,12 +61,27 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...]) -> None
     use_device(settings.device)
     with drawing(), open_folder(output) as folder:
         shared = [part.name for part in PARTS if not part.alone(settings)]
-        findings = measure_all(names or shared, settings, folder)
+        findings = held(folder) if retell else measure_all(names or shared, settings, folder)
         write_all(findings, settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
     wrong = [part.name for part, found in findings.items() if not story_of(part, found).sound]
     if wrong:
         raise JvaeError(f"failed, or not as it must be: {', '.join(wrong)}; the report says more")
+
+
+def held(folder: Path) -> dict[Part, Findings]:
+    """Return the results of all parts that a folder holds.
+
+    Raises:
+        JvaeError: it holds none.
+    """
+    from jvae.errors import JvaeError
+
+    known = {part: load_findings(folder / part.name) for part in PARTS}
+    findings = {part: found for part, found in known.items() if found is not None}
+    if not findings:
+        raise JvaeError(f"{folder}: holds no results to tell")
+    return findings
 
 
 def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[Part, Findings]:

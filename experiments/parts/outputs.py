@@ -79,8 +79,11 @@ def tell(values: Values) -> Story:
     answer = "; ".join(
         f"{kind} for {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
+    numbered = list(enumerate([row["name"] for row in rows], start=1))
+    best = numbered[int(np.argmax([np.mean(row["elbo"]) for row in rows]))]
     text = PROSE(
         "text",
+        best=best,
         comparison=comparison_table(rows),
         steps="\n".join(f"- {r['name']}: {judge(r['elbo'], rows[0]['elbo']).brief()}" for r in rows[1:]),
         highest=highest(rows),
@@ -92,7 +95,7 @@ def tell(values: Values) -> Story:
             ["", "roughness, samples", "roughness, means", "distance, samples", "distance, means", "nearer"], lines
         ),
         answer=answer,
-        pictures=PROSE.each("picture", enumerate([row["name"] for row in rows], start=1), "\n\n"),
+        pictures=PROSE.each("picture", [row for row in numbered if row != best], "\n\n"),
     )
     return Story(PROSE("short", highest=highest(rows), answer=answer), text)
 

@@ -23,7 +23,10 @@ class Story(NamedTuple):
     short: str
     """The answer in a sentence or two."""
     text: str
-    """Markdown: tables, pictures as `![caption](name.png)`, and answers; headings from the fourth level on."""
+    """Markdown: tables, pictures as `![caption](name.png)`, and answers; headings from the fourth level on.
+
+    It opens with one table, and one picture if there is any; what stands below a line `---` opens on a click.
+    """
     sound: bool = True
     """True if everything that must hold did; where not, the command ends with exit code 1."""
 

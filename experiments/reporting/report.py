@@ -14,6 +14,7 @@ from experiments.reporting.part import Part, Story
 from experiments.reporting.settings import FULL, QUICK, Settings
 
 HERE = Path(__file__).parent
+GLOSSARY = (HERE / "glossary.md").read_text(encoding="utf-8").strip()
 
 
 def story_of(part: Part, found: Findings) -> Story:
@@ -38,6 +39,7 @@ def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> 
         "## The answers in short",
         table(["exercise", "answer"], [[link(p.title), s.short] for p, s in stories.items()]).replace("---:", "---"),
         *[chapter(part, found) for part, found in findings.items()],
+        GLOSSARY,
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -67,7 +69,10 @@ def chapter(part: Part, found: Findings) -> str:
     lines = [f"## {part.title}", f"*{part.question}*", f"> {story.short}"]
     if found.failed or found.skipped:
         return "\n\n".join([*lines, *([story.text] if found.failed else [])])
-    lines.append(placed(story.text, part.name))
+    opening, _, rest = placed(story.text, part.name).partition("\n---\n")
+    lines.append(opening.strip())
+    if rest:
+        lines.append(folded("All that was measured, and how", rest.strip()))
     if part.derivation:
         lines.append(folded("Derivation and explanation", derivation(part.derivation)))
     lines.append(f"<small>`{command_line(part, found)}`, {duration(found.seconds)}.</small>")
@@ -134,4 +139,4 @@ def write_page(part: Part, found: Findings, folder: Path) -> None:
     seeds = int(found.values.get("runs") or found.settings.get("runs", 1))
     text = chapter(part, found).replace("## ", "# ", 1)
     made = header(command_line(part, found), seeds, [found])
-    write_both(f"{text}\n\n{made}\n", folder, part.page or part.name, part.title)
+    write_both(f"{text}\n\n{GLOSSARY}\n\n{made}\n", folder, part.page or part.name, part.title)

@@ -36,7 +36,7 @@ def test_every_link_of_the_report_leads_somewhere(tmp_path):
     text = report_text({part: Findings({}, {}, 0.0, {}, skipped="not now") for part in PARTS}, "command", 5)
     html = to_html(text, "T", tmp_path)
     links = re.findall(r'href="#([^"]+)"', html)
-    assert len(links) == len(PARTS)
+    assert len(links) == 1 + len(PARTS)  # and the glossary
     assert all(f'id="{link}"' in html for link in links)
 
 

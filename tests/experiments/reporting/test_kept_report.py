@@ -1,0 +1,32 @@
+"""The report that is kept: what its results tell, and openings that a reader with ten minutes reads."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.everything import PARTS
+from experiments.reporting.findings import load_findings
+from experiments.reporting.report import chapter, report_text
+
+KEPT = Path(__file__).parents[3] / "experiments" / "report"
+FOUND = {part: found for part in PARTS if (found := load_findings(KEPT / part.name))}
+
+
+def test_it_is_what_the_kept_results_tell():
+    """Every figure of it, word for word; `python -m experiments all --retell --output experiments/report` writes it."""
+    assert (KEPT / "report.md").read_text() == report_text(FOUND, "python -m experiments all --output report", 5)
+
+
+@pytest.mark.parametrize("part", FOUND, ids=lambda part: part.name)
+def test_every_part_opens_with_one_table_and_at_most_one_picture(part):
+    opening = chapter(part, FOUND[part]).partition("<details>")[0]
+    assert len(re.findall(r"^\| ---", opening, flags=re.MULTILINE)) == 1
+    assert opening.count("![") <= 1
+    assert opening.count("![") == 1 or not re.search(r"!\[", chapter(part, FOUND[part]))
+
+
+def test_every_picture_it_shows_is_kept():
+    names = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (KEPT / "report.md").read_text())
+    assert len(names) > 20
+    assert not [name for name in names if not (KEPT / name).is_file()]
