@@ -109,16 +109,17 @@ def tell(values: Values) -> Story:
     one = [f"{name} ({', '.join(networks)})" for name, networks in faster.items() if len(networks) == 1]
     header = ["setting", *(word for network in values["seconds"] for word in (network, "range")), "XLA_FLAGS"]
     steps = {network: np.median(each[DEFAULT]) * 1e3 for network, each in values["seconds"].items()}
-    shared = {"both": ", ".join(both) or "none", "one": ", ".join(one) or "none"}
+    verdict = PROSE("some", both=", ".join(both) or "none", one=", ".join(one) or "none")
+    verdict = verdict if both or one else PROSE("none")
     text = PROSE(
         "text",
         settings=table(header, lines),
         rounds=values["rounds"],
         batch_size=values["batch_size"],
         steps=" and ".join(f"{figures(ms)} ms ({network})" for network, ms in steps.items()),
-        **shared,
+        verdict=verdict,
     )
-    return Story(PROSE("short", **shared), text)
+    return Story(verdict, text)
 
 
 def described(ratio: np.ndarray | None) -> tuple[str, str]:

@@ -344,8 +344,10 @@ def test_a_setting_helps_only_if_it_does_in_every_round():
         for network in settings.NETWORKS
     }
     story = settings.tell({"seconds": seconds, "rounds": 3, "batch_size": 128})
-    assert "for both networks: without YNNPACK; for one: one flat array for Adam (mlp)." in story.short
+    assert "with both networks: without YNNPACK; with one: one flat array for Adam (mlp)." in story.short
     assert "| oneDNN for products | ends |" in story.text
+    none = {network: dict.fromkeys(settings.SETTINGS, base) for network in settings.NETWORKS}
+    assert settings.tell({"seconds": none, "rounds": 3, "batch_size": 128}).short.startswith("None makes a step")
 
 
 @pytest.mark.slow
