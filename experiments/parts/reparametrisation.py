@@ -4,6 +4,7 @@ Question: how noisy is the encoder's gradient with each estimator, and what does
 Source:   Kingma & Welling 2014; Roeder et al. 2017 (sticking the landing); estimators are derived in
           reparametrisation.md.
 Command:  python -m experiments reparametrisation --epochs 3 --output report
+          with --page in its place one page, trick.html, to try the trick on in one dimension
 Expected: the score function's variance is thousands of times the pathwise one, and it hardly trains.
 Minutes:  4; one seed, and batches of 125.
 """
@@ -15,8 +16,9 @@ import click
 
 from experiments.reporting.comparison import figures, table
 from experiments.reporting.lab import Lab
-from experiments.reporting.part import Measured, Part, Story, Values
+from experiments.reporting.part import Demonstration, Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from experiments.trick.page import NAME, trick_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,6 +211,7 @@ PART = Part(
     tell=tell,
     uses=("dataset", "epochs", "latent_dim", "device", "quick"),
     derivation="reparametrisation.md",
+    demonstration=Demonstration(NAME, trick_page),
     options=(
         click.option(
             "--most", type=click.IntRange(2), help="the largest number of draws per image, K; 64, or 8 with --quick"

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from experiments.reporting.findings import check_folder, obtain, open_folder
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown, without_pictures
-from experiments.reporting.part import Part
+from experiments.reporting.part import Demonstration, Part
 from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
@@ -21,6 +22,8 @@ def make_command(part: Part) -> click.Command:
     """Return the command of a part: its name, the options that all parts share, and its own."""
 
     def command(settings: Settings, output: Path | None, **choices: Any) -> None:
+        if part.demonstration and choices.pop("page"):
+            return write_demonstration(part.demonstration, output)
         flagged = [other for other in part.instead if choices.pop(other.name)]
         chosen = flagged[0] if flagged else part
         known = inspect.signature(chosen.measure).parameters
@@ -33,8 +36,26 @@ def make_command(part: Part) -> click.Command:
         command = click.option(flag(other.name), is_flag=True, help=f"in its place the part `{other.name}`")(command)
     for option in reversed(part.options):
         command = option(command)
+    if part.demonstration:
+        text = f"only write {part.demonstration.name}, a page to try it on, into the output folder or the present one"
+        command = click.option("--page", is_flag=True, help=text)(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
     return click.command(part.name, cls=Command, help=text)(shared_options(command))
+
+
+def write_demonstration(page: Demonstration, output: Path | None) -> None:
+    """Write a part's page to try things on; nothing is measured, and an option that says what to measure is refused."""
+    from jvae.files import make_folder, write_text
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in ("page", "output"):
+            raise click.UsageError(f"{parameter.opts[0]} means nothing with --page")
+    text = page.make()
+    path = make_folder(output or Path()) / page.name
+    write_text(path, text)
+    click.echo(f"wrote {path}: {len(text.encode()) / 1e3:.0f} kB")
 
 
 def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:

@@ -31,6 +31,15 @@ class Story(NamedTuple):
     """True if everything that must hold did; where not, the command ends with exit code 1."""
 
 
+class Demonstration(NamedTuple):
+    """A page to try things on, which depends on nothing that is measured."""
+
+    name: str
+    """Of its file."""
+    make: Callable[[], str]
+    """The page, HTML."""
+
+
 class Part(NamedTuple):
     """One exercise or study."""
 
@@ -64,3 +73,5 @@ class Part(NamedTuple):
     """True if it takes so long that `all` tells what its folder holds, and measures it only where it is named."""
     instead: tuple["Part", ...] = ()
     """Parts of the same question, which a flag of the command, by their name, measures in this one's place."""
+    demonstration: Demonstration | None = None
+    """What the flag --page writes in place of measuring."""
