@@ -147,8 +147,8 @@ def train(
             extent = Extent(config.epochs, len(images), config.runs, saved)
             told = show_progress(extent, log, first and sys.stderr.isatty())
             place = lambda at: log(f"training on {describe_placement(config.runs, devices, backend, at)}")  # noqa: E731
-            told_of = {"chosen": place, "progress": chunk_done}
-            how = api.Conditions(devices, stream, lambda: bool(interruption), snapshots=snapshots, **told_of)
+            stop = lambda: bool(interruption)  # noqa: E731
+            how = api.Conditions(devices, stream, stop, chosen=place, progress=chunk_done, snapshots=snapshots)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
