@@ -26,7 +26,6 @@ from jvae.view.unfolding import (
     time_of,
 )
 
-
 LINE = "one pixel, on a line"
 
 
