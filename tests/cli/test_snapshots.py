@@ -65,5 +65,5 @@ def test_a_training_goes_on_with_the_snapshots_it_has_or_is_refused(path, withou
 
 def test_info_tells_of_snapshots(path, without):
     rows = jvae("info", path, without).stdout.splitlines()
-    (row,) = [row for row in rows if "snapshots" in row]
-    assert row.split() == ["*", "snapshots", "3,", "from", "step", "0", "to", "epoch", "1"]
+    (row,) = [row.split() for row in rows if row.split()[:2] == ["*", "snapshots"]]
+    assert row == ["*", "snapshots", "3,", "from", "step", "0", "to", "epoch", "1"]
