@@ -105,9 +105,10 @@ WRONG = {
     + [lambda m, d: jvae.encode(m, d.test_images, KEY, 1), lambda m, d: jvae.decode(m, Z, 1)]
     + [lambda m, d: m.run_params(3)]
     + [lambda m, d, draw=draw: getattr(jvae.pictures, draw)(m, d, KEY, 5) for draw in
-       ("posterior", "prior", "manifold", "reconstructions", "interpolation", "traversals")],
+       ("posterior", "prior", "manifold", "reconstructions", "interpolation", "traversals", "training_gif")],
     "level": [lambda m, d, level=level: jvae.encode(m, d.test_images, KEY, 0, level) for level in (1, -1)]
-    + [lambda m, d, draw=draw: getattr(jvae.pictures, draw)(m, d, KEY, 0, 1) for draw in ("posterior", "prior")],
+    + [lambda m, d, draw=draw: getattr(jvae.pictures, draw)(m, d, KEY, 0, 1) for draw in
+       ("posterior", "prior", "training")],
     "images": [lambda m, d, x=x: jvae.encode(m, x, KEY) for x in
                (np.zeros((2, 4, 4, 1)), np.zeros((2, 4, 5, 1), np.uint8), np.zeros((0, 4, 4, 1), np.uint8), [[300]],
                 [[1], [1, 2]], np.uint8(3), "images", None, np.full((1, 4, 4, 1), np.nan))]

@@ -208,14 +208,15 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
     return dataset
 
 
-def write_figure(figure: "Figure", path: Path) -> None:
-    """Save a picture, whole or not at all, and say so."""
+def write_figure(figure: "Figure | bytes", path: Path) -> None:
+    """Save a picture, or the bytes of one, whole or not at all, and say so."""
     from io import BytesIO
 
     from jvae.files import write_file
 
-    buffer = BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
+    buffer = BytesIO(figure if isinstance(figure, bytes) else b"")
+    if not isinstance(figure, bytes):
+        figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
     write_file(path, buffer.getvalue())
     click.echo(f"wrote {path}")
 

@@ -92,6 +92,7 @@ def describe_file(path: Path) -> Rows:
         "runs": f"{len(seeds)}, seed{'s' * (len(seeds) > 1)} {spans(seeds)}",
         "epochs": f"{together(column('epoch')) or 0} of {about.plan.epochs}",
         "kept epoch": together(column("kept")),
+        "snapshots": snapshots_of(about),
         **{name: mean_of(column(name)) for name in ("bound", "reconstruction", "kl", "validation")},
         "unit": "nats per datum" if config is None or own is not None else unit(config),
         "data": f"{about.data_name}, {'x'.join(map(str, about.data_shape))}",
@@ -111,6 +112,14 @@ def title(about: "Description") -> str:
     learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
     dims = f"{config.latent_dim} + {config.upper_dim}" if config.levels == 2 else str(config.latent_dim)
     return f"{config.prior} prior, {config.decoder} output{learned}, {config.network}, M = {dims}"
+
+
+def snapshots_of(about: "Description") -> str:
+    """Return in words how many snapshots there are of the training; nothing of one without."""
+    if about.snapshots is None:
+        return ""
+    steps, epochs = about.snapshots.steps, about.snapshots.epochs
+    return f"{len(steps)}, from step 0 to epoch {epochs[-1]:g}" if steps else "0"
 
 
 def spans(numbers: tuple[int, ...]) -> str:

@@ -116,15 +116,22 @@ def plot() -> None:
     """Plot pictures of a trained model."""
 
 
-def plot_command(function: str, text: str, needs_data: bool = True, of_levels: bool = False) -> None:
-    """Add `jvae plot NAME`, which writes what a function of `jvae.view.pictures` draws of a model and a test set."""
+def plot_command(
+    function: str, text: str, needs_data: bool = True, of_levels: bool = False, moves: bool = False
+) -> None:
+    """Add `jvae plot NAME`, which writes what a function of `jvae.view.pictures` draws of a model and a test set.
+
+    One that moves may be a GIF too, by the function of that name with `_gif`.
+    """
     name = function.replace("_", "-")
+    endings = (".gif", *PICTURE_FORMATS) if moves else PICTURE_FORMATS
+    kind = "GIF, or picture of some frames side by side," if moves else "picture"
     level = click.option("--level", type=click.IntRange(1, 2), default=1, help="of a two-level model: 1 is nearer x")
 
     @plot.command(name, help=text)
     @model_options
     @data_options
-    @click.option("--output", type=OutputFile(*PICTURE_FORMATS), default=f"{name}.png", help="picture to write")
+    @click.option("--output", type=OutputFile(*endings), default=f"{name}{endings[0]}", help=f"{kind} to write")
     @run_option
     @(level if of_levels else lambda command: command)
     def command(
@@ -148,13 +155,13 @@ def plot_command(function: str, text: str, needs_data: bool = True, of_levels: b
         with drawing():
             from jvae.view import pictures
 
-            draw = getattr(pictures, function)
+            draw = getattr(pictures, f"{function}_gif" if output.suffix.lower() == ".gif" else function)
             if needs_data:
                 dataset = open_data_of(model, repeated, data_dir)
-                figure = draw(model, dataset, jax.random.key(seed), run, **which)
+                drawn = draw(model, dataset, jax.random.key(seed), run, **which)
             else:
-                figure = draw(model) if function == "history" else draw(model, run)
-            write_figure(figure, output)
+                drawn = draw(model) if function == "history" else draw(model, run)
+            write_figure(drawn, output)
 
 
 plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
@@ -166,6 +173,12 @@ plot_command(
 plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
 plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
 plot_command("history", "The bound and its parts over the epochs of training.", needs_data=False)
+plot_command(
+    "training",
+    "The snapshots of a training: reconstructions, samples and aggregate posterior as they change.",
+    of_levels=True,
+    moves=True,
+)
 plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=False)
 plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
 
@@ -228,6 +241,6 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         import_jax()
         with drawing():
             from jvae.view.image_grids import plot_images
-            from jvae.view.pictures import as_images
+            from jvae.view.views import as_images
 
             write_figure(plot_images(as_images(shown), title=dataset.name), sheet)

@@ -38,6 +38,7 @@ from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.files import is_stream
 from jvae.runs.lock import OwnedFile, owning
+from jvae.runs.plan import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
@@ -60,6 +61,11 @@ if TYPE_CHECKING:
     metavar="FILE.csv|FILE.jsonl",
     help="write a line an epoch to this file, as it ends; - is stdout, as JSON lines",
 )
+@click.option(
+    "--snapshots",
+    type=click.IntRange(FEWEST_SNAPSHOTS, MOST_SNAPSHOTS),
+    help="keep so many small copies of the parameters over the training, most of early steps, for `jvae plot training`",
+)
 @mesh_options
 @stream_option
 @recipe_option
@@ -74,6 +80,7 @@ def train(
     overwrite: bool,
     json_path: Path | None,
     log_path: Path | None,
+    snapshots: int | None,
     mesh: tuple[int, int] | None,
     hosts: tuple | None,
     stream: bool | None,
@@ -103,7 +110,7 @@ def train(
     owned = OwnedFile(model_path)
     known, given = None, {name: values[name] for name in given_fields(context)}
     if resume and model_path.exists():
-        known = continued(model_path, given, own)
+        known = continued(model_path, given, own, snapshots)
         if other := other_rounding(known.settings):
             log(f"warning: {model_path} goes on with other settings of JAX, and rounding: {other}")
         config = known.config or config
@@ -140,7 +147,8 @@ def train(
             extent = Extent(config.epochs, len(images), config.runs, saved)
             told = show_progress(extent, log, first and sys.stderr.isatty())
             place = lambda at: log(f"training on {describe_placement(config.runs, devices, backend, at)}")  # noqa: E731
-            how = api.Conditions(devices, stream, lambda: bool(interruption), chosen=place, progress=chunk_done)
+            stop = lambda: bool(interruption)  # noqa: E731
+            how = api.Conditions(devices, stream, stop, chosen=place, progress=chunk_done, snapshots=snapshots)
             epochs = api.train_config_epochs(config, dataset, resume=known, how=how, own=own)
         except ValueError as error:
             raise usage_error(error) from error
@@ -204,12 +212,14 @@ def own_outputs_of_all(context: click.Context, first: bool, *paths: Path | None)
         raise refused or JvaeError("the first process cannot own its files, and says why")
 
 
-def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "TrainedModel":
+def continued(
+    path: Path, given: dict[str, Any], own: "OwnRecipe | None", snapshots: int | None = None
+) -> "TrainedModel":
     """Return the model to go on from, perhaps for more epochs.
 
     Raises:
         ModelFileError: it cannot be gone on with.
-        click.UsageError: not for so many epochs.
+        click.UsageError: not for so many epochs, or not with so many snapshots.
     """
     from dataclasses import replace
 
@@ -222,6 +232,9 @@ def continued(path: Path, given: dict[str, Any], own: "OwnRecipe | None") -> "Tr
     model = open_model(path, repeated, own, to_resume=True)
     if model.config is None:
         raise ModelFileError(f"{path}: was trained from Python: it is gone on with there")
+    if snapshots is not None and (model.snapshots is None or snapshots != model.snapshots.asked):
+        theirs = "without them" if model.snapshots is None else f"with {model.snapshots.asked}"
+        raise click.UsageError(f"--snapshots is {snapshots}, but {path} was trained {theirs} from its first step on")
     moved = {name: value for name, value in given.items() if name in DATA_FIELDS}
     config = replace(model.config, **moved)
     model = model._replace(config=config)

@@ -32,6 +32,7 @@ from jvae.runs.portions import (
     sampling_batch,
 )
 from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.snapshots import rows_of
 from jvae.runs.state import runs_of
 from jvae.runs.training import DEFAULT, Conditions, check_fingerprint, finite, train_configs, train_plan
 from jvae.vae import latent_dims
@@ -298,10 +299,12 @@ def select_run(model: TrainedModel, run: SupportsIndex) -> TrainedModel:
         for record in model.history
         if record["bound"][run] is not None
     ]
+    end = math.inf if len(history) == len(model.history) or not history else history[-1]["epoch"]
     return model._replace(
         plan=model.plan._replace(seeds=(seed,)),
         params=jax.tree.map(lambda leaf: leaf[rows], model.params),
         state=None if model.state is None else runs_of(model.state, rows),
         history=history,
         config=None if model.config is None else replace(model.config, seed=seed, runs=1),
+        snapshots=None if model.snapshots is None else rows_of(model.snapshots, rows, end),
     )

@@ -24,11 +24,12 @@ from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
 from jvae.runs.config import Config, build_recipe
-from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, read_description
+from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, SnapshotTimes, read_description
 from jvae.runs.memory import check_fits
 from jvae.runs.numerics import Settings, other_training
 from jvae.runs.plan import Plan, whole_number
 from jvae.runs.recipe_file import MakeRecipe, RecipeFile
+from jvae.runs.snapshots import Snapshot, Snapshots, half_shapes
 from jvae.runs.state import LoopState, init_loop_state, make_counters
 from jvae.training import TrainState, init_state
 
@@ -60,6 +61,8 @@ class TrainedModel(NamedTuple):
     """Why there is no state, where the file has one that does not fit the recipe, or these settings of JAX."""
     settings: Settings = {}  # noqa: RUF012  never changed
     """Those of JAX that decide what a training comes to, as of its last epoch; empty where the file does not say."""
+    snapshots: Snapshots | None = None
+    """Small copies of the parameters over the training, where they were asked for."""
 
     @property
     def num_runs(self) -> int:
@@ -120,7 +123,13 @@ def save(path: str | PathLike[str], model: TrainedModel) -> None:
         "recipe_file": record_of(model.recipe_file),
         "settings": model.settings,
     }
-    data = pack(named_arrays(model.state), description)
+    arrays = named_arrays(model.state)
+    if model.snapshots is not None:
+        asked, taken = model.snapshots
+        times = SnapshotTimes(asked, tuple(one.step for one in taken), tuple(one.epochs for one in taken))
+        description["snapshots"] = times._asdict()
+        arrays |= named_arrays({"snapshots": [one.params for one in taken]})
+    data = pack(arrays, description)
     try:
         write_atomically(Path(path), data)
     except OSError as error:
@@ -168,20 +177,25 @@ def read_model(
         first, shape = about.format_version == 1, about.data_shape
         make = choose_recipe(recipe, about.config, about.recipe_file, options)
         made = make(shape, about.steps_per_epoch)
-        state, why = None, "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
+        state, snapshots = None, None
+        why = "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
         if other := other_training(about.settings):
             why = f"it is another training with these settings of JAX: {other}"
         elif not first and not params_only:
             try:
-                state, why = read_state(archive, made, about), ""
+                state, snapshots = read_state(archive, made, about)
+                why = ""
             except ValueError as error:
                 if recipe is None:
                     raise
                 why = f"its state {error}"
-        params = read_params(archive, made, about) if state is None else state.params
+        if state is None:
+            params, snapshots = read_params(archive, made, about), read_snapshots(archive, made, about)
+        else:
+            params = state.params
     data = (about.data_name, shape, about.fingerprint)
     record = (about.versions, about.config, about.recipe_file)
-    return TrainedModel(made, about.plan, params, state, about.history, *data, *record, why, about.settings)
+    return TrainedModel(made, about.plan, params, state, about.history, *data, *record, why, about.settings, snapshots)
 
 
 def choose_recipe(
@@ -228,8 +242,8 @@ def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) ->
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[None] if single else leaf), found)
 
 
-def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> LoopState:
-    """Read the whole state of a training, and check every array.
+def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> tuple[LoopState, Snapshots | None]:
+    """Read the whole state of a training and its snapshots, and check every array.
 
     Raises:
         ValueError: an array does not fit the recipe, or a counter makes no sense.
@@ -239,8 +253,30 @@ def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> 
     make = partial(init_loop_state, num_steps=about.steps_per_epoch, validated=about.kept)
     devices = jax.eval_shape(lambda states: make(states)[:3], states)
     shapes = LoopState(*(*devices, *make_counters(runs)))
-    state: LoopState = restore(shapes, archive)
+    found = restore({**shapes._asdict(), "snapshots": snapshot_shapes(states.params, about)}, archive)
+    snapshots = snapshots_of(found.pop("snapshots"), about)
+    state = LoopState(**found)
     if state.epoch < 1 or not 0 <= state.done <= state.num_steps or len(about.history) > state.epoch:
         raise ValueError(f"its counters make no sense: epoch {state.epoch}, step {state.done} of {state.num_steps}")
     on_devices = [jax.tree.map(jnp.asarray, part) for part in state[:3]]
-    return LoopState(*(*on_devices, *state[3:]))
+    return LoopState(*(*on_devices, *state[3:])), snapshots
+
+
+def read_snapshots(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> Snapshots | None:
+    """Read the snapshots, if there are any, and check nothing else."""
+    shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
+    found = restore({"snapshots": snapshot_shapes(shapes, about)}, archive, only=False)
+    return snapshots_of(found["snapshots"], about)
+
+
+def snapshot_shapes(params: PyTree, about: Description) -> list[PyTree]:
+    """Return the shapes and dtypes of every snapshot, from those of the parameters."""
+    return [] if about.snapshots is None else [half_shapes(params)] * len(about.snapshots.steps)
+
+
+def snapshots_of(params: list[PyTree], about: Description) -> Snapshots | None:
+    """Return the snapshots whose parameters were read."""
+    if about.snapshots is None:
+        return None
+    asked, steps, epochs = about.snapshots
+    return Snapshots(asked, tuple(map(Snapshot, steps, epochs, params)))

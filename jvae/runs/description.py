@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jvae.runs.archive import MEMBER, read_header, read_json
 from jvae.runs.config import Config, plan_of
-from jvae.runs.plan import Plan, check_plan
+from jvae.runs.plan import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS, Plan, check_plan
 from jvae.runs.recipe_file import RecipeFile
 
 FORMAT = "jvae model file"
@@ -32,6 +32,17 @@ RECORD = {"epoch", "bound", "reconstruction", "kl", "seconds"}
 SHOWN = ("epoch", "bound", "reconstruction", "kl", "validation", "kept")
 
 
+class SnapshotTimes(NamedTuple):
+    """When the snapshots of a training were taken."""
+
+    asked: int
+    """How many are taken over the whole training."""
+    steps: tuple[int, ...]
+    """How many steps were taken before each of those so far."""
+    epochs: tuple[float, ...]
+    """How many epochs that is."""
+
+
 class Description(NamedTuple):
     """What a model file says of itself, beside its arrays."""
 
@@ -53,6 +64,7 @@ class Description(NamedTuple):
     recipe_file: RecipeFile | None
     settings: dict[str, str]
     """Of JAX, that decide what the training comes to; empty where the file does not say."""
+    snapshots: SnapshotTimes | None
 
 
 def read_description(archive: zipfile.ZipFile) -> Description:
@@ -77,6 +89,7 @@ def read_description(archive: zipfile.ZipFile) -> Description:
         about.get("kept", False),
         read_record(about.get("recipe_file")),
         read_settings(about.get("settings", {})),
+        read_times(about.get("snapshots")),
     )
 
 
@@ -129,6 +142,26 @@ def read_settings(values: Any) -> dict[str, str]:
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise ValueError(f"{MEMBER}: settings must be texts by their names")
     return values
+
+
+def read_times(values: Any) -> SnapshotTimes | None:
+    """Return when the snapshots were taken that a description tells of, if it does.
+
+    Raises:
+        ValueError: it tells of none.
+    """
+    if values is None:
+        return None
+    if not isinstance(values, dict) or values.keys() != set(SnapshotTimes._fields):
+        raise ValueError(f"{MEMBER}: snapshots must have {', '.join(SnapshotTimes._fields)}")
+    asked, steps, epochs = (values[name] for name in SnapshotTimes._fields)
+    many = isinstance(steps, list) and isinstance(epochs, list) and len(steps) == len(epochs)
+    if type(asked) is not int or not FEWEST_SNAPSHOTS <= asked <= MOST_SNAPSHOTS or not many:
+        raise ValueError(f"{MEMBER}: snapshots must have the number asked for, and each's step and epochs")
+    for numbers, kind in ((steps, int), (epochs, float)):
+        if not all(type(n) is kind and 0 <= n < math.inf for n in numbers) or numbers != sorted(set(numbers)):
+            raise ValueError(f"{MEMBER}: the snapshots' steps and epochs must be rising numbers from 0 on")
+    return SnapshotTimes(asked, tuple(steps), tuple(epochs))
 
 
 def read_record(values: dict[str, Any] | None) -> RecipeFile | None:

@@ -23,6 +23,7 @@ from jvae.runs.numerics import current_settings
 from jvae.runs.plan import Plan
 from jvae.runs.portions import Portion
 from jvae.runs.recipe_file import RecipeFile
+from jvae.runs.snapshots import Snapshots, planned_steps, rows_of, take_snapshot
 from jvae.runs.state import LoopState, runs_of
 from jvae.training import EpochMetrics, StepMetrics, TrainState, summarise
 
@@ -82,17 +83,22 @@ def run_epochs(
     interrupted: Callable[[], bool],
     chunking: Chunking,
     progress: Callable[[Progress], None],
+    snapshots: Snapshots | None = None,
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
     """Run the epoch loop: yield every member's model, or its error, after every epoch.
 
     There is one host sync a chunk, and another where an epoch is validated. What was yielded is donated to the next
-    chunk: read or save it before asking for the next.
+    chunk: read or save it before asking for the next. A chunk ends where a snapshot is due.
     """
     plan, length = members[0].plan, chunking.first_steps
+    due = [] if snapshots is None else planned_steps(snapshots.asked, plan.epochs * loop.num_steps)
+    if loop.steps_taken == 0:
+        snapshots = take_due(snapshots, due, loop)
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
     while (loop.epoch < plan.epochs or not loop.epoch_is_over) and loop.running.any():
-        loop, length = take_chunk(take, loop, length, chunking.seconds)
+        loop, length = take_chunk(take, loop, length, chunking.seconds, due)
+        snapshots = take_due(snapshots, due, loop)
         progress(Progress(int(loop.epoch), int(loop.done), loop.num_steps, int(loop.running.sum())))
         whole, summary = loop._replace(step_metrics=jax.device_get(fetch(loop.step_metrics))), None
         if loop.epoch_is_over:
@@ -115,24 +121,38 @@ def run_epochs(
         if summary is not None or ending:
             if summary is None:  # else they were fetched for it
                 whole = whole._replace(runs=fetch(whole.runs))
-            yield [failed.get(i) or checkpoint(member, whole, dataset) for i, member in enumerate(members)]
+            yield [failed.get(i) or checkpoint(member, whole, dataset, snapshots) for i, member in enumerate(members)]
         if ending:
             return
         loop = whole._replace(runs=loop.runs, step_metrics=loop.step_metrics)
 
 
-def take_chunk(take: TakeSteps, loop: LoopState, length: int, seconds: float) -> tuple[LoopState, int]:
-    """Take the next steps, `length` at most, of this epoch or the next; and return how many fill so many seconds."""
+def take_chunk(
+    take: TakeSteps, loop: LoopState, length: int, seconds: float, ends: Sequence[int] = ()
+) -> tuple[LoopState, int]:
+    """Take the next steps, `length` at most, of this epoch or the next; and return how many fill so many seconds.
+
+    The chunk does not go beyond the next of some steps of the training, `ends`, which rise.
+    """
     metrics = loop.step_metrics
     if loop.epoch_is_over:
         loop = loop._replace(epoch=np.asarray(loop.epoch + 1), done=np.zeros_like(loop.done))
         metrics = jax.tree.map(jnp.zeros_like, metrics)
     start = int(loop.done)
-    stop = min(loop.num_steps, start + length)
+    ahead = next((end - loop.steps_taken for end in ends if end > loop.steps_taken), length)
+    stop = min(loop.num_steps, start + min(length, ahead))
     began = time.perf_counter()
     runs, metrics = jax.block_until_ready(take(loop.runs, metrics, start, stop))
     length = agree(max(1, round((stop - start) * seconds / (time.perf_counter() - began))))
     return loop._replace(runs=runs, step_metrics=metrics, done=np.full_like(loop.done, stop)), length
+
+
+def take_due(snapshots: Snapshots | None, due: Sequence[int], loop: LoopState) -> Snapshots | None:
+    """Return the snapshots with that of the present step, if it is one of those that are due."""
+    if snapshots is None or loop.steps_taken not in due:
+        return snapshots
+    step, epochs = int(np.asarray(fetch(loop.runs.step))[0]), int(loop.epoch) - 1 + int(loop.done) / loop.num_steps
+    return take_snapshot(snapshots, step, epochs, loop.runs.params)
 
 
 @jax.jit
@@ -215,7 +235,7 @@ def record(
         member.history.append({**line, "seconds": seconds})
 
 
-def checkpoint(member: Member, loop: LoopState, dataset: Dataset) -> TrainedModel:
+def checkpoint(member: Member, loop: LoopState, dataset: Dataset, snapshots: Snapshots | None = None) -> TrainedModel:
     """Return the trained model of one member, with all that its training needs to go on."""
     whole = member.rows == slice(0, len(loop.running))
     state = loop if whole else runs_of(loop, member.rows)
@@ -232,4 +252,5 @@ def checkpoint(member: Member, loop: LoopState, dataset: Dataset) -> TrainedMode
         config=member.config,
         recipe_file=member.recipe_file,
         settings=current_settings(),
+        snapshots=snapshots if snapshots is None or whole else rows_of(snapshots, member.rows),
     )

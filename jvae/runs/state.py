@@ -50,6 +50,11 @@ class LoopState(NamedTuple):
         """Whether all steps of the epoch are taken."""
         return int(self.done) == self.num_steps
 
+    @property
+    def steps_taken(self) -> int:
+        """How many steps of the training are taken, if all of its epochs have as many as the present one."""
+        return (int(self.epoch) - 1) * self.num_steps + int(self.done)
+
 
 def init_loop_state(runs: TrainState, num_steps: int, validated: bool) -> LoopState:
     """Return the state before the first step: nothing is taken, and any bound is an improvement."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
@@ -36,6 +36,7 @@ from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan, split_rows
 from jvae.runs.portions import validation_portion
 from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.snapshots import check_room, start_snapshots
 from jvae.runs.state import LoopState, init_loop_state
 from jvae.runs.streaming import streamed
 from jvae.training import init_step_metrics, steps_per_epoch
@@ -61,6 +62,11 @@ class Conditions(NamedTuple):
     """Called once, before anything is computed, with how much is computed at a time."""
     progress: Callable[[Progress], None] = lambda at: None
     """Called after every chunk of steps, before the epoch that may end with it is summarised and yielded."""
+    snapshots: SupportsIndex | None = None
+    """How many small copies of the parameters are kept over the training, the untrained and the last ones included.
+
+    None for none, or as many as the model to go on from has.
+    """
 
     @property
     def steps_in_block(self) -> int:
@@ -136,12 +142,14 @@ def train_members(
     kept, _ = split_rows(plan, len(data))
     num_steps, validated = count_steps(plan, dataset), validation_data(plan, dataset)
     stream = not fits_in_memory(data.nbytes) if how.stream is None else how.stream
+    snapshots = start_snapshots(how.snapshots, resume and resume.snapshots, resume is not None)
     at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
-    portion = None
+    portion, num_runs = None, len(numbers.learning_rate)
     if validated is not None:
-        runs = len(numbers.learning_rate)
-        params = run_shapes(recipe_of(None), data.shape[1:], runs).params
-        portion = validation_portion(recipe_of(None), params, validated, runs, agree)
+        params = run_shapes(recipe_of(None), data.shape[1:], num_runs).params
+        portion = validation_portion(recipe_of(None), params, validated, num_runs, agree)
+    if snapshots is not None:
+        check_room(snapshots, run_shapes(recipe_of(None), data.shape[1:], num_runs).params)
     how.chosen(at_a_time)
     if resume is None:
         states = init_states(recipe_of(None), numbers, data, kept)
@@ -160,7 +168,8 @@ def train_members(
         take = resident(program, place(numbers, mesh, RUNS), place(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
     loop = loop._replace(runs=runs, step_metrics=metrics)
-    return run_epochs(take, loop, members, dataset, validated, portion, how.interrupted, how.chunking, how.progress)
+    told = (how.interrupted, how.chunking, how.progress)
+    return run_epochs(take, loop, members, dataset, validated, portion, *told, snapshots)
 
 
 def compiled_once(chunk: Chunk) -> Any:

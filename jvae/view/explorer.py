@@ -25,8 +25,9 @@ from jvae.runs.api import decode, select_run
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.given import AnyKey, at_least_one, key_or_zero
 from jvae.view.classes import class_colours
-from jvae.view.pictures import OUTPUTS, generator_of, latents_of_test_set, title
+from jvae.view.pictures import generator_of
 from jvae.view.plots import mass_levels
+from jvae.view.views import OUTPUTS, latents_of_test_set, title
 
 SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
 """Of the prior's mass: the bands that are drawn."""

@@ -10,61 +10,30 @@ from typing import SupportsIndex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
-from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from jvae.data.dataset import Dataset
-from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder, bounded_scale
+from jvae.decoders import GaussianDecoder, bounded_scale
 from jvae.errors import JvaeError
-from jvae.latents import latent_grid, principal_projection, prior_mixture, prior_sample, projected_prior_density
-from jvae.nn.networks import describe_network
-from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
+from jvae.latents import latent_grid, principal_projection
+from jvae.priors import VampPrior
 from jvae.runs.api import decode, encode, sample
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.given import AnyKey, at_least_one, key_or_zero
+from jvae.runs.given import AnyKey, key_or_zero
 from jvae.runs.sweep import Result
-from jvae.transforms import observe
-from jvae.vae import VAE, latent_dims
-from jvae.view import image_grids, plots
+from jvae.view import image_grids, plots, unfolding
+from jvae.view.views import (
+    PRIORS,
+    as_images,
+    latents_of_test_set,
+    name_level,
+    prior_view,
+    reconstructed,
+    title,
+    top_prior,
+)
 
 MANIFOLD_SIDE = 20
-PRIORS = {GaussianPrior: "gaussian", MoGPrior: "mog", VampPrior: "vamp", FlowPrior: "flow"}
-OUTPUTS = {
-    BernoulliDecoder: "bernoulli",
-    GaussianDecoder: "gaussian",
-    ContinuousBernoulliDecoder: "continuous-bernoulli",
-}
-"""What the command line, and the explorer's page, call them."""
-
-
-def title(model: TrainedModel) -> str:
-    """Return in a line what the model is."""
-    vae = model.recipe.model
-    decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
-    learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
-    dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
-    prior, output = (
-        names.get(type(module), type(module).__name__)
-        for names, module in ((PRIORS, top_prior(vae)), (OUTPUTS, decoder))
-    )
-    return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}"
-
-
-def top_prior(vae: VAE) -> nn.Module:
-    """Return the module of the highest level's prior."""
-    return top_prior(vae.prior) if isinstance(vae.prior, VAE) else vae.prior
-
-
-def as_images(x: Float[Array | np.ndarray, "n ..."]) -> Float[np.ndarray, "n h w c"]:
-    """Return data as images.
-
-    Raises:
-        JvaeError: they are none.
-    """
-    if x.ndim not in (3, 4):
-        raise JvaeError(f"data have the shape {list(x.shape[1:])}: pictures of them need [h, w] or [h, w, c]")
-    return np.asarray(x if x.ndim == 4 else x[..., None])
 
 
 def samples(
@@ -91,23 +60,6 @@ def samples_beside_means(
 def generator_of(key: AnyKey | None) -> np.random.Generator:
     """Return a generator for choices among data; that of `key(seed)` is `default_rng(seed)`."""
     return np.random.default_rng(int(np.asarray(jax.random.key_data(key_or_zero(key)))[-1]))
-
-
-def latents_of_test_set(
-    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
-) -> Float[np.ndarray, "n m"]:
-    """Draw one z ~ q(z|x) of a level for every test image: samples of the aggregate posterior."""
-    return encode(model, dataset.test_images, key_or_zero(key), run, level).z
-
-
-def name_level(model: TrainedModel, level: SupportsIndex) -> str:
-    """Return a level's name, as a title's ending: nothing where there is only one.
-
-    Raises:
-        ValueError: the model has no such level.
-    """
-    number = model.check_level(level)
-    return f" of $z_{number + 1}$" if model.recipe.model.num_levels > 1 else ""
 
 
 def posterior(
@@ -140,12 +92,8 @@ def reconstructions(
     num_images: SupportsIndex = 20,
 ) -> Figure:
     """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
-    key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
-    rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
-    images = dataset.test_images[np.lexsort((labels, rank))[:count]]
-    x = observe(model.recipe.transform, key, jnp.asarray(images))
-    means = decode(model, encode(model, images, key, run).z, run)
-    return image_grids.plot_reconstructions(as_images(x), as_images(means), f"reconstructions: {title(model)}")
+    x, means = reconstructed(model, dataset, key, run, num_images)
+    return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model)}")
 
 
 def prior(
@@ -162,35 +110,6 @@ def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None
     """Plot several models' priors over their aggregate posteriors, side by side, by name."""
     views = {name: prior_view(model, dataset, key)[0] for name, model in models.items()}
     return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
-
-
-def prior_view(
-    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
-) -> tuple[plots.PriorView, bool]:
-    """Return a level's prior and aggregate posterior, both on the latter's plane; and True if the density is exact."""
-    vae, params, key, level = model.recipe.model, model.run_params(run), key_or_zero(key), model.check_level(level)
-    z = latents_of_test_set(model, dataset, key, run, level)
-    projection = principal_projection(z)
-    coordinates = projection.project(z)
-    drawn = projection.project(prior_sample(vae, params, key, 2000, level))
-    low, high = np.quantile(np.concatenate([coordinates, drawn]), [0.001, 0.999], axis=0)
-    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # of one length for all axes, with a margin
-    ticks = [np.linspace(middle - half, middle + half, 160) for middle in (low + high) / 2]
-    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
-    density, exact = projected_prior_density(vae, params, key, projection, grid.astype(z.dtype), level)
-    mixture = prior_mixture(vae, params, level)
-    one = isinstance(top_prior(vae), GaussianPrior) or mixture is None
-    marks = None if one or mixture is None else projection.project(mixture.loc)
-    view = plots.PriorView(
-        density.reshape([len(t) for t in ticks[::-1]]),
-        ticks,
-        coordinates,
-        dataset.test_labels,
-        marks,
-        "pseudo-input" if isinstance(top_prior(vae), VampPrior) else "component",
-        projection.labels,
-    )
-    return view, exact
 
 
 def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
@@ -303,3 +222,30 @@ def history(model: TrainedModel) -> Figure:
     if not model.history:
         raise JvaeError("the model has no history: no epoch of it was trained here")
     return plots.plot_history(model.history, f"training: {title(model)}")
+
+
+def training(
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
+) -> Figure:
+    """Plot some snapshots of the training side by side: aggregate posterior over prior, reconstructions and samples.
+
+    Projection and axes are those of the last one, and the draws of all have one key. The bound is the one-draw ELBO of
+    the test set, in nats per datum.
+
+    Raises:
+        JvaeError: the model has no snapshots.
+    """
+    frames = unfolding.frames_of(model, dataset, key, run, level)
+    return unfolding.plot_strip(frames, f"training{name_level(model, level)}: {title(model)}")
+
+
+def training_gif(
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
+) -> bytes:
+    """Return a GIF of all snapshots of the training, drawn as by `training`, a frame each.
+
+    Raises:
+        JvaeError: the model has no snapshots.
+    """
+    frames = unfolding.frames_of(model, dataset, key, run, level)
+    return unfolding.gif_of(unfolding.figures_of(frames, title(model) + name_level(model, level)))

@@ -55,8 +55,12 @@ def draw_histograms(ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: np.
     """Draw the samples of every class, stacked."""
     classes = np.unique(labels)
     parts = [coordinates[labels == c, 0] for c in classes]
-    bins = int(np.clip(2 * len(labels) ** 0.5, 10, 80))
-    ax.hist(parts, bins=bins, stacked=True, density=density, color=class_colours(classes))
+    ax.hist(parts, bins=histogram_bins(labels), stacked=True, density=density, color=class_colours(classes))
+
+
+def histogram_bins(labels: np.ndarray) -> int:
+    """Return how many bins the histogram of samples with these labels has."""
+    return int(np.clip(2 * len(labels) ** 0.5, 10, 80))
 
 
 def draw_points(ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: np.ndarray, size: float) -> None:

@@ -1,0 +1,208 @@
+"""Unfolding: a training in frames, one a snapshot, side by side in a strip or one after the other in a GIF.
+
+Axes, projection, keys and images are the same in all frames, so that what changes is what was learned.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, SupportsIndex
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jvae.data.dataset import Dataset
+from jvae.errors import JvaeError
+from jvae.runs.api import evaluate, sample, select_run
+from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.given import AnyKey, key_or_zero
+from jvae.runs.snapshots import Snapshot, params_of
+from jvae.view.classes import add_key
+from jvae.view.image_grids import montage, show_image
+from jvae.view.plots import PriorView, add_title, draw_prior, figure, histogram_bins
+from jvae.view.views import as_images, latent_axes, latents_of_test_set, reconstructed, view_on
+
+COLUMNS, SAMPLE_ROWS = 10, 6
+POINTS = 2000
+"""Test images whose latents are shown, at most: more hide each other, and make a GIF large."""
+IN_STRIP = 5
+DPI = 100
+"""Of a frame of a GIF."""
+GREYS, COLOURS = 64, 192
+"""Of a GIF: many more for its few coloured pixels, which say which class is which, than for the rest of it."""
+CHROMA = 24
+"""By how much the channels of a coloured pixel differ, of 255."""
+SECONDS, LAST_SECONDS = 0.5, 2.5
+"""How long a frame of a GIF is seen, and its last one."""
+
+
+class Frame(NamedTuple):
+    """What a model was at one time of its training."""
+
+    name: str
+    """When, and what its bound was there."""
+    latents: PriorView
+    """The prior and the aggregate posterior."""
+    originals: Float[np.ndarray, "n h w c"]
+    """Test images, the same in every frame."""
+    means: Float[np.ndarray, "n h w c"]
+    """Of p(x|z) at a draw z ~ q(z|x) of each."""
+    samples: Float[np.ndarray, "k h w c"]
+    """Means of p(x|z) at draws z ~ p(z), by the same key in every frame."""
+
+
+def frames_of(
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None, run: SupportsIndex, level: SupportsIndex
+) -> list[Frame]:
+    """Return a frame of every snapshot, on the axes of the last one's prior and aggregate posterior.
+
+    Raises:
+        JvaeError: the model has no snapshots.
+        ValueError: there is no such run or level.
+    """
+    number, key = model.check_level(level), key_or_zero(key)
+    one = select_run(model, run)
+    if one.snapshots is None or not one.snapshots.taken:
+        raise JvaeError("the model has no snapshots of its training: train with --snapshots N, at least 2")
+    chosen = np.unique(np.linspace(0, len(dataset.test_labels) - 1, POINTS).astype(int))
+    some = dataset._replace(test_images=dataset.test_images[chosen], test_labels=dataset.test_labels[chosen])
+    models = [one._replace(params=params_of(snapshot, one.params)) for snapshot in one.snapshots.taken]
+    axes = latent_axes(models[-1], latents_of_test_set(models[-1], some, key, 0, number), key, 0, number)
+    frames = []
+    for then, snapshot in zip(models, one.snapshots.taken, strict=True):
+        z = latents_of_test_set(then, some, key, 0, number)
+        view, _ = view_on(axes, then, z, some.test_labels, key, 0, number)
+        elbo = evaluate(then, dataset, 1, key=key)[0].elbo.value
+        originals, means = reconstructed(then, dataset, key, 0, COLUMNS)
+        drawn = as_images(sample(then, key, SAMPLE_ROWS * COLUMNS, 0, mean=True))
+        frames.append(Frame(f"{time_of(snapshot)}\ntest ELBO {elbo:.1f} nats", view, originals, means, drawn))
+    return frames
+
+
+def time_of(snapshot: Snapshot) -> str:
+    """Return in words when a snapshot was taken."""
+    return f"epoch {snapshot.epochs:.2f}, step {snapshot.step:,}" if snapshot.step else "untrained"
+
+
+def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
+    """Plot some of the frames side by side, evenly chosen, the first and the last among them."""
+    shown = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, IN_STRIP).round().astype(int))]
+    fig = figure(2.7 * len(shown) + 1.2, 6.7)
+    rows = fig.subplots(3, len(shown), squeeze=False, height_ratios=[2.7, 0.6, 1.6])
+    for i, (frame, (top, middle, bottom)) in enumerate(zip(shown, rows.T, strict=True)):
+        draw_latents(top, frame, heights(frames))
+        top.set_xlabel(top.get_xlabel().replace(" (", "\n("))
+        top.set_ylabel("" if i else top.get_ylabel().replace(" (", "\n("))
+        top.set_title(frame.name, fontsize=11)
+        draw_reconstructions(middle, frame)
+        draw_samples(bottom, frame)
+        if i:
+            middle.set_yticks([])
+    add_title(fig, title, 12)
+    add_key(fig, rows[0].tolist(), frames[0].latents.labels)
+    return fig
+
+
+def plot_frame(frames: Sequence[Frame], number: int, title: str) -> Figure:
+    """Plot one of the frames: the latent space beside reconstructions and samples."""
+    frame, fig = frames[number], figure(8.8, 4.7)
+    grid = fig.add_gridspec(2, 2, width_ratios=[1, 1.02], height_ratios=[2, SAMPLE_ROWS])
+    left, above, below = (fig.add_subplot(place) for place in (grid[:, 0], grid[0, 1], grid[1, 1]))
+    draw_latents(left, frame, heights(frames))
+    draw_reconstructions(above, frame)
+    draw_samples(below, frame)
+    add_title(fig, f"{title}\n{frame.name.replace(chr(10), ': ')}", 12)
+    add_key(fig, [left], frame.latents.labels)
+    return fig
+
+
+def draw_latents(ax: Axes, frame: Frame, height: float | None) -> None:
+    """Draw the aggregate posterior over the prior; of one dimension up to a density that is the same for all frames."""
+    draw_prior(ax, frame.latents)
+    if height is not None:
+        ax.set_xlim(frame.latents.ticks[0][0], frame.latents.ticks[0][-1])
+        ax.set_ylim(0, height)
+
+
+def heights(frames: Sequence[Frame]) -> float | None:
+    """Return the density up to which all frames of one latent dimension are drawn; None of two."""
+    if len(frames[0].latents.ticks) > 1:
+        return None
+    drawn = [
+        np.histogram(view.coordinates[:, 0], histogram_bins(view.labels), density=True)[0].max()
+        for view in (frame.latents for frame in frames)
+    ]
+    return 1.05 * float(max(*drawn, *(frame.latents.density.max() for frame in frames)))
+
+
+def draw_reconstructions(ax: Axes, frame: Frame) -> None:
+    """Draw test images, each above the mean of p(x|z) at a draw z ~ q(z|x)."""
+    grid = montage(np.concatenate([frame.originals, frame.means]), len(frame.originals))
+    draw_grid(ax, grid)
+    ax.set_yticks([grid.shape[0] * 0.25, grid.shape[0] * 0.75], ["data", "mean"])
+    ax.set_xlabel("reconstructions, z ~ q(z|x)")
+
+
+def draw_samples(ax: Axes, frame: Frame) -> None:
+    """Draw the means of p(x|z) at draws from the prior."""
+    draw_grid(ax, montage(frame.samples, COLUMNS))
+    ax.set_yticks([])
+    ax.set_xlabel("means of p(x|z), z ~ p(z)")
+
+
+def draw_grid(ax: Axes, grid: Float[np.ndarray, "H W c"]) -> None:
+    """Draw a grid of images without box or ticks of its first axis."""
+    show_image(ax, grid)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def gif_of(figures: Iterable[Figure]) -> bytes:
+    """Return figures of one size as a GIF that is shown for ever, all in the same colours."""
+    from PIL import Image
+
+    pictures = [pixels_of(fig) for fig in figures]
+    palette = palette_of(pictures)
+    images = [Image.fromarray(nearest(palette, pixels)) for pixels in pictures]
+    for image in images:
+        image.putpalette(palette.tobytes())
+    durations = [round(1000 * SECONDS)] * (len(images) - 1) + [round(1000 * LAST_SECONDS)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return buffer.getvalue()
+
+
+def palette_of(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarray, "k 3"]:
+    """Return the colours that pictures are shown in: an even walk through the greys, and what else is frequent."""
+    from PIL import Image
+
+    greys = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
+    coloured = pixels[np.ptp(pixels, axis=1) > CHROMA]
+    if not len(coloured):
+        return greys
+    found = Image.fromarray(coloured[None]).quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=2)
+    return np.concatenate([greys, np.array(found.getpalette(), np.uint8).reshape(-1, 3)])
+
+
+def nearest(palette: UInt8[np.ndarray, "k 3"], pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
+    """Return the number of the palette's colour that is the nearest to every pixel's."""
+    packed, which = np.unique(pixels.astype(np.int32) @ np.array([65536, 256, 1], np.int32), return_inverse=True)
+    colours, wide = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1), palette.astype(np.int32)
+    distances = (wide**2).sum(axis=1) - 2 * colours @ wide.T  # squared, but for what all have in common
+    return distances.argmin(axis=1).astype(np.uint8)[which].reshape(pixels.shape[:2])
+
+
+def pixels_of(fig: Figure) -> UInt8[np.ndarray, "H W 3"]:
+    """Return what a figure looks like."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="rgba", dpi=DPI)
+    width, height = (round(DPI * size) for size in fig.get_size_inches())
+    return np.frombuffer(buffer.getbuffer(), np.uint8).reshape(height, width, 4)[..., :3].copy()
+
+
+def figures_of(frames: Sequence[Frame], title: str) -> Iterator[Figure]:
+    """Yield a figure of every frame."""
+    return (plot_frame(frames, number, title) for number in range(len(frames)))

@@ -1,0 +1,147 @@
+"""Views: what pictures show of a trained model, as words and arrays."""
+
+from typing import NamedTuple, SupportsIndex
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jvae.data.dataset import Dataset
+from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
+from jvae.errors import JvaeError
+from jvae.latents import Projection, principal_projection, prior_mixture, prior_sample, projected_prior_density
+from jvae.nn.networks import describe_network
+from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
+from jvae.runs.api import decode, encode
+from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.given import AnyKey, at_least_one, key_or_zero
+from jvae.transforms import observe
+from jvae.vae import VAE, latent_dims
+from jvae.view.plots import PriorView
+
+PRIORS = {GaussianPrior: "gaussian", MoGPrior: "mog", VampPrior: "vamp", FlowPrior: "flow"}
+OUTPUTS = {
+    BernoulliDecoder: "bernoulli",
+    GaussianDecoder: "gaussian",
+    ContinuousBernoulliDecoder: "continuous-bernoulli",
+}
+"""What the command line, and the explorer's page, call them."""
+
+
+def title(model: TrainedModel) -> str:
+    """Return in a line what the model is."""
+    vae = model.recipe.model
+    decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
+    learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
+    dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
+    prior, output = (
+        names.get(type(module), type(module).__name__)
+        for names, module in ((PRIORS, top_prior(vae)), (OUTPUTS, decoder))
+    )
+    return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}"
+
+
+def top_prior(vae: VAE) -> nn.Module:
+    """Return the module of the highest level's prior."""
+    return top_prior(vae.prior) if isinstance(vae.prior, VAE) else vae.prior
+
+
+def as_images(x: Float[Array | np.ndarray, "n ..."]) -> Float[np.ndarray, "n h w c"]:
+    """Return data as images.
+
+    Raises:
+        JvaeError: they are none.
+    """
+    if x.ndim not in (3, 4):
+        raise JvaeError(f"data have the shape {list(x.shape[1:])}: pictures of them need [h, w] or [h, w, c]")
+    return np.asarray(x if x.ndim == 4 else x[..., None])
+
+
+def latents_of_test_set(
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
+) -> Float[np.ndarray, "n m"]:
+    """Draw one z ~ q(z|x) of a level for every test image: samples of the aggregate posterior."""
+    return encode(model, dataset.test_images, key_or_zero(key), run, level).z
+
+
+def name_level(model: TrainedModel, level: SupportsIndex) -> str:
+    """Return a level's name, as a title's ending: nothing where there is only one.
+
+    Raises:
+        ValueError: the model has no such level.
+    """
+    number = model.check_level(level)
+    return f" of $z_{number + 1}$" if model.recipe.model.num_levels > 1 else ""
+
+
+class LatentAxes(NamedTuple):
+    """The plane that latents are shown on, and the part of it that is seen."""
+
+    projection: Projection
+    ticks: list[np.ndarray]
+    """An even grid's coordinates along each axis, of one length for all."""
+
+
+def latent_axes(
+    model: TrainedModel, z: Float[np.ndarray, "n m"], key: AnyKey | None = None, run: SupportsIndex = 0, level: int = 0
+) -> LatentAxes:
+    """Return the plane of some latents of a level, and the part of it that they and draws of the prior take."""
+    projection = principal_projection(z)
+    drawn = projection.project(prior_sample(model.recipe.model, model.run_params(run), key_or_zero(key), 2000, level))
+    low, high = np.quantile(np.concatenate([projection.project(z), drawn]), [0.001, 0.999], axis=0)
+    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # of one length for all axes, with a margin
+    return LatentAxes(projection, [np.linspace(middle - half, middle + half, 160) for middle in (low + high) / 2])
+
+
+def prior_view(
+    model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
+) -> tuple[PriorView, bool]:
+    """Return a level's prior and aggregate posterior, both on the latter's plane; and True if the density is exact."""
+    number = model.check_level(level)
+    z = latents_of_test_set(model, dataset, key, run, number)
+    axes = latent_axes(model, z, key, run, number)
+    return view_on(axes, model, z, dataset.test_labels, key, run, number)
+
+
+def view_on(
+    axes: LatentAxes,
+    model: TrainedModel,
+    z: Float[np.ndarray, "n m"],
+    labels: np.ndarray,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
+    level: int = 0,
+) -> tuple[PriorView, bool]:
+    """Return a level's prior and some latents, with their classes, on given axes; and True if the density is exact."""
+    vae, params, (projection, ticks) = model.recipe.model, model.run_params(run), axes
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
+    density, exact = projected_prior_density(vae, params, key_or_zero(key), projection, grid.astype(z.dtype), level)
+    mixture = prior_mixture(vae, params, level)
+    one = isinstance(top_prior(vae), GaussianPrior) or mixture is None
+    marks = None if one or mixture is None else projection.project(mixture.loc)
+    view = PriorView(
+        density.reshape([len(t) for t in ticks[::-1]]),
+        ticks,
+        projection.project(z),
+        labels,
+        marks,
+        "pseudo-input" if isinstance(top_prior(vae), VampPrior) else "component",
+        projection.labels,
+    )
+    return view, exact
+
+
+def reconstructed(
+    model: TrainedModel,
+    dataset: Dataset,
+    key: AnyKey | None = None,
+    run: SupportsIndex = 0,
+    num_images: SupportsIndex = 20,
+) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, "n h w c"]]:
+    """Return the first test images of every class in turn, and the mean of p(x|z) at one draw z ~ q(z|x) of each."""
+    key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
+    rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
+    images = dataset.test_images[np.lexsort((labels, rank))[:count]]
+    x = observe(model.recipe.transform, key, jnp.asarray(images))
+    return as_images(x), as_images(decode(model, encode(model, images, key, run).z, run))
