@@ -1,5 +1,7 @@
 """What the tests of several files use."""
 
+import base64
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -68,3 +70,13 @@ def refused(*arguments: object, code: int) -> str:
     assert line.startswith("jvae: error: ")
     assert result.stdout == ""
     return line
+
+
+def unpacked(value):
+    """The explorer page's JSON with its arrays unpacked."""
+    if isinstance(value, dict) and value.keys() == {"dtype", "shape", "data"}:
+        content = zlib.decompress(base64.b64decode(value["data"]))
+        return np.frombuffer(content, np.dtype(value["dtype"]).newbyteorder("<")).reshape(value["shape"])
+    if isinstance(value, dict):
+        return {name: unpacked(part) for name, part in value.items()}
+    return [unpacked(part) for part in value] if isinstance(value, list) else value

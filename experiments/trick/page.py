@@ -6,7 +6,7 @@ from jvae.view.one_page import one_page
 
 NAME = "trick.html"
 SHARED = "base.css"
-"""What the page calls the style that it shares with the latent explorer: all that stands before its layout."""
+"""The style that it shares with the latent explorer."""
 
 
 def trick_page() -> str:
@@ -16,7 +16,5 @@ def trick_page() -> str:
 
 def read(name: str) -> str:
     """Return the text of one of the page's files."""
-    if name == SHARED:
-        style = (files("jvae.view") / "page" / "explorer.css").read_text(encoding="utf-8")
-        return style.partition("\nmain {")[0] + "\n"
-    return (files("experiments.trick") / name).read_text(encoding="utf-8")
+    folder = files("jvae.view") / "page" if name == SHARED else files("experiments.trick")
+    return (folder / name).read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def explore(
     num_points: int,
     **repeated: Any,
 ) -> None:
-    """Write one HTML page of the latent space, which decodes in the browser and needs nothing else."""
+    """Write one HTML page of the latent space, which decodes and encodes in the browser and needs nothing else."""
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     check_run(model, run)

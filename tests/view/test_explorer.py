@@ -1,18 +1,15 @@
 """The explorer's page, read without a browser."""
 
-import base64
 import json
 import os
 import re
-import zlib
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from helpers import random_model
+from helpers import random_model, unpacked
 
 from jvae.cli.main import main
 from jvae.errors import JvaeError
@@ -20,31 +17,15 @@ from jvae.latents import Projection
 from jvae.runs.checkpoint import save
 from jvae.runs.config import Config
 from jvae.view.classes import class_colours
-from jvae.view.explorer import assembled_page, explorer_page, in_order, packed, prior_data, square_window
+from jvae.view.explorer import assembled_page, explorer_page, prior_data, square_window
 from jvae.view.pictures import latents_of_test_set
+from jvae.view.weights import with_page_weights
 
 
 def data_of(page: str) -> dict:
     """The value in a page's one JSON element, with its arrays unpacked."""
     (content,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return unpacked(json.loads(content))
-
-
-def unpacked(value):
-    if isinstance(value, dict) and value.keys() == {"dtype", "shape", "data"}:
-        content = zlib.decompress(base64.b64decode(value["data"]))
-        return np.frombuffer(content, np.dtype(value["dtype"]).newbyteorder("<")).reshape(value["shape"])
-    if isinstance(value, dict):
-        return {name: unpacked(part) for name, part in value.items()}
-    return [unpacked(part) for part in value] if isinstance(value, list) else value
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
-def test_arrays_are_packed_to_the_bit(dtype):
-    array = (np.random.default_rng(0).normal(size=(3, 4, 5)) * 50).astype(dtype)[:, ::2].swapaxes(0, 2)
-    there = unpacked(json.loads(json.dumps(packed(array))))
-    assert there.dtype == array.dtype
-    np.testing.assert_array_equal(there, array)
 
 
 def test_what_stands_in_the_data_cannot_end_its_element():
@@ -66,7 +47,7 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(small, tiny):
 def test_every_point_is_a_test_image_at_its_latent(small, tiny, m, axes):
     model = random_model(replace(small, latent_dim=m), tiny)
     data = data_of(explorer_page(model, tiny, jax.random.key(4), num_points=20))
-    z = latents_of_test_set(model, tiny, jax.random.key(4))
+    z = latents_of_test_set(with_page_weights(model), tiny, jax.random.key(4))
     assert data["coordinates"].shape == (20, axes)
     lifted = data["coordinates"] @ data["projection"]["axes"] + data["projection"]["center"]
     for point, image, label in zip(lifted, data["images"], data["labels"], strict=True):
@@ -114,28 +95,6 @@ def test_a_prior_without_mass_among_the_points_has_no_bands(small, tiny):
     model = random_model(small, tiny)
     plane = Projection(np.zeros(3, np.float32), np.eye(3, dtype=np.float32)[:2], ("a", "b"))
     assert prior_data(model, plane, np.array([[100.0, 200.0]] * 2), jax.random.key(0))["levels"] == []
-
-
-def test_the_weights_are_the_models(small, tiny):
-    model = random_model(Config(dataset="digits", latent_dim=3, network="cnn"), tiny)
-    decoder = data_of(explorer_page(model, tiny))["decoder"]
-    names = ["linear_0", "linear_1", "conv_transpose_0", "conv_transpose_1"]
-    weights = model.run_params()["params"]["decoder"]["net"]
-    for name, layer in zip(names, decoder["layers"], strict=True):
-        for part in ("kernel", "bias"):
-            np.testing.assert_array_equal(layer[part], weights[name][part])
-
-
-def test_layers_come_in_the_order_of_their_numbers():
-    names = [f"linear_{i}" for i in range(12)] + [f"conv_transpose_{i}" for i in range(12)]
-    layers = in_order({name: {"bias": jnp.asarray(names.index(name))} for name in sorted(names)})
-    assert [int(layer["bias"]) for layer in layers] == list(range(24))
-
-
-def test_the_page_names_the_activation_and_where_the_convolutions_start(tiny):
-    config = Config(dataset="digits", latent_dim=3, network="cnn", channels=(4, 3, 2), activation="leaky-relu")
-    decoder = data_of(explorer_page(random_model(config, tiny), tiny))["decoder"]
-    assert (decoder["activation"], decoder["start"], len(decoder["layers"])) == ("leaky-relu", [1, 1], 5)
 
 
 def test_an_activation_that_the_page_does_not_know_is_refused(small, tiny):

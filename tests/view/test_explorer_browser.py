@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -11,69 +10,35 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from browser import frame
 from helpers import random_model
 from PIL import Image
 
 from jvae.data.dataset import Dataset
 from jvae.nn.networks import ACTIVATIONS
+from jvae.runs.api import decode, encode
 from jvae.runs.config import Config, build_model
 from jvae.view.explorer import explorer_page
+from jvae.view.weights import SEEN, with_page_weights
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
 )
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """A running browser: the system's, or else the one that Playwright has installed."""
-    with playwright.sync_playwright() as driver:
-        path = next(filter(None, map(shutil.which, NAMES)), driver.chromium.executable_path)
-        if not Path(path).exists():
-            pytest.skip("there is no Chromium here")
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(chromium, tmp_path):
-    """Open a page, offline; in the end, nothing may have been asked of anybody, and nothing complained of."""
-    contexts, asked, complaints = [], [], []
-
-    def open_page(content: str, **options):
-        path = tmp_path / f"page-{len(contexts)}.html"
-        path.write_text(content, encoding="utf-8")
-        context = chromium.new_context(offline=True, **{"viewport": WIDE, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri())
-        page.wait_for_selector("body[data-ready]")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith("data:")] == [
-        (tmp_path / f"page-{i}.html").as_uri() for i in range(len(contexts))
-    ]
+def visit(visit):
+    """Open a page, offline, as `browser.visit` does, by default on a small laptop's screen."""
+    return lambda content, **options: visit(content, **{"viewport": WIDE, **options})
 
 
 def means(model, z: np.ndarray) -> np.ndarray:
-    """What JAX decodes."""
-    vae = build_model(model.config, model.data_shape)
-    return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(model.run_params(), z))
+    """What JAX decodes, with the page's weights."""
+    vae, params = build_model(model.config, model.data_shape), with_page_weights(model).run_params()
+    return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(params, z))
 
 
 def images_of(shape: tuple[int, ...], n: int = 40) -> Dataset:
@@ -119,6 +84,7 @@ def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
     assert np.std(here) > 0.01
     assert np.max(np.abs(there - here.reshape(12, -1))) < 1e-3
     assert page.evaluate("explorer.difference()") < 1e-3
+    assert page.evaluate("explorer.drawing?.difference() ?? 0") < 1e-3  # the encoder, at the first image
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +105,6 @@ def space_page(small, digits):
 @pytest.fixture(scope="module")
 def small():
     return Config(dataset="digits", latent_dim=3, hidden=(16, 16))
-
-
-def frame(page) -> None:
-    """Wait for what the next frame draws."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def pixels(page, selector: str) -> np.ndarray:
@@ -550,3 +511,244 @@ def test_an_old_browser_is_told(chromium, plane_page, tmp_path):
         page = context.new_page()
         page.goto((tmp_path / "page.html").as_uri())
         page.get_by_text("This page could not be shown").wait_for(timeout=5000)
+
+
+def posterior(model, x: np.ndarray) -> np.ndarray:
+    """What JAX encodes, with the page's weights: loc and scale."""
+    params, vae = with_page_weights(model).run_params(), model.recipe.model
+    q = jax.jit(lambda params, x: vae.apply(params, x, method="posterior"))(params, x)
+    return np.stack([q.mean()[0], q.stddev()[0]])
+
+
+def encoded(page) -> np.ndarray:
+    """What the page says of q(z|x) of what is on the pad."""
+    return np.array(page.evaluate("['loc', 'scale'].map(name => Array.from(explorer.drawing.q[name]))"))
+
+
+def seen(page, model) -> np.ndarray:
+    """The pixels that the page gives to the model, through the model's own transform: x[1, ...]."""
+    image = np.array(page.evaluate("Array.from(explorer.drawing.image())"), np.uint8).reshape(1, *model.data_shape)
+    return np.asarray(SEEN[model.recipe.transform][1](image), np.float32)
+
+
+def choose(page, mode: str) -> None:
+    page.locator(f"[name=mode][value={mode}]").check()
+    frame(page)
+
+
+def on_pad(page, x: float, y: float) -> tuple[float, float]:
+    """Where a share of the pad's width and height is on the screen."""
+    box = page.locator("#pad").bounding_box()
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+SEVEN = ((0.3, 0.2), (0.6, 0.22), (0.5, 0.5), (0.45, 0.7))
+
+
+def draw(page, places=SEVEN) -> None:
+    """By the mouse."""
+    page.mouse.move(*on_pad(page, *places[0]))
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*on_pad(page, *place), steps=3)
+    page.mouse.up()
+    frame(page)
+
+
+ENCODED = [({**MLP, "decoder": "gaussian"}, (9, 14)), ({**MLP, "precision": "bfloat16"}, (8, 8, 1))]
+ENCODED += [({**MLP, "levels": 2, "upper_dim": 2, "binarise": "stochastic"}, (8, 8, 1))]
+ENCODED += [({**CNN, "channels": (4, 6, 8), "activation": "silu"}, (13, 10, 1)), ({**CNN}, (28, 28, 1))]
+ENCODED += [({**CNN, "channels": (8,), "decoder": "continuous-bernoulli", "latent_dim": 1}, (9, 7, 1))]
+
+
+@pytest.mark.parametrize(("fields", "shape"), ENCODED, ids=name_of)
+def test_the_browser_encodes_what_jax_encodes(visit, fields, shape):
+    """Within 1e-3, with the weights of the page; the probe stands at the mean, and what is decoded is told so."""
+    data = images_of(shape)
+    model = random_model(Config(**{"dataset": "tfds:noise", "latent_dim": 3, **fields}), data)
+    page = visit(explorer_page(model, data))
+    choose(page, "draw")
+    draw(page)
+    x = seen(page, model)
+    assert 0.01 < np.mean(x) < 0.9
+    np.testing.assert_array_equal(pixels(page, "#sight canvas")[..., 0], np.round(255 * x.reshape(shape[:2])))
+    expected = posterior(model, x)
+    np.testing.assert_allclose(encoded(page), expected, atol=1e-3)
+    np.testing.assert_allclose(latent(page), expected[0], atol=1e-3)
+    assert np.std(expected) > 0.01
+    assert page.locator("#decoded-name").inner_text() == "Reconstruction"
+
+
+def test_a_finger_draws(visit, plane_page, plane_model):
+    page = visit(plane_page, viewport=NARROW, has_touch=True, is_mobile=True)
+    choose(page, "draw")
+    page.locator("#pad").scroll_into_view_if_needed()
+    scrolled, wire = page.evaluate("scrollY"), page.context.new_cdp_session(page)
+    for kind, places in (("touchStart", SEVEN[:1]), *(("touchMove", [place]) for place in SEVEN[1:]), ("touchEnd", [])):
+        points = [dict(zip("xy", on_pad(page, *place), strict=True)) for place in places]
+        wire.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        frame(page)
+    assert page.evaluate("scrollY") == scrolled
+    assert page.evaluate("explorer.drawing.pad.marks.length") == 1
+    np.testing.assert_allclose(encoded(page), posterior(plane_model, seen(page, plane_model)), atol=1e-3)
+    page.locator("#undo").tap()
+    playwright.expect(page.locator("#undo")).to_be_disabled()
+    assert page.evaluate("explorer.drawing.pad.blank")
+
+
+def test_the_keyboard_draws_erases_and_takes_back(visit, plane_page, plane_model):
+    page = visit(plane_page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "mode"
+    page.keyboard.press("ArrowRight")
+    frame(page)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "pad"
+    assert page.locator("#pad").evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    for key in ("ArrowUp", "ArrowUp", " ", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", " ", "ArrowLeft"):
+        page.keyboard.press(key)
+    frame(page)
+    ink = pixels(page, "#pad canvas")[..., 0]
+    assert ink[2, 5] == ink[5, 5] == 255
+    assert ink[5, 2] == 0
+    np.testing.assert_allclose(encoded(page), posterior(plane_model, seen(page, plane_model)), atol=1e-3)
+    page.keyboard.press("Delete")
+    frame(page)
+    assert np.all(pixels(page, "#pad canvas")[..., 0] == 0)
+    assert page.evaluate("explorer.drawing.q ?? null") is None
+    page.keyboard.press("Backspace")  # takes the clearing back
+    frame(page)
+    np.testing.assert_array_equal(pixels(page, "#pad canvas")[..., 0], ink)
+    page.locator("#edit").focus()
+    page.keyboard.press("Enter")
+    frame(page)
+    assert not page.locator("#centre").is_checked()
+    nearest = np.array(page.evaluate("Array.from(explorer.drawing.image())")).reshape(8, 8)
+    images = np.array(page.evaluate("Array.from(explorer.arrays.images.numbers)")).reshape(-1, 8, 8)
+    assert any(np.array_equal(nearest, image) for image in images)  # to the pixel
+    page.locator("#eraser").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#eraser").get_attribute("aria-pressed") == "true"
+    draw(page, ((0.0, 0.5), (1.0, 0.5)))
+    assert np.all(pixels(page, "#pad canvas")[4, :, 0] <= 1)
+    assert np.any(pixels(page, "#pad canvas")[0, :, 0] > 0)
+    np.testing.assert_allclose(encoded(page), posterior(plane_model, seen(page, plane_model)), atol=1e-3)
+
+
+def test_drawings_are_laid_as_the_images_are(visit, plane_page):
+    """Wherever, and how large, they are drawn: in MNIST's box of 20 pixels, with the centre of mass in the middle."""
+    page = visit(plane_page)
+    laid = """([scale, x, y]) => {
+        const points = [[3, 2], [9, 3], [8, 9], [5, 14], [4, 5]].map(([u, v]) => [scale * u + x, scale * v + y]);
+        const pixels = renderCentred([{ points }], [28, 28], 2.5, { box: 20, middle: [14.5, 14.5] });
+        return Array.from(pixels);
+    }"""
+    drawings = [np.array(page.evaluate(laid, at)).reshape(28, 28) for at in ([1, 0, 0], [1.6, 3, 1], [0.5, 20, 15])]
+    for pixels_ in drawings:
+        rows, columns = np.nonzero(pixels_ >= 0.5)
+        assert 19 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 21
+        mass = [np.sum(pixels_ * (grid + 0.5)) / np.sum(pixels_) for grid in np.indices((28, 28))]
+        np.testing.assert_allclose(mass, 14.5, atol=0.15)
+        assert np.mean(np.abs(pixels_ - drawings[0])) < 0.03
+    dot = page.evaluate("Array.from(renderCentred([{ points: [[2, 3]] }], [8, 8], 1, { box: 6, middle: [4, 4] }))")
+    assert 0.5 < np.sum(dot) < 2
+
+
+def test_the_ellipses_are_the_posteriors(visit, space_page):
+    """Its covariance in the plane; where the probe is moved, a button takes it back to the mean."""
+    page = visit(space_page)
+    choose(page, "draw")
+    assert page.locator(".posterior").is_hidden()
+    draw(page)
+    loc, scale = encoded(page)
+    axes = np.array(page.evaluate("Array.from(explorer.arrays.axes.numbers)")).reshape(5, 5)
+    there = np.array(page.evaluate("explorer.covariance(explorer.drawing.q.scale)"))
+    np.testing.assert_allclose(there, (axes[:2] * scale**2) @ axes[:2].T, rtol=1e-4)
+    variances, vectors = np.linalg.eigh(there)
+    radii = page.locator(".posterior .two").get_attribute("d").split()[4:6]
+    unit = page.evaluate("explorer.map.frame.width / (explorer.map.limits[0][1] - explorer.map.limits[0][0])")
+    np.testing.assert_allclose(np.float64(radii), np.maximum(2 * np.sqrt(variances[::-1]) * unit, 1.5), rtol=1e-4)
+    angle = float(re.search(r"rotate\((.*)\)", page.locator(".posterior").get_attribute("transform"))[1])
+    assert np.tan(np.radians(-angle)) == pytest.approx(vectors[1, 1] / vectors[0, 1], rel=1e-3)
+    assert page.locator("#to-mean").is_disabled()
+    page.mouse.click(*on_screen(page, [0.4, 0.3]))
+    frame(page)
+    assert page.locator("#decoded-name").inner_text() == "Decoded"
+    page.locator("#to-mean").click()
+    frame(page)
+    np.testing.assert_allclose(latent(page), loc, atol=1e-5)
+    playwright.expect(page.locator("#status")).to_have_text(re.compile("^Your drawing's mean at "))
+
+
+def test_two_images_are_interpolated(visit, space_page, small, digits):
+    """By clicks and by the keyboard; along the straight line between their posterior means."""
+    page = visit(space_page)
+    choose(page, "interpolate")
+    places = np.array(page.evaluate("Array.from(explorer.map.places)")).reshape(-1, 2)
+    a, b = (int(np.argmin(places @ way)) for way in ([1, 0], [-1, 0]))
+    page.mouse.click(*on_screen(page, places[a]))
+    frame(page)
+    page.locator("#plane").focus()
+    for _ in range(25):  # to the right edge, and from there to the dot at its height
+        page.keyboard.press("Shift+ArrowRight")
+    frame(page)
+    b = page.evaluate("explorer.neighbour")
+    page.keyboard.press("Enter")
+    frame(page)
+    assert page.evaluate("explorer.interpolation.points") == [a, b]
+    rounded = with_page_weights(random_model(replace(small, latent_dim=5), digits, spread=0.5))
+    images = np.array([page.evaluate("i => Array.from(explorer.image(i))", i) for i in (a, b)], np.uint8)
+    start, end = encode(rounded, images.reshape(2, 8, 8, 1), jax.random.key(0)).loc
+    np.testing.assert_allclose(latent(page), end, atol=1e-4)
+    for share in (0.25, 0.5):
+        page.locator("#share").fill(str(share))
+        frame(page)
+        np.testing.assert_allclose(latent(page), (1 - share) * start + share * end, atol=1e-4)
+    strip = np.stack([pixels(page, f"#strip canvas:nth-child({i + 1})")[..., :1] for i in range(9)])
+    line = np.linspace(start, end, 9)
+    assert np.max(np.abs(strip - 255 * np.asarray(decode(rounded, line)))) < 0.6
+    np.testing.assert_array_equal(pixels(page, "#decoded"), pixels(page, "#strip canvas:nth-child(5)"))
+    for end_, i in zip(range(2), (a, b), strict=True):
+        canvas = f".end:nth-of-type({(2, 5)[end_]}) canvas"
+        assert page.evaluate("i => explorer.imageName(i)", i) in page.locator(canvas).get_attribute("aria-label")
+    page.locator("#strip canvas:nth-child(1)").click()
+    frame(page)
+    np.testing.assert_allclose(latent(page), start, atol=1e-4)
+
+
+def test_a_page_that_cannot_encode_has_no_pad_and_says_so(visit, plane_model, digits):
+    foreign = plane_model._replace(recipe=plane_model.recipe._replace(transform=lambda key, images: images / 255))
+    page = visit(explorer_page(foreign, digits))
+    assert page.locator("#draw-mode").is_hidden()
+    assert "no pad to draw on: it does not know the model's transform" in page.locator("#about").inner_text()
+    choose(page, "interpolate")
+    assert page.locator("#strip").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_every_way_fits_and_clips_nothing(visit, space_page, width, scheme):
+    page = visit(space_page, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    clipped = """() => [...document.querySelectorAll("button, label, p, strong, span, output, figcaption, legend")]
+        .filter(e => e.checkVisibility() && !e.matches("#status, #modes legend") && e.scrollWidth > e.clientWidth + 1
+            && getComputedStyle(e).display !== "inline").map(e => e.outerHTML)"""
+    for mode in ("explore", "draw", "interpolate"):
+        choose(page, mode)
+        if mode == "draw":
+            draw(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        boxes = page.evaluate("[...document.querySelectorAll('body *')].map(e => e.getBoundingClientRect().toJSON())")
+        assert all(box["width"] == 0 or (box["left"] >= 0 and box["right"] <= width) for box in boxes)
+        assert page.evaluate(clipped) == []
+
+
+@pytest.mark.parametrize("m", [2, 10])
+def test_the_kept_pages_are_small_and_draw(visit, m):
+    content = (Path(__file__).parents[2] / f"experiments/report/explorer-{m}.html").read_text(encoding="utf-8")
+    assert len(content.encode()) <= 2e6
+    page = visit(content)
+    assert "in a box of 20 pixels, with the centre of mass in the middle" in page.locator("#rule").text_content()
+    assert max(page.evaluate("[explorer.difference(), explorer.drawing.difference()]")) < 1e-3
+    choose(page, "draw")
+    draw(page)
+    assert encoded(page).shape == (2, m)

@@ -5,23 +5,11 @@ const $ = (id) => document.getElementById(id);
 const NEAR = 16; // CSS pixels between a pointer and the dot it is on
 const STEP = 0.01; // of the map's width, for an arrow key; five times that with Shift
 
-/** Draw an image of numbers in [0, 1] (times `white`): grey for one channel, RGB for three, else the channels' mean. */
-function drawImage(canvas, numbers, [height, width, channels], white = 1) {
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d"), picture = context.createImageData(width, height);
-  for (let p = 0; p < width * height; p++) {
-    const pixel = numbers.subarray(p * channels, (p + 1) * channels);
-    const colour = channels === 3 ? pixel : Array(3).fill(pixel.reduce((sum, value) => sum + value, 0) / channels);
-    for (let c = 0; c < 3; c++) picture.data[4 * p + c] = Math.round((255 * colour[c]) / white);
-    picture.data[4 * p + 3] = 255;
-  }
-  context.putImageData(picture, 0, 0);
-}
-
 class Explorer {
-  constructor(data, arrays, decode) {
+  constructor(data, arrays, decode, encoder) {
     const [n, dimensions] = arrays.coordinates.shape;
     Object.assign(this, { data, arrays, decode, n, dimensions });
+    this.name = data.level ? "z1" : "z";
     this.shape = data.decoder.shape;
     this.chosen = new Set(); // classes; all where it is empty
     this.position = new Float64Array(dimensions);
@@ -34,16 +22,42 @@ class Explorer {
     });
     this.nearestIs = dimensions > 2 ? "nearest in the plane" : "nearest test image"; // what `neighbour` is
     this.isChosen = (label) => this.chosen.size === 0 || this.chosen.has(label);
+    this.marks = new Marks($("marks"), this.map);
+    const check = encoder && { loc: arrays.loc.numbers, scale: arrays.scale.numbers };
+    this.drawing = encoder && new Drawing(this, encoder, data.drawing, check);
+    this.interpolation = new Interpolation(this);
   }
 
   /** The latent at the probe: center + position @ axes. */
-  latent() {
+  latent(position = this.position) {
     const { center, axes } = this.arrays;
     return center.numbers.map((middle, j) => {
       let sum = middle;
-      for (let i = 0; i < this.dimensions; i++) sum += this.position[i] * axes.numbers[i * center.numbers.length + j];
+      for (let i = 0; i < this.dimensions; i++) sum += position[i] * axes.numbers[i * center.numbers.length + j];
       return sum;
     });
+  }
+
+  /** The position of a latent: (z - center) @ axes'; what `latent` takes back. */
+  project(z) {
+    const { center, axes } = this.arrays, m = z.length;
+    return this.position.map((_, i) => {
+      let sum = 0;
+      for (let j = 0; j < m; j++) sum += (z[j] - center.numbers[j]) * axes.numbers[i * m + j];
+      return sum;
+    });
+  }
+
+  /** The covariance on the map of latents that have independent scales. */
+  covariance(scale) {
+    const { axes } = this.arrays, m = scale.length, rows = this.map.line ? [0, 0] : [0, 1];
+    const sum = (a, b) => scale.reduce((total, s, j) => total + s * s * axes.numbers[a * m + j] * axes.numbers[b * m + j], 0);
+    return rows.map((a) => rows.map((b) => sum(a, b)));
+  }
+
+  /** The place on the map of a position; on a line it is in a point's row. */
+  placeOf(position, point = 0) {
+    return [position[0], this.map.line ? this.map.places[2 * point + 1] : position[1]];
   }
 
   image(point) {
@@ -91,16 +105,20 @@ class Explorer {
   }
 
   drawProbe() {
+    if (this.drawing?.stale) this.drawing.update();
     const z = this.latent(), mean = this.decode(z);
     drawImage($("decoded"), mean, this.shape);
     const { top, height } = this.map.frame, [x, y] = this.map.toPixels(...this.place());
     $("probe").style.setProperty("--height", `${height}px`);
     $("probe").style.transform = `translate(${x}px, ${this.map.line ? top + height / 2 : y}px)`;
-    this.neighbour = this.map.nearest(this.place(), this.isChosen).point;
+    this.neighbour = this.nearestToProbe();
     this.drawNeighbour();
     if (this.dragging) this.showTip(this.dragging, mean, 1, "");
     const numbers = Array.from(z, (value) => written(value)).join(", ");
-    $("numbers").textContent = `${this.data.level ? "z1" : "z"} = (${numbers})`;
+    $("numbers").textContent = `${this.name} = (${numbers})`;
+    if (this.mode === "draw") this.drawing.draw(this.marks);
+    if (this.mode === "interpolate") this.interpolation.draw(this.marks);
+    $("decoded-name").textContent = this.mode === "draw" && this.drawing.atMean ? "Reconstruction" : "Decoded";
     this.sliders?.forEach(({ input, output, axis }) => {
       input.value = this.position[axis];
       output.textContent = written(this.position[axis]);
@@ -110,9 +128,14 @@ class Explorer {
     this.saying = setTimeout(() => ($("status").textContent = this.described()), 400);
   }
 
+  nearestToProbe() {
+    return this.map.nearest(this.place(), this.isChosen).point;
+  }
+
   described() {
     const [x, y] = this.place(), where = y === null ? written(x) : `${written(x)}, ${written(y)}`;
-    return `Probe at ${where}; ${this.nearestIs}: ${this.imageName(this.neighbour)}.`;
+    const what = this.mode === "draw" && this.drawing.atMean ? "Your drawing's mean" : "Probe";
+    return `${what} at ${where}; ${this.nearestIs}: ${this.imageName(this.neighbour)}.`;
   }
 
   /** The point whose test image is shown: the one under the pointer, or else the one nearest to the probe. */
@@ -179,6 +202,7 @@ class Explorer {
     plane.addEventListener("lostpointercapture", (event) => {
       if (event.pointerId !== this.dragging?.id) return; // another finger's
       this.dragging = undefined;
+      if (this.mode === "interpolate") this.interpolation.choose(this.nearestToProbe());
       plane.classList.remove("dragging");
       $("tip").hidden = true;
     });
@@ -198,7 +222,8 @@ class Explorer {
     const [[left, right], [bottom, top]] = this.map.limits, size = event.shiftKey ? 5 * STEP : STEP;
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
     const [across, up] = ways[event.key] ?? [0, 0];
-    if (event.key === "Enter") this.moveToPoint(this.neighbour);
+    if (event.key === "Enter" && this.mode === "interpolate") this.interpolation.choose(this.nearestToProbe());
+    else if (event.key === "Enter") this.moveToPoint(this.neighbour);
     else if (event.key === "Home") this.moveTo([0, 0]);
     else if (across || up) {
       const hold = (value, low, high) => Math.min(high, Math.max(low, value)), [x, y] = this.place();
@@ -208,81 +233,8 @@ class Explorer {
     event.preventDefault();
   }
 
-  /** A button a class; of those that have no point here, there is nothing to see alone. */
-  addLegend() {
-    const withPoints = new Set(this.arrays.labels.numbers);
-    const longest = Math.max(...this.data.classes.map(({ name }) => name.length));
-    $("legend").style.setProperty("--entry", `${2 + 0.6 * longest}rem`);
-    this.data.classes.forEach(({ name, colour }, label) => {
-      const button = document.createElement("button");
-      Object.assign(button, { type: "button", textContent: name, disabled: !withPoints.has(label) });
-      if (button.disabled) button.title = "no test image of this class is shown";
-      button.setAttribute("aria-pressed", "false");
-      button.setAttribute("aria-label", `class ${name}`);
-      button.style.setProperty("--class", colour);
-      button.addEventListener("click", () => {
-        const pressed = this.chosen.delete(label) === false && Boolean(this.chosen.add(label));
-        button.setAttribute("aria-pressed", String(pressed));
-        $("legend").classList.toggle("some", this.chosen.size > 0);
-        this.drawMap();
-      });
-      $("legend").append(button);
-    });
-    $("legend").hidden = this.data.classes.length === 1;
-  }
-
-  /** A slider for each further principal component, of which those with the most variance come first. */
-  addSliders() {
-    const { labels, deviations } = this.data.projection, axes = deviations.slice(2, 10).map((_, i) => i + 2);
-    if (axes.length === 0) return;
-    $("components").hidden = false;
-    this.sliders = axes.map((axis) => {
-      const label = document.createElement("label"), reach = 3 * deviations[axis];
-      const [, share] = labels[axis].match(/\(([\d.]+)%/);
-      label.innerHTML = "<span></span><input type='range' step='any'><output></output>";
-      const [span, input, output] = label.children;
-      span.textContent = `PC ${axis + 1} · ${Math.round(share)}%`;
-      input.setAttribute("aria-label", labels[axis]);
-      Object.assign(input, { min: -reach, max: reach });
-      input.addEventListener("input", () => ((this.position[axis] = Number(input.value)), this.changed()));
-      $("sliders").append(label);
-      return { input, output, axis };
-    });
-  }
-
   /** How far the browser's decoder is from JAX's, at the latent that the page brings. */
   difference() {
-    const mean = this.decode(this.arrays.z.numbers), theirs = this.arrays.mean.numbers;
-    return mean.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i])), 0);
+    return apart(this.decode(this.arrays.z.numbers), this.arrays.mean.numbers);
   }
 }
-
-async function start() {
-  const data = JSON.parse($("data").textContent), { center, axes } = data.projection, { z, mean } = data.check;
-  const { coordinates, images, labels, prior } = data;
-  const packed = { coordinates, images, labels, center, axes, z, mean, density: prior.density };
-  const arrays = {};
-  await Promise.all(Object.entries(packed).map(async ([name, array]) => (arrays[name] = await unpack(array))));
-  const explorer = new Explorer(data, arrays, await makeDecoder(data.decoder));
-  const words = data.title.replaceAll(" = ", "\u00a0=\u00a0").split(/(?<=[_/:])/); // where a long name may break
-  $("model").replaceChildren(...words.flatMap((word) => [document.createElement("wbr"), word]));
-  $("plane").classList.toggle("line", explorer.map.line);
-  if (data.level) $("latent").innerHTML = "z<sub>1</sub>";
-  if (!prior.exact) $("prior-name").textContent = "prior density (an estimate from draws)";
-  $("plane").setAttribute("aria-label", `Latent space: ${data.projection.labels.slice(0, 2).join(" and ")}`);
-  explorer.addLegend();
-  explorer.addSliders();
-  explorer.map.resize();
-  explorer.drawMap();
-  explorer.listen();
-  const apart = explorer.difference().toExponential(0).replace("-", "−");
-  $("about").textContent = `${explorer.n.toLocaleString("en")} test images. Decoded here, in the browser; ` +
-    `at most ${apart} from what JAX decodes at the same latent.`;
-  document.body.dataset.ready = "true";
-  window.explorer = explorer; // for the console
-}
-
-start().catch((error) => {
-  $("model").textContent = `This page could not be shown: ${error.message}. It needs a browser of 2023 or later.`;
-  throw error;
-});

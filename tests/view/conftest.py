@@ -1,0 +1,3 @@
+from browser import chromium, visit
+
+__all__ = ["chromium", "visit"]
