@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from experiments.parts import NAMES
+from experiments.reporting.command import examples_of
 from experiments.reporting.findings import Findings, check_folder, load_finished, obtain, open_folder, settings_of
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown
@@ -29,7 +30,7 @@ from jvae.cli.drawing import drawing
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all", cls=Command)
+@click.command("all", cls=Command, examples=examples_of("all"))
 @partial(shared_options, folder="report")
 @click.option(
     "--only",

@@ -34,7 +34,13 @@ def make_command(part: Part) -> click.Command:
     for option in reversed(part.options):
         command = option(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
-    return click.command(part.name, cls=Command, help=text)(shared_options(command))
+    return click.command(part.name, cls=Command, help=text, examples=examples_of(part.name))(shared_options(command))
+
+
+def examples_of(name: str) -> tuple[str, str]:
+    """Return the two command lines that the help of an experiment shows: in short, and kept."""
+    begin = f"python -m experiments {name}"
+    return f"{begin} --quick --output quick", f"{begin} --output report"
 
 
 def run_part(part: Part, settings: Settings, output: Path | None, choices: dict[str, Any]) -> None:

@@ -22,7 +22,13 @@ TOLD_ELSEWHERE = ("dataset", "epochs", "seed", "runs")
 Rows = dict[str, str]
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae info",
+        "jvae info model.npz mog.npz",
+    ),
+)
 @click.argument("files", nargs=-1, type=InputFile())
 @click.pass_context
 def info(context: click.Context, files: tuple[Path, ...]) -> None:

@@ -25,7 +25,14 @@ def need_torch() -> None:
         raise JvaeError("PyTorch is not installed: pip install 'jvae[pytorch]'") from error
 
 
-@click.command("import-pytorch", cls=Command)
+@click.command(
+    "import-pytorch",
+    cls=Command,
+    examples=(
+        "jvae import-pytorch model.pt --model model.npz",
+        "jvae import-pytorch gaussian.pt --decoder gaussian --log-var --model gaussian.npz",
+    ),
+)
 @click.argument("source", type=InputFile())
 @click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
@@ -111,7 +118,14 @@ def import_pytorch(
     )
 
 
-@click.command("export-pytorch", cls=Command)
+@click.command(
+    "export-pytorch",
+    cls=Command,
+    examples=(
+        "jvae export-pytorch model.pt --model model.npz",
+        "jvae export-pytorch model.pt --model mog.npz --run 2 --overwrite",
+    ),
+)
 @click.argument("target", type=OutputFile(kept=True))
 @click.option(
     "--model",
