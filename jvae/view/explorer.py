@@ -11,10 +11,9 @@ import zlib
 from importlib.resources import files
 from typing import Any, SupportsIndex
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 
 from jvae.data.dataset import Dataset
 from jvae.errors import JvaeError
@@ -113,12 +112,12 @@ def decoder_data(model: TrainedModel) -> dict[str, Any]:
     }
 
 
-def in_order(net: dict[str, Any]) -> list[dict[str, jax.Array]]:
+def in_order(net: dict[str, Any]) -> list[dict[str, Float[Array, "..."]]]:
     """Return the layers of a network, the fully connected ones first, each kind by its number."""
     return [net[name] for name in sorted(net, key=lambda name: (name.startswith("conv"), len(name), name))]
 
 
-def bfloat16(kernel: jax.Array) -> jax.Array:
+def bfloat16(kernel: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return a float32 array rounded to what bfloat16 can hold."""
     return kernel.astype(jnp.bfloat16).astype(jnp.float32)
 
@@ -148,7 +147,7 @@ def prior_data(
     return {"density": packed(density.astype(np.float32)), "levels": levels, "exact": exact}
 
 
-def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
+def class_data(labels: Integer[np.ndarray, " m"], shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
     """Return the classes with the colours they have in every picture, and the class's number of every point shown."""
     classes = np.unique(labels)
     entries = [
