@@ -46,8 +46,12 @@ class Command(PathCommand):
         name_variables(context)
         self.explain_file(context, read_words(self, context, args))
         check_variables(context)
-        with blaming_the_source(context):
-            return super().parse_args(context, args)
+        try:
+            with blaming_the_source(context):
+                return super().parse_args(context, args)
+        except click.MissingParameter as error:
+            instance = f" For instance: {self.examples[0]}" if self.examples else ""
+            raise click.UsageError(error.format_message() + instance, context) from error
 
     def explain_file(self, context: click.Context, words: Sequence[str]) -> None:
         """Raise a UsageError where a word is left over that is probably a file for an option."""

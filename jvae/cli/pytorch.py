@@ -8,7 +8,7 @@ import click
 from jvae.cli.commands import Command
 from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
 from jvae.cli.options import data_options, is_given, run_option
-from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
+from jvae.cli.path_types import DataSource, InputFile, InputModel, OutputFile, OutputModel
 from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -130,7 +130,7 @@ def import_pytorch(
 @click.option(
     "--model",
     "model_path",
-    type=InputFile(),
+    type=InputModel(),
     default="model.npz",
     help="model file that `jvae train` wrote",
 )

@@ -40,7 +40,7 @@ def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
 
 def as_images(
     arrays: Mapping[str, Shaped[np.ndarray, "n ..."]], say: Callable[[str], None]
-) -> list[UInt8[np.ndarray, "n ..."]]:
+) -> list[UInt8[np.ndarray, "_ ..."]]:
     """Return arrays as uint8 from 0 to 255, and say where they had to be changed.
 
     uint8 stays as it is; booleans, and arrays with nothing but 0 and 1 in any type, are black and white: 0 and 255;

@@ -160,3 +160,25 @@ def test_the_shell_completes_commands_and_choices():
     assert completed("tr") == ["train"]
     assert completed("plot", "post") == ["posterior"]
     assert completed("train", "--prior", "f") == ["flow"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate"], "`jvae train --model model.npz` writes it"),
+        (["info", "vamp.npz"], "`jvae train --model vamp.npz` writes it"),
+        (["evaluate", "--model", "moj.npz"], "did you mean mog.npz?"),
+        (["train", "--recipe", "my_priors.py"], "did you mean my_prior.py?"),
+        (["train", "--dataset", "fashion-mnist"], "did you mean fashion_mnist?"),
+        (["train", "--dataset", "mog.npz"], "did you mean npz:mog.npz?"),
+        (["train", "--prior", "VampPrior"], "Did you mean vamp?"),
+        (["sweep"], "For instance: jvae sweep --grid"),
+        (["datasets", "fetch"], "For instance: jvae datasets fetch mnist"),
+    ],
+    ids=str,
+)
+def test_an_error_says_what_to_type_next(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mog.npz", "my_prior.py"):
+        Path(name).touch()
+    assert said in refused(*words, code=2)
