@@ -17,7 +17,18 @@ with listening():  # while what takes a moment is imported
     from jvae.cli.commands import HELP, Commands
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": HELP, "show_default": True, "max_content_width": 110})
+FIRST = {
+    "python -m experiments baseline": "exercise 1.5: the test ELBO and the aggregate posterior",
+    "python -m experiments kl --quick": "any part in short",
+    "python -m experiments all --output report": "the whole sheet in one report",
+}
+
+
+@click.group(
+    cls=Commands,
+    first=FIRST,
+    context_settings={"help_option_names": HELP, "show_default": True, "max_content_width": 110},
+)
 def experiments() -> None:
     """The exercise sheet and the studies: each command answers its question by measurement; `all` makes one report."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from experiments.parts import NAMES
+from experiments.reporting.command import examples_of
 from experiments.reporting.findings import (
     Findings,
     check_folder,
@@ -37,7 +38,7 @@ from jvae.cli.drawing import drawing
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all", cls=Command)
+@click.command("all", cls=Command, examples=examples_of("all"))
 @partial(shared_options, folder="report")
 @click.option(
     "--only",

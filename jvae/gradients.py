@@ -7,7 +7,7 @@ differentiated, and which are cut by `stop_gradient`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,13 @@ from jaxtyping import Array, Float, Key, PyTree
 class LatentModel(NamedTuple):
     """The parts of a latent variable model that an estimator handles one by one; densities in nats."""
 
-    posterior: Callable
+    posterior: Callable[[PyTree, Array], Any]
     """`(params, x) -> q(z|x)`, a distribution of batch shape [b] with reparametrised samples."""
-    log_likelihood: Callable
+    log_likelihood: Callable[[PyTree, Array, Array], Array]
     """`(params, z[b, m], x) -> log p(x|z)`, [b]."""
-    log_prior: Callable
+    log_prior: Callable[[PyTree, Array], Array]
     """`(params, z[b, m]) -> log p(z)`, [b]."""
-    kl: Callable
+    kl: Callable[[PyTree, Array], Array | None]
     """`(params, x) -> KL(q(z|x) || p(z))`, [b], in closed form, or None where there is none."""
 
 

@@ -214,7 +214,7 @@ def decode_batch(model: VAE, params: PyTree, z: Float[Array, "b m"]) -> Float[Ar
 
 def latent_grid(
     coordinates: Float[np.ndarray, "n d"], side: int, aspect: float = 1.0
-) -> tuple[Float[np.ndarray, "k d"], list[np.ndarray]]:
+) -> tuple[Float[np.ndarray, "k d"], list[Float[np.ndarray, " _"]]]:
     """Return an even grid over the central 98 % of the coordinates along each axis, and the axes' ticks.
 
     The k points run row by row from the top left, as a picture is read: the second axis falls from row to row.

@@ -182,3 +182,36 @@ def test_every_experiment_says_what_it_asks(path):
     assert doc
     if "\nPART = " in path.read_text():
         assert all(f"{word}:" in doc for word in ("Question", "Command", "Expected", "Minutes"))
+
+
+BARE = {"ndarray", "Array", "Callable"}
+OF_SHAPES = {"Bool", "BFloat16", "Float", "Int", "Integer", "Key", "Num", "PyTree", "Shaped", "UInt8"}
+
+
+def bare_names(annotation: ast.expr | None) -> Iterator[str]:
+    """Yield the arrays and functions of an annotation that say nothing of shape, type, arguments or result."""
+    if isinstance(annotation, ast.Subscript):
+        name = ast.unparse(annotation.value).split(".")[-1]
+        if name not in OF_SHAPES | {"Annotated", "Callable", "Literal"}:  # a function's arguments may be of any shape
+            yield from bare_names(annotation.slice)
+    elif isinstance(annotation, (ast.Name, ast.Attribute)):
+        yield from {ast.unparse(annotation).split(".")[-1]} & BARE
+    elif isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        yield from bare_names(ast.parse(annotation.value, mode="eval").body)
+    elif annotation is not None:
+        for part in ast.iter_child_nodes(annotation):
+            yield from bare_names(part) if isinstance(part, ast.expr) else ()
+
+
+@pytest.mark.parametrize("module", [m for m in JVAE if folder_of(m) != "cli" and m not in OUTSIDE])
+def test_public_signatures_say_shapes_and_arguments(module):
+    """Of functions, methods and fields; the command line is nobody's to call."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    for node in (node for holder in (tree, *classes) for node in holder.body):
+        if isinstance(node, ast.AnnAssign):
+            assert not list(bare_names(node.annotation)), f"{module}: {ast.unparse(node.target)}"
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            for annotation in (node.returns, *(argument.annotation for argument in arguments)):
+                assert not list(bare_names(annotation)), f"{module}: {node.name}: {ast.unparse(annotation)}"

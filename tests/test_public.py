@@ -11,13 +11,15 @@ from pathlib import Path
 import jax
 import pytest
 from click.testing import CliRunner
+from readme import blocks, text_of
 
 import jvae
 from jvae.cli.main import main
 
 README = (Path(jvae.__file__).parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FILES = {block.split("\n")[0].removeprefix("# "): block for block in BLOCKS if block.startswith("# my_")}
+BLOCKS = blocks(README, "python")
+WITH_FILES = [*blocks(text_of("README.md"), "python"), *BLOCKS]  # the first of them stands in the README at the top
+FILES = {block.split("\n")[0].removeprefix("# "): block for block in WITH_FILES if block.startswith("# my_")}
 ROWS = [row.replace("\\|", "|") for row in re.findall(r"^\| `((?:next\()?jvae\..*?)` \|", README, re.MULTILINE)]
 
 

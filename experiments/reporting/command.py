@@ -40,7 +40,13 @@ def make_command(part: Part) -> click.Command:
         text = f"only write {part.demonstration.name}, a page to try it on, into the output folder or the present one"
         command = click.option("--page", is_flag=True, help=text)(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
-    return click.command(part.name, cls=Command, help=text)(shared_options(command))
+    return click.command(part.name, cls=Command, help=text, examples=examples_of(part.name))(shared_options(command))
+
+
+def examples_of(name: str) -> tuple[str, str]:
+    """Return the two command lines that the help of an experiment shows: in short, and kept."""
+    begin = f"python -m experiments {name}"
+    return f"{begin} --quick --output quick", f"{begin} --output report"
 
 
 def write_demonstration(page: Demonstration, output: Path | None) -> None:

@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from jvae.tools.profile import Share
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae benchmark --latent-dim 10 --batch-sizes 128,1024 --precision float32,bfloat16",
+        "jvae benchmark --dataset digits --runs 1,8 --profile --plot roofline.png",
+    ),
+)
 @numbers_option("--batch-sizes", default="128,1024,8192", help="images per training step")
 @numbers_option("--runs", "run_counts", default="1,8", help="how many runs in one program")
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")

@@ -4,13 +4,14 @@ import contextlib
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jvae.cli.config_file import config_option
+from jvae.cli.help import write_examples, write_first, write_options
 from jvae.cli.interruption import Ended, listening
 from jvae.cli.near import meant_command, meant_options, one_of
 from jvae.cli.paths import PathCommand
@@ -24,19 +25,33 @@ HELP = ["-h", "--help"]
 
 
 class Command(PathCommand):
-    """A command with `--config`, which says in one line where a file belongs that stands by itself."""
+    """A command with `--config`, which says in one line where a file belongs that stands by itself.
 
-    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+    Args:
+        examples: command lines that its help shows.
+    """
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
+        self.examples = examples
         self.params.append(config_option())
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples and the options, in groups."""
+        write_examples(self.examples, formatter)
+        write_options(self, context, formatter)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Parse a command line; what is wrong in a config file or a variable is told with its name."""
         name_variables(context)
         self.explain_file(context, read_words(self, context, args))
         check_variables(context)
-        with blaming_the_source(context):
-            return super().parse_args(context, args)
+        try:
+            with blaming_the_source(context):
+                return super().parse_args(context, args)
+        except click.MissingParameter as error:
+            instance = f" For instance: {self.examples[0]}" if self.examples else ""
+            raise click.UsageError(error.format_message() + instance, context) from error
 
     def explain_file(self, context: click.Context, words: Sequence[str]) -> None:
         """Raise a UsageError where a word is left over that is probably a file for an option."""
@@ -46,9 +61,29 @@ class Command(PathCommand):
 
 
 class Commands(click.Group):
-    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world."""
+    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world.
+
+    Args:
+        examples: command lines that its help shows.
+        first: in their place, those that people type first, each with what it does.
+    """
 
     command_class = Command
+
+    def __init__(
+        self, *arguments: Any, examples: Sequence[str] = (), first: Mapping[str, str] | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(*arguments, **attributes)
+        self.examples, self.first = examples, first or {}
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, the commands and the options, in groups."""
+        if self.first:
+            write_first(self.first, formatter)
+        else:
+            write_examples(self.examples, formatter)
+        self.format_commands(context, formatter)
+        write_options(self, context, formatter)
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command line, and exit."""

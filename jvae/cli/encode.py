@@ -52,7 +52,13 @@ class Which(click.ParamType):
         return numbers if len(numbers) > 1 else numbers[0]
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae encode --model model.npz --output latents.npz",
+        "jvae encode --model mog.npz --split both --run all --output latents.csv",
+    ),
+)
 @model_options
 @data_options
 @click.option(

@@ -12,7 +12,13 @@ from jvae.cli.options import data_options, model_options, run_option
 from jvae.cli.path_types import OutputFile
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae explore --model model.npz --output explorer.html",
+        "jvae explore --model mog.npz --run 2 --num-points 500 --output small.html",
+    ),
+)
 @model_options
 @data_options
 @run_option

@@ -8,7 +8,7 @@ import click
 from jvae.cli.commands import Command, fail
 from jvae.cli.console import use_device
 from jvae.cli.options import flag
-from jvae.cli.path_types import InputFile
+from jvae.cli.path_types import InputModel
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, unit
 
@@ -22,8 +22,14 @@ TOLD_ELSEWHERE = ("dataset", "epochs", "seed", "runs")
 Rows = dict[str, str]
 
 
-@click.command(cls=Command)
-@click.argument("files", nargs=-1, type=InputFile())
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae info",
+        "jvae info model.npz mog.npz",
+    ),
+)
+@click.argument("files", nargs=-1, type=InputModel())
 @click.pass_context
 def info(context: click.Context, files: tuple[Path, ...]) -> None:
     """Print what model files hold, side by side; without FILES the versions, devices and paths of this installation.

@@ -48,9 +48,20 @@ from jvae.cli.sample import sample
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
 
+FIRST = {
+    "jvae train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz": "train the exercise's VAE on MNIST",
+    "jvae evaluate --model model.npz": "its test ELBO, with two errors",
+    "jvae sample --model model.npz --samples samples.png": "z ~ p(z), x ~ p(x|z)",
+    "jvae plot posterior --model model.npz --output posterior.png": "the aggregate posterior, by class",
+    "jvae explore --model model.npz --output explorer.html": "a page that decodes where you point",
+    "jvae sweep --dataset digits --grid prior=gaussian,mog --runs 5": "compare, with errors",
+}
+"""What people do first, in this order."""
+
 
 @click.group(
     cls=Commands,
+    first=FIRST,
     context_settings={
         "auto_envvar_prefix": "JVAE",
         "help_option_names": HELP,
@@ -63,7 +74,12 @@ def main() -> None:
     """Train, compare and understand variational autoencoders in JAX."""
 
 
-@main.command()
+@main.command(
+    examples=(
+        "jvae evaluate --model model.npz --num-samples 100 --json result.json",
+        "jvae evaluate --model model.npz --iwae 1000",
+    )
+)
 @model_options
 @data_options
 @num_samples_option
@@ -111,7 +127,13 @@ for command in (benchmark, encode, explore, export_pytorch, import_pytorch, info
     main.add_command(command)
 
 
-@main.group(cls=Commands)
+@main.group(
+    cls=Commands,
+    examples=(
+        "jvae plot posterior --model model.npz --output posterior.png",
+        "jvae plot manifold --model model.npz --output manifold.pdf",
+    ),
+)
 def plot() -> None:
     """Plot pictures of a trained model."""
 
@@ -128,7 +150,9 @@ def plot_command(
     kind = "GIF, or picture of some frames side by side," if moves else "picture"
     level = click.option("--level", type=click.IntRange(1, 2), default=1, help="of a two-level model: 1 is nearer x")
 
-    @plot.command(name, help=text)
+    begin = f"jvae plot {name} --model model.npz --output {name}"
+
+    @plot.command(name, help=text, examples=(f"{begin}.png", f"{begin}.pdf{' --run 1' * (function != 'history')}"))
     @model_options
     @data_options
     @click.option("--output", type=OutputFile(*endings), default=f"{name}{endings[0]}", help=f"{kind} to write")
@@ -183,7 +207,11 @@ plot_command("pseudo_inputs", "The pseudo-inputs of a VampPrior.", needs_data=Fa
 plot_command("scale", "The learned standard deviation of every pixel.", needs_data=False)
 
 
-@main.group(cls=Commands, invoke_without_command=True)
+@main.group(
+    cls=Commands,
+    invoke_without_command=True,
+    examples=("jvae datasets", "jvae datasets fetch mnist"),
+)
 @data_options
 @click.pass_context
 def datasets(context: click.Context, data_dir: Path | None) -> None:
@@ -209,7 +237,7 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
 datasets.params.append(config_option())
 
 
-@datasets.command()
+@datasets.command(examples=("jvae datasets fetch mnist", "jvae datasets fetch fashion_mnist kmnist"))
 @click.argument("names", type=DataSource(), nargs=-1, required=True)
 @data_options
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
@@ -221,7 +249,12 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
         )
 
 
-@datasets.command()
+@datasets.command(
+    examples=(
+        "jvae datasets check npz:mine.npz --sheet sheet.png",
+        "jvae datasets check folder:pictures --test-share 0.1 --resize 32x32",
+    )
+)
 @click.argument("source", type=DataSource())
 @partial(config_options, only=DATA_FIELDS[1:])
 @data_options

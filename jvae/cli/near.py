@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,6 +65,30 @@ def is_part(name: str, other: str) -> bool:
     """Return True if one name's parts, between dashes, are among the other's, as `num-epochs` has `epochs`."""
     mine, theirs = set(name.split("-")), set(other.split("-"))
     return mine <= theirs or theirs <= mine
+
+
+def near_file(path: Path) -> str:
+    """Return a question after a file beside one that is not there, whose name is near; empty where none is."""
+    try:
+        beside = sorted(other.name for other in path.parent.iterdir())
+    except (OSError, ValueError):
+        return ""
+    near = get_close_matches(path.name, beside, 1, 0.8)
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
+
+
+class Choice(click.Choice):
+    """A choice that says of a word that is none of it which one is near."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the word that was chosen."""
+        try:
+            return super().convert(value, param, context)
+        except click.BadParameter as error:
+            near = get_close_matches(str(value).lower(), list(self.choices), 2, 0.6)
+            if not near:
+                raise
+            self.fail(f"{error.message} Did you mean {one_of(near)}?", param, context)
 
 
 def meant_command(group: click.Group, context: click.Context, word: str) -> str:

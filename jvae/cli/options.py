@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile
+from jvae.cli.near import Choice
+from jvae.cli.path_types import DataSource, InputFile, InputFolder, InputModel, OutputFile
 from jvae.cli.variables import said_in
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import ConfigField, check_together, text_of
@@ -36,7 +37,7 @@ def option_of(field: ConfigField, **attributes: Any) -> Callable:
     attributes["help"] = field.help + (f" (with {' and '.join(only)})" if only else "")
     if field.type is bool:
         return click.option(f"{flag(field.name)}/--no-{flag(field.name)[2:]}", field.name, **attributes)
-    kind: Any = click.Choice(field.choices) if field.choices else field.type
+    kind: Any = Choice(field.choices) if field.choices else field.type
     if field.name == "dataset":
         kind = DataSource()
     if field.type is tuple:
@@ -172,7 +173,7 @@ def model_options(command: Callable) -> Callable:
         click.option(
             "--model",
             "model_path",
-            type=InputFile(),
+            type=InputModel(),
             default="model.npz",
             help="model file that `jvae train` wrote",
         ),
@@ -249,7 +250,7 @@ def device_option(command: Callable) -> Callable:
         ),
         click.option(
             "--device",
-            type=click.Choice(("auto", "cpu", "gpu", "tpu")),
+            type=Choice(("auto", "cpu", "gpu", "tpu")),
             default="auto",
             help="where to compute; auto takes the best there is",
         ),

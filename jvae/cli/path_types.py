@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from jvae.cli.near import near_file
 from jvae.data.known import OWN_KINDS
 from jvae.files import STDOUT
 
@@ -17,6 +18,28 @@ class InputFile(click.Path):
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, exists=True, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Return the path; of a file that is not there, say which one was probably meant, or how to make it."""
+        try:
+            return Path(super().convert(value, param, context))  # type: ignore[arg-type]
+        except click.BadParameter:
+            path = Path(os.fsdecode(value))
+            if os.path.exists(path):
+                raise
+            self.fail(f"{path}: there is no such file{near_file(path) or self.made(path)}", param, context)
+
+    def made(self, path: Path) -> str:
+        """Return how the file would be made, to end a sentence; nothing where it is the user's own."""
+        return ""
+
+
+class InputModel(InputFile):
+    """A model file that a command reads."""
+
+    def made(self, path: Path) -> str:
+        """Return the command that trains a model."""
+        return f"; `jvae train --model {path}` writes it"
 
 
 class InputFolder(click.Path):

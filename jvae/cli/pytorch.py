@@ -8,7 +8,7 @@ import click
 from jvae.cli.commands import Command
 from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
 from jvae.cli.options import data_options, is_given, run_option
-from jvae.cli.path_types import DataSource, InputFile, OutputFile, OutputModel
+from jvae.cli.path_types import DataSource, InputFile, InputModel, OutputFile, OutputModel
 from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields
@@ -25,7 +25,14 @@ def need_torch() -> None:
         raise JvaeError("PyTorch is not installed: pip install 'jvae[pytorch]'") from error
 
 
-@click.command("import-pytorch", cls=Command)
+@click.command(
+    "import-pytorch",
+    cls=Command,
+    examples=(
+        "jvae import-pytorch model.pt --model model.npz",
+        "jvae import-pytorch gaussian.pt --decoder gaussian --log-var --model gaussian.npz",
+    ),
+)
 @click.argument("source", type=InputFile())
 @click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
 @click.option("--overwrite", is_flag=True, help="replace a model file that is there")
@@ -111,12 +118,19 @@ def import_pytorch(
     )
 
 
-@click.command("export-pytorch", cls=Command)
+@click.command(
+    "export-pytorch",
+    cls=Command,
+    examples=(
+        "jvae export-pytorch model.pt --model model.npz",
+        "jvae export-pytorch model.pt --model mog.npz --run 2 --overwrite",
+    ),
+)
 @click.argument("target", type=OutputFile(kept=True))
 @click.option(
     "--model",
     "model_path",
-    type=InputFile(),
+    type=InputModel(),
     default="model.npz",
     help="model file that `jvae train` wrote",
 )

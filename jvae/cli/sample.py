@@ -32,7 +32,13 @@ PICTURE_COPIES = 8
 """How often what is drawn is held in memory while matplotlib makes a picture of it."""
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae sample --model model.npz --samples samples.png --compare",
+        "jvae sample --model model.npz --samples samples.npz --num-images 1000",
+    ),
+)
 @model_options
 @run_option
 @click.option(

@@ -36,7 +36,13 @@ from jvae.runs.lock import owning
 from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae sweep --grid prior=gaussian,mog --runs 5 --epochs 5 --batch-size 128",
+        "jvae sweep --dataset digits --grid latent-dim=2,10 --grid hidden=512x512,256 --output widths",
+    ),
+)
 @click.option("--grid", "grids", multiple=True, required=True, metavar="NAME=VALUE,...", help="an option's values")
 @config_options
 @data_options

@@ -46,7 +46,13 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    examples=(
+        "jvae train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz",
+        "jvae train --dataset digits --prior mog --runs 3 --validation held-out --keep best --model mog.npz",
+    ),
+)
 @config_options
 @data_options
 @device_option

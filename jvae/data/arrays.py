@@ -20,7 +20,7 @@ KERAS = ("x_train", "x_test")
 EXACT = 1e-3  # how far from a whole number 255 x may lie
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read all arrays of an `.npz` file, by name.
 
     Raises:
@@ -29,7 +29,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return _read(path, lambda: dict(_arrays(path)))
 
 
-def read_npy(path: Path) -> np.ndarray:
+def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
     """Map the array of an `.npy` file: what is not used is not read.
 
     Raises:
@@ -38,7 +38,9 @@ def read_npy(path: Path) -> np.ndarray:
     return _read(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def as_images(arrays: Mapping[str, Shaped[np.ndarray, "n ..."]], say: Callable[[str], None]) -> list[np.ndarray]:
+def as_images(
+    arrays: Mapping[str, Shaped[np.ndarray, "n ..."]], say: Callable[[str], None]
+) -> list[UInt8[np.ndarray, "_ ..."]]:
     """Return arrays as uint8 from 0 to 255, and say where they had to be changed.
 
     uint8 stays as it is; booleans, and arrays with nothing but 0 and 1 in any type, are black and white: 0 and 255;

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer, Shaped, UInt8
 
 from jvae.data.idx import idx_sha256
 
@@ -79,7 +79,7 @@ def make_dataset(
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
 
 
-def as_pixels(values: ArrayLike) -> np.ndarray:
+def as_pixels(values: ArrayLike) -> Shaped[np.ndarray, "..."]:
     """Return an array as it is, and lists of whole numbers from 0 to 255 as uint8."""
     array = np.asarray(values)
     whole = not hasattr(values, "dtype") and np.issubdtype(array.dtype, np.integer) and array.size

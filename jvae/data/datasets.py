@@ -128,7 +128,11 @@ def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, 
     """
     cache = cache_folder(known.name, cache_dir)
     if data_dir is not None:  # what a user names is used, or nothing is
-        arrays = read_files(known, find_files(known, data_dir))
+        try:
+            paths = find_files(known, data_dir)
+        except NotThereError as error:
+            raise NotThereError(f"{error}; without --data-dir, {known.name} is fetched") from None
+        arrays = read_files(known, paths)
         log(f"{known.name}: read from --data-dir {data_dir}")
         _write_cache(known, arrays, cache, log)
         return arrays

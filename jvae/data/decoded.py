@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from jvae.data.cache import replacing
 from jvae.data.idx import idx_sha256
@@ -38,7 +39,7 @@ def source_of(root: Path, files: Iterable[Path]) -> Source:
 class Decoded(NamedTuple):
     """An array, mapped from its file, and the sha256 in hex of its IDX encoding."""
 
-    array: np.ndarray
+    array: Shaped[np.ndarray, "..."]
     sha256: str
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from jvae.data.known import FILES, KNOWN_SETS, NUM_CLASSES, KnownSet
 from jvae.errors import DataError
@@ -38,11 +39,13 @@ class NotThereError(DataError):
 class IdxArrays(NamedTuple):
     """Four arrays in the order of `FILES`, and the sha256 in hex of their IDX encodings."""
 
-    arrays: tuple[np.ndarray, ...]  # images [n, h, w] or [n, h, w, c], labels [n]; images [m, ...], labels [m]
+    arrays: tuple[
+        Shaped[np.ndarray, "..."], ...
+    ]  # images [n, h, w] or [n, h, w, c], labels [n]; images [m, ...], labels [m]
     sha256: tuple[str, ...]
 
 
-def encode_idx(array: np.ndarray) -> bytes:
+def encode_idx(array: Shaped[np.ndarray, "..."]) -> bytes:
     """Return the content of the IDX file that holds `array`, which has 1 to 4 axes.
 
     Raises:
@@ -51,12 +54,12 @@ def encode_idx(array: np.ndarray) -> bytes:
     return b"".join(_encoding(array))
 
 
-def idx_sha256(array: np.ndarray) -> str:
+def idx_sha256(array: Shaped[np.ndarray, "..."]) -> str:
     """Return the sha256 in hex of `encode_idx(array)`, without building it."""
     return _sha256(_encoding(array))
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path) -> Shaped[np.ndarray, "..."]:
     """Read the array in an IDX file, gzipped or not, of 1 to 4 axes.
 
     Raises:
@@ -67,7 +70,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 def read_idx_sha256(
     path: Path, shape: tuple[int, ...] | None = None, name: str | None = None, gz_sha256: str | None = None
-) -> tuple[np.ndarray, str]:
+) -> tuple[Shaped[np.ndarray, "..."], str]:
     """Read the array in an IDX file, gzipped or not, and the sha256 in hex of its uncompressed content.
 
     Args:
@@ -100,7 +103,9 @@ def read_idx_sha256(
         raise DataError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
-def decode_idx(stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, str]:
+def decode_idx(
+    stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None
+) -> tuple[Shaped[np.ndarray, "..."], str]:
     """Read one IDX array and its sha256 from a stream that ends with it, and never more than its length + 1 byte.
 
     Raises:
@@ -158,7 +163,9 @@ def read_files(known: KnownSet, paths: Sequence[Path], names: Sequence[str] | No
     return check_arrays(known, [read_idx_sha256(*arguments) for arguments in each], names)
 
 
-def check_arrays(known: KnownSet, read: Sequence[tuple[np.ndarray, str]], names: Sequence[str]) -> IdxArrays:
+def check_arrays(
+    known: KnownSet, read: Sequence[tuple[Shaped[np.ndarray, "..."], str]], names: Sequence[str]
+) -> IdxArrays:
     """Check four arrays of the set's shapes, and their sha256, against all else that is known of the set.
 
     Raises:

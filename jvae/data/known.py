@@ -6,6 +6,8 @@ are the exception: only their .gz has a published sha256, so that a gzipped file
 one by its shape alone.
 """
 
+from difflib import get_close_matches
+from pathlib import PurePath
 from typing import NamedTuple
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -87,7 +89,10 @@ def split_source(name: str) -> tuple[str, str]:
     if name in DATASETS or (kind in (*OWN_KINDS, "tfds") and place):
         return kind, place
     kinds = "npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME"
-    raise ValueError(f"dataset is {name!r}: must be one of {', '.join(DATASETS)}, or {kinds}")
+    suffix = PurePath(name).suffix[1:].lower()
+    near = [f"{suffix}:{name}"] if suffix in ("npz", "npy") else get_close_matches(name.lower(), DATASETS, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"dataset is {name!r}: must be one of {', '.join(DATASETS)}, or {kinds}{meant}")
 
 
 def split_size(text: str) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped
 
 from jvae.data.arrays import KERAS, as_images, read_npy, read_npz
 from jvae.data.cache import cache_folder
@@ -54,7 +55,7 @@ def load_own(
         raise DataError(f"{path}: {error}") from error
 
 
-def parts_of_npz(arrays: dict[str, np.ndarray], path: Path) -> Parts:
+def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Parts:
     """Return images and labels of train and test by Keras's names, or of the one array there is."""
     if all(name in arrays for name in KERAS):
         unknown = arrays.keys() - {*KERAS, "y_train", "y_test"}
@@ -70,8 +71,8 @@ def parts_of_npz(arrays: dict[str, np.ndarray], path: Path) -> Parts:
 
 
 def split_off_test(
-    images: np.ndarray, labels: np.ndarray | None, test_share: float, path: Path
-) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    images: Shaped[np.ndarray, "n ..."], labels: Shaped[np.ndarray, " n"] | None, test_share: float, path: Path
+) -> tuple[list[Shaped[np.ndarray, "_ ..."]], list[Shaped[np.ndarray, " _"] | None]]:
     """Return images and labels of train and of test, a share of the rows chosen at random, the same for everybody."""
     count = round(test_share * len(images))
     if not 0 < count < len(images):

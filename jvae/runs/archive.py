@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from jvae.errors import NPY_ERRORS, ModelFileError, RecipeNeededError, first_line
 
@@ -27,7 +28,7 @@ DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
 
 
-def named_arrays(tree: Any) -> dict[str, np.ndarray]:
+def named_arrays(tree: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return the leaves of a PyTree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
     import jax
 
@@ -84,7 +85,7 @@ def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], n
     return shape, dtype
 
 
-def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def read_array(archive: zipfile.ZipFile, name: str) -> Shaped[np.ndarray, "..."]:
     """Read an array whose header was checked.
 
     Raises:
@@ -100,7 +101,7 @@ def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return array
 
 
-def pack(arrays: dict[str, np.ndarray], description: dict[str, Any]) -> bytes:
+def pack(arrays: dict[str, Shaped[np.ndarray, "..."]], description: dict[str, Any]) -> bytes:
     """Return the file's bytes: the same for the same content, for no member has a time of its own."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -4,7 +4,7 @@ from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Shaped, UInt8
 
 from jvae.data.dataset import ArrayLike, as_pixels
 from jvae.runs.plan import whole_number
@@ -74,7 +74,7 @@ def numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
     return array
 
 
-def as_array(name: str, values: ArrayLike) -> np.ndarray:
+def as_array(name: str, values: ArrayLike) -> Shaped[np.ndarray, "..."]:
     """Return a NumPy array of what may be one.
 
     Raises:

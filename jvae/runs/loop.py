@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, PyTree, UInt8
+from jaxtyping import Bool, Float, PyTree, Shaped, UInt8
 
 from jvae.bounds import iwae
 from jvae.data.dataset import Dataset
@@ -178,7 +178,11 @@ def check(
 
 
 def check_finite(
-    member: Member, step_metrics: StepMetrics, params_finite: np.ndarray, epoch: int, running: np.ndarray
+    member: Member,
+    step_metrics: StepMetrics,
+    params_finite: Bool[np.ndarray, " r"],
+    epoch: int,
+    running: Bool[np.ndarray, " r"],
 ) -> None:
     """Raise a NonFiniteError that names term, run, epoch and step, unless all of every run that goes on was finite."""
     seeds, num_steps = member.plan.seeds, step_metrics.sizes.shape[1]
@@ -221,7 +225,11 @@ def runs_warming_up(members: Sequence[Member], epoch: int, num_steps: int) -> Bo
 
 
 def record(
-    members: Sequence[Member], epoch: int, values: dict[str, np.ndarray], ran: np.ndarray, seconds: float
+    members: Sequence[Member],
+    epoch: int,
+    values: dict[str, Shaped[np.ndarray, " r"]],
+    ran: Bool[np.ndarray, " r"],
+    seconds: float,
 ) -> None:
     """Add the epoch to the history of every member with a run that went on: numbers, or lists with null for others."""
     for member in members:

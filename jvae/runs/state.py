@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from jvae.training import StepMetrics, TrainState, init_step_metrics
 
@@ -62,7 +62,7 @@ def init_loop_state(runs: TrainState, num_steps: int, validated: bool) -> LoopSt
     return LoopState(runs, init_step_metrics(runs, num_steps), kept, *make_counters(runs.step.shape[0]))
 
 
-def make_counters(runs: int) -> tuple[np.ndarray, ...]:
+def make_counters(runs: int) -> tuple[Shaped[np.ndarray, "*r"], ...]:
     """Return the counters of so many runs before the first step."""
     zero, zeros = np.zeros((), np.int64), np.zeros(runs, np.int64)
     return np.ones_like(zero), zero, zeros, np.full(runs, -np.inf), zeros, np.ones(runs, bool)

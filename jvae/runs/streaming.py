@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from jvae.errors import JvaeError
 from jvae.runs.ensemble import Chunk
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 def streamed(
     chunk: Chunk,
     numbers: RunNumbers,
-    data: np.ndarray,
+    data: UInt8[np.ndarray, "n ..."],
     kept: Int[np.ndarray, " n"],
     batch_size: int,
     mesh: Mesh | None,
@@ -46,7 +46,7 @@ def streamed(
     Args:
         chunk: of `make_chunk` with `streamed_batches`.
         numbers: what the runs have of their own.
-        data: uint8[n, ...], such as a memory-mapped file.
+        data: such as a memory-mapped file.
         kept: which of them are trained on.
         batch_size: b.
         mesh: where the runs and the batches are spread, if they are.
@@ -77,7 +77,7 @@ def streamed(
     return take
 
 
-def read_ahead(images: np.ndarray, rows: Rows, length: int, mesh: Mesh | None) -> Iterator[Batch]:
+def read_ahead(images: UInt8[np.ndarray, "n ..."], rows: Rows, length: int, mesh: Mesh | None) -> Iterator[Batch]:
     """Return the batches on the devices, in chunks of so many steps each; the next one is read while one is used.
 
     Raises:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array, Float, UInt8
 
 from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
@@ -31,7 +32,7 @@ from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.training import DEFAULT, choose_together
-from jvae.training import Batch, init_step_metrics, steps_per_epoch
+from jvae.training import Batch, TrainStep, init_step_metrics, steps_per_epoch
 
 LARGE = 2048
 CHUNK_SECONDS = 0.5
@@ -96,8 +97,7 @@ class Training(NamedTuple):
     numbers: RunNumbers
     """Of the runs, with an axis of runs."""
     batch_size: int
-    data: np.ndarray
-    """uint8[n, ...]."""
+    data: UInt8[np.ndarray, "n ..."]
 
     @property
     def runs(self) -> int:
@@ -121,8 +121,8 @@ class CompiledChunk(NamedTuple):
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
-def training_of(config: Config, data: np.ndarray, own: OwnRecipe | None = None) -> Training:
-    """Return what a configuration, or a recipe file with it, trains on data uint8[n, ...].
+def training_of(config: Config, data: UInt8[np.ndarray, "n ..."], own: OwnRecipe | None = None) -> Training:
+    """Return what a configuration, or a recipe file with it, trains on data.
 
     Raises:
         ValueError: the configuration does not fit the data.
@@ -195,7 +195,7 @@ def timing(seconds: list[float]) -> Timing:
     return Timing(median, low, high)
 
 
-def one_step(training: Training) -> tuple[Callable, tuple]:
+def one_step(training: Training) -> tuple[TrainStep, tuple]:
     """Return a single run's step, and arguments for it."""
     recipe_of, numbers, batch_size, data = training
     first = jax.tree.map(lambda leaf: leaf[:1], numbers)
@@ -232,7 +232,7 @@ def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
 
 
 @partial(jax.jit, static_argnums=2)
-def product(a: jax.Array, b: jax.Array, dtype: str) -> jax.Array:
+def product(a: Float[Array, "i k"], b: Float[Array, "k j"], dtype: str) -> Float[Array, "i j"]:
     """Return a @ b, whole, with float32 operands in memory and in the precision asked for, as in a step."""
     return jax.lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from jvae.errors import ModelFileError
 from jvae.tools.state_dict import Weights
@@ -156,7 +157,7 @@ def rename_output_scale(weights: Weights, conventions: Conventions, image_shape:
     return {**others, LOG_STD: log_std}
 
 
-def log_std_of(name: str, array: np.ndarray, stds: Stds | None, log: Log) -> np.ndarray:
+def log_std_of(name: str, array: Shaped[np.ndarray, "*s"], stds: Stds | None, log: Log) -> Float[np.ndarray, "*s"]:
     """Return the logarithms of the standard deviations that an array gives, by its name or else by a convention.
 
     Raises:

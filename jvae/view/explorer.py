@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Integer, Key, UInt8
 
 from jvae.data.dataset import Dataset
 from jvae.latents import Projection, principal_projection, projected_prior_density
@@ -125,7 +125,7 @@ def prior_data(
     return {"density": packed(density.astype(np.float32)), "levels": levels, "exact": exact}
 
 
-def class_data(labels: np.ndarray, shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
+def class_data(labels: Integer[np.ndarray, " m"], shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
     """Return the classes with the colours they have in every picture, and the class's number of every point shown."""
     classes = np.unique(labels)
     entries = [

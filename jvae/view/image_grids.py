@@ -53,7 +53,7 @@ def plot_reconstructions(
 
 def plot_manifold(
     images: Float[np.ndarray, "k h w c"],
-    ticks: list[np.ndarray],
+    ticks: list[Float[np.ndarray, " _"]],
     axis_labels: tuple[str, ...],
     title: str,
 ) -> Figure:

@@ -4,7 +4,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ def wrapped(text: str, width: float, size: int) -> str:
 
 
 def plot_posterior(
-    coordinates: Float[np.ndarray, "n d"], labels: np.ndarray, axis_labels: tuple[str, ...], title: str
+    coordinates: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, " n"], axis_labels: tuple[str, ...], title: str
 ) -> Figure:
     """Plot samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
     fig = figure(7.2, 6)
@@ -51,7 +51,9 @@ def plot_posterior(
     return fig
 
 
-def draw_histograms(ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: np.ndarray, density: bool = False) -> None:
+def draw_histograms(
+    ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: Integer[np.ndarray, " n"], density: bool = False
+) -> None:
     """Draw the samples of every class, stacked."""
     classes = np.unique(labels)
     parts = [coordinates[labels == c, 0] for c in classes]
@@ -63,7 +65,9 @@ def histogram_bins(labels: np.ndarray) -> int:
     return int(np.clip(2 * len(labels) ** 0.5, 10, 80))
 
 
-def draw_points(ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: np.ndarray, size: float) -> None:
+def draw_points(
+    ax: Axes, coordinates: Float[np.ndarray, "n 2"], labels: Integer[np.ndarray, " n"], size: float
+) -> None:
     """Draw the samples coloured by class, in random order, so that no class is drawn over all the others.
 
     A fine white edge sets them off from each other and from what is dark beneath.
@@ -80,11 +84,11 @@ class PriorView(NamedTuple):
 
     density: Float[np.ndarray, "rows columns"] | Float[np.ndarray, " columns"]
     """Over the grid of the ticks; rows follow the second axis, rising."""
-    ticks: list[np.ndarray]
+    ticks: list[Float[np.ndarray, " _"]]
     """The grid's coordinates along each axis."""
     coordinates: Float[np.ndarray, "n d"]
     """The samples."""
-    labels: np.ndarray
+    labels: Integer[np.ndarray, " n"]
     """Their classes."""
     marks: Float[np.ndarray, "k d"] | None
     """The components' centres, if there are any."""

@@ -1,13 +1,20 @@
 """How a command line is read: help, unknown words, options given twice, files in a command's place."""
 
+import itertools
+import shlex
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 from helpers import jvae, refused
 
 from experiments.__main__ import experiments
+from jvae.cli.help import group_of
 from jvae.cli.main import main
 from jvae.cli.near import near_options
+from jvae.cli.path_types import OutputFile
+from jvae.runs.config import config_fields
 
 
 def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -91,3 +98,87 @@ def test_an_option_is_given_once(words):
 
 def test_a_line_break_in_a_name_stays_in_the_line(tmp_path):
     assert r"a\nb" in refused("evaluate", "--model", tmp_path / "a\nb", code=2)
+
+
+def leaves(program: click.Group) -> list[tuple[tuple[str, ...], click.Command]]:
+    """Return the words of every command below a program, and the command; groups that hold others too."""
+    found = []
+    for words in all_commands(program):
+        command: click.Command = program
+        for word in words:
+            command = command.commands[word]
+        found.append((words, command))
+    return found[1:]
+
+
+@pytest.mark.parametrize(("program", "name"), [(main, "jvae"), (experiments, "python -m experiments")])
+def test_every_help_has_two_examples_that_can_be_typed(program, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in ("model.npz", "mog.npz", "model.pt", "gaussian.pt", "mine.npz"):
+        Path(file).touch()
+    Path("pictures").mkdir()
+    examples = {" ".join(words): command.examples for words, command in leaves(program)}
+    assert {words for words, lines in examples.items() if len(lines) != 2} == set()
+    for line in [*program.first, *itertools.chain(*examples.values())]:
+        given = shlex.split(line.removeprefix(name))
+        command, context = program, None
+        while isinstance(command, click.Group) and given:
+            context = command.make_context(name, given[:1], parent=context, resilient_parsing=True)
+            command, given = command.commands[given[0]], given[1:]
+        command.make_context(line, given, parent=context)
+
+
+def test_what_people_do_first_are_six_things():
+    assert len(main.first) == 6
+
+
+@pytest.mark.parametrize("program", [main, experiments], ids=["jvae", "experiments"])
+def test_every_option_is_in_a_group_of_its_kind(program):
+    """Those of a command's own excepted; whatever it writes is output, whatever it reads images from is data."""
+    fields = {field.name for field in config_fields()} - {"seed", "num_samples"}
+    for _, command in leaves(program):
+        for option in (option for option in command.params if isinstance(option, click.Option)):
+            group = group_of(option, command)
+            if isinstance(option.type, OutputFile):
+                assert group == "Output"
+            if option.name in fields and not option.hidden:
+                assert group in ("Data", "Model", "Training")
+    train = main.commands["train"]
+    kinds = {option.name: group_of(option, train) for option in train.params if not option.hidden}
+    assert (kinds["prior"], kinds["seed"]) == ("Model", "Training")
+    assert (kinds["device"], kinds["config"]) == ("Devices", "General")
+    assert "Options" not in kinds.values()
+
+
+def test_the_shell_completes_commands_and_choices():
+    from click.shell_completion import ShellComplete
+
+    def completed(*words: str) -> list[str]:
+        shell = ShellComplete(main, {}, "jvae", "_JVAE_COMPLETE")
+        return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+    assert completed("tr") == ["train"]
+    assert completed("plot", "post") == ["posterior"]
+    assert completed("train", "--prior", "f") == ["flow"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["evaluate"], "`jvae train --model model.npz` writes it"),
+        (["info", "vamp.npz"], "`jvae train --model vamp.npz` writes it"),
+        (["evaluate", "--model", "moj.npz"], "did you mean mog.npz?"),
+        (["train", "--recipe", "my_priors.py"], "did you mean my_prior.py?"),
+        (["train", "--dataset", "fashion-mnist"], "did you mean fashion_mnist?"),
+        (["train", "--dataset", "mog.npz"], "did you mean npz:mog.npz?"),
+        (["train", "--prior", "VampPrior"], "Did you mean vamp?"),
+        (["sweep"], "For instance: jvae sweep --grid"),
+        (["datasets", "fetch"], "For instance: jvae datasets fetch mnist"),
+    ],
+    ids=str,
+)
+def test_an_error_says_what_to_type_next(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mog.npz", "my_prior.py"):
+        Path(name).touch()
+    assert said in refused(*words, code=2)

@@ -60,11 +60,14 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize(
-    "name", ["hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"]
+    "name",
+    ["ppca", "kl", "hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"],
 )
 def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
     flags = ["--quick", "--dataset", "digits", "--latent-dim", "3", "--batch-size", "50", "--output", str(tmp_path)]
     more = {
+        "ppca": ["--steps", "100", "--num-images", "30"],
+        "kl": ["--draws", "500", "--vae-epochs", "1"],
         "bounds": ["--most", "10", "--images", "20"],
         "exact": ["--most", "100", "--images", "10", "--side", "60"],
         "reparametrisation": ["--most", "2", "--repeats", "3"],

@@ -1,0 +1,174 @@
+"""What the READMEs promise: few words, links that lead somewhere, figures that were kept, commands that are run."""
+
+import json
+import re
+import shlex
+from collections import Counter
+from functools import cache
+
+import click
+import pytest
+from readme import OF_ENVIRONMENTS, READMES, ROOT, blocks, commands, text_of, tour
+
+from experiments.__main__ import experiments
+from experiments.everything import PARTS
+from experiments.literature.rows import ROWS
+from jvae.cli.main import main
+
+README = text_of("README.md")
+NUMBER = r"\d[\d,]*(?:\.\d+)?"
+FIGURE = re.compile(rf"{NUMBER} ± {NUMBER}|{NUMBER}")
+NOT_KEPT = "## Ten runs beside published ones"
+"""The section whose measurements are too long for the report."""
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the sections of a Markdown text by their headings; code is no heading."""
+    parts = re.split(r"^(#{2,3} .+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the cells of a text's first table, without its header."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def figures(text: str) -> set[str]:
+    """Return the numbers of a text, each with its error where it has one, without their signs."""
+    return set(FIGURE.findall(text))
+
+
+@cache
+def told(name: str) -> set[str]:
+    """Return the figures that a part tells of its kept results."""
+    (part,) = (part for part in PARTS if part.name == name)
+    kept = json.loads((ROOT / "experiments" / "report" / name / "results.json").read_text(encoding="utf-8"))
+    story = part.tell(kept["values"])
+    return figures(f"{story.short} {story.text}")
+
+
+def test_the_readme_is_short():
+    words = re.sub(r"^```.*$", "", README, flags=re.MULTILINE).replace("|", " ").split()
+    assert len(words) <= 900
+    assert max(map(len, README.splitlines())) <= 120
+    (own,) = blocks(README, "python")
+    assert len([line for line in own.splitlines() if line]) <= 15
+
+
+@pytest.mark.parametrize("name", [*READMES, ".github/CONTRIBUTING.md", "experiments/scaling.md"])
+def test_every_link_leads_somewhere(name):
+    for link in re.findall(r"\]\(([^)#]*(?:#[^)]*)?)\)", text_of(name)):
+        if link.startswith(("http:", "https:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), f"{name}: {link}"
+        if anchor:
+            heads = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert anchor in anchors, f"{name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"), [("README.md", "## The exercise sheet"), ("experiments/README.md", "## Studies")]
+)
+def test_the_figures_of_the_exercises_are_those_of_the_kept_results(name, heading):
+    rows = [[part.strip("`") for part in row] for row in table(sections(text_of(name))[heading])]
+    parts = {part.name for part in PARTS}
+    for row in rows:
+        (measured,) = (cell for cell in row[1:] if cell not in parts and "`" not in cell)
+        for part in (cell for cell in row if cell in parts):
+            wrong = figures(measured.replace("IWAE-1000", "").replace("M = 2", "").replace("K, ", "")) - known(part)
+            assert not wrong, f"{row[0]}: {wrong}"
+
+
+def known(part: str) -> set[str]:
+    """Return the figures of a part's kept results; none where none are kept."""
+    return told(part) if (ROOT / "experiments" / "report" / part / "results.json").exists() else set()
+
+
+def test_what_is_reproduced_stands_beside_its_reference():
+    for what, obtained, reference, source in table(sections(README)["## Reproduced"]):
+        if source == "the exercise in PyTorch":
+            assert figures(obtained) | figures(reference) <= told("mirror"), what
+            continue
+        ((name, row),) = ((name, row) for name, row in ROWS.items() if row.what == what)
+        assert float(reference) == row.reference
+        assert source.split()[0] == row.paper.split()[0].strip(",")
+        value = finished(name)
+        assert obtained.startswith(f"{value:.2f}") if value is not None else not figures(obtained), what
+
+
+def finished(name: str) -> float | None:
+    """Return what the literature's row came to, if it was trained to its end."""
+    path = ROOT / "experiments" / "report" / "literature" / "results.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["values"]["rows"] if path.exists() else []
+    return next((row["obtained"]["value"] for row in rows if row["id"] == name), None)
+
+
+def test_the_seconds_are_the_measured_ones():
+    for program, *cells in table(sections(README)["## Speed"]):
+        assert figures(" ".join(cells)) - {"1"} <= told("throughput"), program
+    speed = sections(text_of("experiments/README.md"))["## Speed"]
+    ranges = re.findall(r"\d\.\d\d to \d\.\d\d", speed.split("With `--network cnn")[0])
+    assert len(ranges) == 5
+    assert figures(" ".join(ranges)) <= told("throughput")
+
+
+def test_every_figure_with_an_error_was_kept_and_stands_in_one_place():
+    names = [part.name for part in PARTS if (ROOT / "experiments" / "report" / part.name / "results.json").exists()]
+    everything = set().union(*map(told, names))
+    found: Counter[str] = Counter()
+    for name in READMES:
+        text = text_of(name)
+        text = text.replace(sections(text).get(NOT_KEPT, "\0"), "")
+        found.update(figure for figure in FIGURE.findall(text) if "±" in figure)
+    assert found.keys() <= everything
+    assert [figure for figure, count in found.items() if count > 1] == []
+
+
+def test_the_injected_faults_are_counted():
+    injected = re.search(rf"({NUMBER}) injected faults", README)[1]
+    assert injected in told("faults")
+
+
+def test_the_commands_of_the_blocks_are_run_by_ci():
+    """Word for word by `tests/readme.py`, but for those that make an environment."""
+    script, ci = tour(README), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "tests/readme.py" in ci
+    for command in commands(README):
+        if command.startswith(OF_ENVIRONMENTS):
+            assert all(word in ci for word in shlex.split(command)[1:] if "venv" not in word), command
+        else:
+            assert command in script.splitlines()
+
+
+INLINE = [span for span in re.findall(r"`([^`\n]+)`", README) if re.match(r"(jvae|python -m)( |$)", span)]
+TESTED = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.name != "test_readme.py"]
+
+
+@pytest.mark.parametrize("command", sorted(set(INLINE)))
+def test_a_command_within_a_line_is_known_and_run_by_a_test(command):
+    """All its words stand in one test's file, as a command's words do."""
+    program, rest = (experiments, command.split()[3:]) if "experiments" in command else (main, command.split()[1:])
+    found: click.Command = program
+    while rest and isinstance(found, click.Group):
+        found, *rest = found.commands[rest[0]], *rest[1:]
+    options = [word for word in rest if word.startswith("--")]
+    assert set(options) <= {option for parameter in found.params for option in parameter.opts}
+    path = [word for word in command.split() if word not in ("jvae", "python", "-m", "experiments", *rest)]
+    words = [*path, *options]
+    assert any(all(f'"{word}"' in text or f" {word} " in text for word in words) for text in texts()), command
+
+
+@cache
+def texts() -> list[str]:
+    """Return the text of every test."""
+    return [path.read_text(encoding="utf-8") for path in TESTED]
+
+
+def test_every_part_of_the_table_is_measured_by_a_test():
+    (measured,) = (path for path in TESTED if path.name == "test_everything.py")
+    for row in table(sections(README)["## The exercise sheet"]):
+        assert f'"{row[1].strip("`")}"' in measured.read_text(encoding="utf-8")
