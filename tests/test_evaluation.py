@@ -8,9 +8,9 @@ from jvae import evaluation
 from jvae.bounds import LogDensities, draw
 from jvae.errors import DataError
 from jvae.evaluation import evaluate
-from jvae.importance import evaluate_iwae, weigh
 from jvae.runs import api
 from jvae.runs.config import Config, build_recipe
+from jvae.runs.importance import evaluate_iwae, weigh
 from jvae.transforms import binarise, dequantise, stochastic_binarise
 
 

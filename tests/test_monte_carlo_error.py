@@ -6,8 +6,8 @@ import pytest
 from helpers import random_model
 
 from jvae.evaluation import evaluate
-from jvae.importance import evaluate_iwae
 from jvae.runs.config import Config
+from jvae.runs.importance import evaluate_iwae
 
 OUTPUTS = {
     "Bernoulli": {},

@@ -94,8 +94,8 @@ def state_file(lab: Lab, name: str, seed: int) -> Path:
 
 def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str, Any]:
     """Return what one seed of a row came to: nulls where it is not trained to its end."""
-    from jvae.importance import evaluate_iwae
     from jvae.runs.checkpoint import current_versions
+    from jvae.runs.importance import evaluate_iwae
 
     model, ended = train(lab, name, row, seed, state_file(lab, name, seed), ending)
     values: dict[str, Any] = {"value": None, "standard_error": None, "monte_carlo_error": None}

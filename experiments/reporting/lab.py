@@ -117,7 +117,7 @@ class Lab:
         """Evaluate the importance-weighted bound of the first test images; the models differ in their seeds only."""
         import jax
 
-        from jvae.importance import evaluate_iwae
+        from jvae.runs.importance import evaluate_iwae
 
         key, few, found = jax.random.key(0), self.data.test_images[:images], []
         vae, transform = models[0].recipe.model, models[0].recipe.transform

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jvae import diagnostics, evaluation, importance, latents
+from jvae import diagnostics, evaluation, latents
 from jvae.data.dataset import ArrayLike, Dataset
 from jvae.diagnostics import Diagnostics
 from jvae.evaluation import Evaluation
 from jvae.latents import Encoding
 from jvae.recipe import Recipe
+from jvae.runs import importance
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.config import Config
 from jvae.runs.given import AnyKey, as_key, at_least_one, key_or_zero, numbers, pixels

@@ -13,11 +13,11 @@ from jvae.bounds import iwae
 from jvae.data.dataset import Dataset
 from jvae.errors import NonFiniteError
 from jvae.evaluation import evaluate
-from jvae.importance import evaluate_iwae
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config
 from jvae.runs.early_stopping import is_warming_up, judge_epoch, stop_runs
+from jvae.runs.importance import evaluate_iwae
 from jvae.runs.mesh import agree, fetch
 from jvae.runs.numerics import current_settings
 from jvae.runs.plan import Plan

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from jvae import diagnostics, evaluation, importance, latents
+from jvae import diagnostics, evaluation, latents
 from jvae.bounds import iwae
 from jvae.evaluation import Runs
 from jvae.recipe import Recipe
+from jvae.runs import importance
 from jvae.runs.memory import check_fits, choose, falling, halving
 from jvae.vae import VAE
 
@@ -103,7 +104,7 @@ def iwae_portion(
     num_runs: int = 1,
     agree: Callable[[int], int] = int,
 ) -> Portion:
-    """Return what `jvae.importance.evaluate_iwae` takes at a time; `params` are those of all runs, or their shapes.
+    """Return what `importance.evaluate_iwae` takes at a time; `params` are those of all runs, or their shapes.
 
     Raises:
         NotEnoughMemoryError: one draw of one datum does not fit.

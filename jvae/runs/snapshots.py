@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from jvae.errors import NotEnoughMemoryError
 from jvae.runs.memory import gib, host_bytes, tree_bytes
@@ -80,7 +80,7 @@ def take_snapshot(snapshots: Snapshots, step: int, epochs: float, params: PyTree
     return snapshots._replace(taken=(*snapshots.taken, Snapshot(step, epochs, small)))
 
 
-def halved(leaf: Any) -> np.ndarray:
+def halved(leaf: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """Return numbers as float16, those beyond its range at its ends; whole numbers as they are."""
     array = np.asarray(leaf)
     if half_dtype(array.dtype) == array.dtype:

@@ -60,7 +60,7 @@ def draw_histograms(
     ax.hist(parts, bins=histogram_bins(labels), stacked=True, density=density, color=class_colours(classes))
 
 
-def histogram_bins(labels: np.ndarray) -> int:
+def histogram_bins(labels: Integer[np.ndarray, " n"]) -> int:
     """Return how many bins the histogram of samples with these labels has."""
     return int(np.clip(2 * len(labels) ** 0.5, 10, 80))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, SupportsIndex
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
@@ -108,7 +108,7 @@ def view_on(
     axes: LatentAxes,
     model: TrainedModel,
     z: Float[np.ndarray, "n m"],
-    labels: np.ndarray,
+    labels: Integer[np.ndarray, " n"],
     key: AnyKey | None = None,
     run: SupportsIndex = 0,
     level: int = 0,

@@ -91,7 +91,7 @@ def net_data(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
     return {"layers": layers, "activation": activation, "bf16": net.matmul is not float32}
 
 
-def half_if_exact(weight: jax.Array | np.ndarray) -> np.ndarray:
+def half_if_exact(weight: Float[Array | np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Return numbers as float16 where it holds all of them, else as they are."""
     weight = np.asarray(weight)
     with np.errstate(over="ignore"):
