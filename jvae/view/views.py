@@ -79,7 +79,7 @@ class LatentAxes(NamedTuple):
     """The plane that latents are shown on, and the part of it that is seen."""
 
     projection: Projection
-    ticks: list[np.ndarray]
+    ticks: list[Float[np.ndarray, " g"]]
     """An even grid's coordinates along each axis, of one length for all."""
 
 
