@@ -1,7 +1,8 @@
 """The log-evidence of a model with two latent dimensions: the integral of p(z) p(x|z) over z, as a sum over a grid.
 
-Along each axis the points are evenly spaced. For smooth integrands that vanish at the border such a sum converges
-faster than any power of the spacing, so that a coarser grid's distance is more than its error.
+A grid over the whole plane finds where p(z|x) is; a finer one, over the box of each datum, is summed. Along each axis
+the points are evenly spaced. For smooth integrands that vanish at the border such a sum converges faster than any power
+of the spacing, so that a coarser grid's distance is more than its error.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from jvae.vae import VAE
 
 OUT_OF_REACH = 20
 """Times the sum of K mean weights that a single draw would weigh."""
+OUTSIDE = 1e-6
+"""The share of p(z|x) that may lie beyond either side of a box."""
 FRAME = 0.02
 """The share of each axis, at either end, that is the border."""
 
@@ -41,6 +44,29 @@ class Grid(NamedTuple):
     def coarser(self) -> "Grid":
         """Return every second point along each axis."""
         return Grid(self.first[::2], self.second[::2])
+
+
+def mass_boxes(
+    model: VAE, params: PyTree, x: Float[Array, "n ..."], grid: Grid
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """Return the lower and upper corners of boxes that hold each datum's p(z|x), but for a millionth on each side.
+
+    Args:
+        model: of one level, with two latent dimensions; compared by value.
+        params: the model's parameters.
+        x: the data, as the decoder models them.
+        grid: over all of p(z|x), of a spacing at which it is seen; the boxes reach two points further.
+    """
+    marginals = [np.full((len(axis), len(x)), -np.inf) for axis in grid]
+    for i, row in enumerate(log_joint_rows(model, params, x, grid)):
+        marginals[0][i] = logsumexp(row, axis=0)
+        marginals[1] = np.logaddexp(marginals[1], row)
+    low, high = np.empty((2, len(x), 2))
+    for j, (axis, marginal, step) in enumerate(zip(grid, marginals, grid.spacing, strict=True)):
+        share = np.cumsum(np.exp(marginal - logsumexp(marginal, axis=0)), axis=0)
+        low[:, j] = axis[np.argmax(share > OUTSIDE, axis=0)] - 2 * step
+        high[:, j] = axis[np.argmax(share >= 1 - OUTSIDE, axis=0)] + 2 * step
+    return low, high
 
 
 class Evidence(NamedTuple):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PROSE = Prose(__file__)
 PRIORS = {"gaussian": "Gaussian", "mog": "mixture of Gaussians", "vamp": "VampPrior", "flow": "flow"}
+KNOWN = 0.01
+"""Nats, to which log p(x) of every image must be known."""
 WITHIN = 5
 """Standard errors that IWAE may be from log p(x)."""
 CHECKS = (
@@ -78,20 +80,26 @@ class Importance(NamedTuple):
         return -self.relative_variance() / (2 * len(self.log_weights))
 
 
-def measure(lab: Lab, images: int | None = None, most: int | None = None, side: int | None = None) -> Measured:
+def measure(
+    lab: Lab,
+    images: int | None = None,
+    most: int | None = None,
+    side: int | None = None,
+    finer: int | None = None,
+) -> Measured:
     """Measure bounds and log p(x) of the first test images, of a model with two latent dimensions for every prior."""
     from experiments.parts.exact_plots import plot_bounds, plot_posteriors
 
     images, most = images or lab.settings.choose(100, 25), most or lab.settings.choose(5000, 1000)
-    side = side or lab.settings.choose(600, 200)
+    side, finer = side or lab.settings.choose(600, 200), finer or lab.settings.choose(200, 100)
     numbers = [*(k for k in (1, 10, 100, 1000) if k < most), most]
     rows, panels = [], {}
     for prior, name in PRIORS.items():
         (model,) = lab.models(runs=1, latent_dim=2, prior=prior)
         lab.say(f"{name}: log p(x) on a grid, and IWAE-{most}")
-        row, panels[name] = examine(model, lab.data.test_images[:images], numbers, side)
+        row, panels[name] = examine(model, lab.data.test_images[:images], numbers, side, finer)
         rows.append({"name": name, **row})
-    counts = {"draws": numbers, "images": min(images, len(lab.data.test_images)), "side": side}
+    counts = {"draws": numbers, "images": min(images, len(lab.data.test_images)), "side": side, "finer": finer}
     pictures = {
         "bounds": plot_bounds(numbers, rows, list(map(distances, rows)), WITHIN),
         "posteriors": plot_posteriors(panels),
@@ -100,13 +108,13 @@ def measure(lab: Lab, images: int | None = None, most: int | None = None, side: 
 
 
 def examine(
-    model: "TrainedModel", images: np.ndarray, numbers: list[int], side: int
+    model: "TrainedModel", images: np.ndarray, numbers: list[int], side: int, finer: int
 ) -> tuple[dict[str, Any], list["Panel"]]:
     """Return a model's bounds beside log p(x), as JSON values, and the posteriors of some images."""
     import jax
     import jax.numpy as jnp
 
-    from experiments.parts.evidence import log_evidence, reach
+    from experiments.parts.evidence import Evidence, Reach, grid_over, log_evidence, mass_boxes, reach
     from experiments.parts.exact_plots import Panel
     from jvae.latents import encode
 
@@ -115,18 +123,25 @@ def examine(
     x = transform(key, jnp.asarray(images))
     q = encode(vae, params, key, images, transform)
     grid = grid_of(model, q.loc, q.scale, side)
-    exact, found = log_evidence(vae, params, x, grid), importance(model, x, numbers[-1])
-    reached = reach(vae, params, x, grid, exact.log_px, numbers[-1])
+    low, high = mass_boxes(vae, params, x, grid)
+    low, high = np.minimum(low, q.loc - 6 * q.scale), np.maximum(high, q.loc + 6 * q.scale)
+    fine = [grid_over(*box, finer) for box in zip(low, high, strict=True)]
+    each = [log_evidence(vae, params, x[i : i + 1], box) for i, box in enumerate(fine)]
+    exact = Evidence(*map(np.concatenate, zip(*each, strict=True)))
+    held = [reach(vae, params, x[i : i + 1], box, each[i].log_px, numbers[-1]) for i, box in enumerate(fine)]
+    share, variance = (np.concatenate(values) for values in zip(*(part[:2] for part in held), strict=True))
+    reached = Reach(share, variance, numbers[-1])
+    found = importance(model, x, numbers[-1])
     gaps = exact.log_px - found.elbo
     shown = np.argsort(gaps)[[round(share * (len(gaps) - 1)) for share in SHOWN]]
     panels = [
         Panel(images[i], float(gaps[i]), *posterior(model, x[i : i + 1], grid, q.loc[i], q.scale[i])) for i in shown
     ]
-    return values_of(exact, reached, found, numbers, grid), panels
+    return values_of(exact, reached, found, numbers, fine), panels
 
 
 def values_of(
-    exact: "Evidence", reached: "Reach", found: Importance, numbers: list[int], grid: "Grid"
+    exact: "Evidence", reached: "Reach", found: Importance, numbers: list[int], grids: list["Grid"]
 ) -> dict[str, Any]:
     """Return as JSON values: means over the images, and for each image what is compared."""
     each = {
@@ -143,7 +158,7 @@ def values_of(
     return {
         "elbo": float(found.elbo.mean()),
         "bounds": [float(found.bound(k).mean()) for k in numbers],
-        "spacing": grid.spacing,
+        "spacing": np.max([grid.spacing for grid in grids], axis=0).tolist(),
         "border": float(exact.border.max()),
         **{name: values.tolist() for name, values in each.items()},
     }
@@ -249,6 +264,8 @@ def tell(values: Values) -> Story:
         )
     off = {row["name"]: count for row in rows if (count := beyond(distances(row)))}
     verdict = PROSE("beyond", names=", ".join(f"{name} ({n})" for name, n in off.items())) if off else PROSE("within")
+    coarse = [row["name"] for row in rows if not np.max(row["grid_error"]) <= KNOWN]
+    resolved = PROSE("not resolved", names=", ".join(coarse), known=KNOWN) if coarse else PROSE("resolved", known=KNOWN)
     gap = [float(np.mean(row["log_px"]) - row["elbo"]) for row in rows]
     shared = {"most": most, "within": WITHIN, "images": values["images"], "verdict": verdict}
     text = PROSE(
@@ -258,9 +275,13 @@ def tell(values: Values) -> Story:
         ),
         checks=table(CHECKS, checks),
         side=values["side"],
+        finer=values["finer"],
+        resolved=resolved,
         **shared,
     )
-    return Story(PROSE("short", low=f"{min(gap):.2f}", high=f"{max(gap):.2f}", **shared), text, sound=not off)
+    return Story(
+        PROSE("short", low=f"{min(gap):.2f}", high=f"{max(gap):.2f}", **shared), text, sound=not (off or coarse)
+    )
 
 
 PART = Part(
@@ -276,6 +297,7 @@ PART = Part(
     options=(
         click.option("--images", type=click.IntRange(2), help="test images; 100, 25 with --quick"),
         click.option("--most", type=click.IntRange(2), help="the largest number of draws; 5000, or 1000"),
-        click.option("--side", type=click.IntRange(10), help="points along each axis of the grid; 600, or 200"),
+        click.option("--side", type=click.IntRange(10), help="points along each axis of the plane; 600, or 200"),
+        click.option("--finer", type=click.IntRange(10), help="points along each axis of an image's box; 200, or 100"),
     ),
 )

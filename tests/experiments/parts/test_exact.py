@@ -8,16 +8,16 @@ from experiments.__main__ import experiments
 from experiments.parts import exact
 
 
-def of_exact(off=0.0, error=0.1, share=1.0):
+def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4):
     """Results of two images of two priors, of which one image is so far from its log p(x)."""
     each = {
-        "log_px": [-90.0, -100.0], "grid_error": [1e-4] * 2, "iwae": [-90.0 + np.log(share), -100.0 + off],
+        "log_px": [-90.0, -100.0], "grid_error": [1e-4, grid_error], "iwae": [-90.0 + np.log(share), -100.0 + off],
         "standard_error": [0.1, error], "bias": [float(np.log(share)), 0.0], "share": [share, 1.0],
         "own_error": [0.1] * 2, "own_bias": [0.0] * 2, "effective_sample_size": [900.0, 500.0],
         "elbo": -97.0, "bounds": [-97.0, -95.0], "spacing": [0.01, 0.02], "border": 1e-9,
     }  # fmt: skip
     rows = [{**each, "name": "one"}, {**each, "name": "another", "iwae": each["log_px"], "bias": [0.0] * 2}]
-    return {"rows": rows, "draws": [1, 5000], "images": 2, "side": 100}
+    return {"rows": rows, "draws": [1, 5000], "images": 2, "side": 100, "finer": 50}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,13 @@ def test_every_image_must_be_as_near_to_its_evidence_as_its_error_says(values, s
     assert ("one (1)" in story.short) == (not sound)
     assert [exact.beyond(exact.distances(row, "own_")) for row in values["rows"]] == [own, 0]
     assert "lies 2.00 to 2.00 nats below" in story.short  # -95 and the ELBO's -97
+
+
+def test_an_evidence_that_no_grid_resolves_is_not_told_as_exact():
+    assert exact.tell(of_exact(grid_error=0.009)).sound
+    story = exact.tell(of_exact(grid_error=0.5))
+    assert not story.sound
+    assert "For one, another log p(x) is not known to 0.01 nats" in story.text
 
 
 def test_the_errors_of_a_mean_weight_are_those_of_repetition():
