@@ -25,7 +25,7 @@ MODEL = {
     *("decoder", "variance", "output_scale", "network", "hidden", "channels", "activation", "levels", "upper_dim"),
 }
 DEVICES = {"device", "compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id", "stream"}
-OUTPUT = {"overwrite", "resume"}
+OUTPUT = {"overwrite", "resume", "snapshots"}
 GENERAL = {"config", "help", "version"}
 
 

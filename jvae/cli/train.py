@@ -37,8 +37,8 @@ from jvae.cli.path_types import OutputFile, OutputModel
 from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.files import is_stream
+from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 from jvae.runs.lock import OwnedFile, owning
-from jvae.runs.plan import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from jvae.runs.archive import MEMBER, read_header, read_json
 from jvae.runs.config import Config, plan_of
-from jvae.runs.plan import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS, Plan, check_plan
+from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
+from jvae.runs.plan import Plan, check_plan
 from jvae.runs.recipe_file import RecipeFile
 
 FORMAT = "jvae model file"

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 MOST_NUMBERS = 100
+FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
+"""Of a training: the first shows the untrained parameters, the last those at its end."""
 
 
 class Range(NamedTuple):

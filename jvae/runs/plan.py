@@ -10,8 +10,6 @@ from jaxtyping import Int
 
 Validation = Literal["none", "held-out", "test"]
 Keep = Literal["last", "best"]
-FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
-"""Of a training: the first shows the untrained parameters, the last those at its end."""
 
 
 class Plan(NamedTuple):

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
 from jvae.errors import NotEnoughMemoryError
+from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 from jvae.runs.memory import gib, host_bytes, tree_bytes
 from jvae.runs.mesh import agree, fetch
-from jvae.runs.plan import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS, whole_number
+from jvae.runs.plan import whole_number
 
 FIRST_STEPS = 32
 """The spacing is even over about so many steps, in which a network begins to learn, and then geometric."""

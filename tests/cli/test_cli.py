@@ -268,6 +268,7 @@ def test_every_option_of_train_is_a_field_of_config_or_about_the_world():
         "stream",
         "config",
         "hidden_dim",
+        "snapshots",
     }
     world |= {"compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id"}
     assert options == {field.name for field in config_fields()} | world
