@@ -8,6 +8,7 @@ import pytest
 from experiments.everything import PARTS
 from experiments.reporting.findings import load_findings
 from experiments.reporting.report import chapter, report_text
+from experiments.trick.page import NAME, trick_page
 
 KEPT = Path(__file__).parents[3] / "experiments" / "report"
 FOUND = {part: found for part in PARTS if (found := load_findings(KEPT / part.name))}
@@ -24,6 +25,10 @@ def test_every_part_opens_with_one_table_and_at_most_one_picture(part):
     assert len(re.findall(r"^\| ---", opening, flags=re.MULTILINE)) == 1
     assert opening.count("![") <= 1
     assert opening.count("![") == 1 or not re.search(r"!\[", chapter(part, FOUND[part]))
+
+
+def test_the_kept_page_of_the_trick_is_what_is_written_now():
+    assert (KEPT / NAME).read_text(encoding="utf-8") == trick_page()
 
 
 def test_every_picture_it_shows_is_kept():
