@@ -110,7 +110,7 @@ def test_how_many_runs_are_evaluated_together_follows_an_accelerators_memory(tin
     assert portion(*given).runs == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     found = []
-    for available in (10**8 / 1.5**i for i in range(14)):
+    for available in (10**8 / 1.5**i for i in range(16)):
         monkeypatch.setattr(memory, "available_bytes", lambda: available)  # noqa: B023
         found.append(portion(*given).runs)
     assert list(dict.fromkeys(found)) == [5, 2, 1]
