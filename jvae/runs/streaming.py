@@ -36,7 +36,7 @@ def streamed(
     chunk: Chunk,
     numbers: RunNumbers,
     data: UInt8[np.ndarray, "n ..."],
-    kept: Int[np.ndarray, " n"],
+    kept: Int[np.ndarray, " k"],
     batch_size: int,
     mesh: Mesh | None,
     at_a_time: int,

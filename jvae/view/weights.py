@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
@@ -91,7 +91,7 @@ def net_data(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
     return {"layers": layers, "activation": activation, "bf16": net.matmul is not float32}
 
 
-def half_if_exact(weight: Float[Array | np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def half_if_exact(weight: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """Return numbers as float16 where it holds all of them, else as they are."""
     weight = np.asarray(weight)
     with np.errstate(over="ignore"):
