@@ -13,7 +13,7 @@ from jvae.bounds import LogDensities, draw, elbo_terms
 from jvae.transforms import Transform, observe
 from jvae.vae import VAE
 
-DRAWS_AT_A_TIME = 2
+DRAWS_AT_A_TIME = 10
 """How many draws of a datum are computed together."""
 
 
