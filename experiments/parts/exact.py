@@ -135,7 +135,7 @@ def examine(
     gaps = exact.log_px - found.elbo
     shown = np.argsort(gaps)[[round(share * (len(gaps) - 1)) for share in SHOWN]]
     panels = [
-        Panel(images[i], float(gaps[i]), *posterior(model, x[i : i + 1], grid, q.loc[i], q.scale[i])) for i in shown
+        Panel(images[i], float(gaps[i]), *posterior(model, x[i : i + 1], fine[i], q.loc[i], q.scale[i])) for i in shown
     ]
     return values_of(exact, reached, found, numbers, fine), panels
 
@@ -199,7 +199,7 @@ def posterior(
 ) -> tuple["Grid", np.ndarray, np.ndarray]:
     """Return a square grid about a datum's p(z|x) and q(z|x), and their densities there, [second, first].
 
-    Every second point of the grid on which log p(x) was integrated says where p(z|x) is.
+    Every second point of the grid on which its log p(x) was integrated says where p(z|x) is.
     """
     from scipy.stats import norm
 
