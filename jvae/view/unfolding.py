@@ -67,10 +67,11 @@ def frames_of(
         raise JvaeError("the model has no snapshots of its training: train with --snapshots N, at least 2")
     chosen = np.unique(np.linspace(0, len(dataset.test_labels) - 1, POINTS).astype(int))
     some = dataset._replace(test_images=dataset.test_images[chosen], test_labels=dataset.test_labels[chosen])
-    models = [one._replace(params=params_of(snapshot, one.params)) for snapshot in one.snapshots.taken]
-    axes = latent_axes(models[-1], latents_of_test_set(models[-1], some, key, 0, number), key, 0, number)
+    last = one._replace(params=params_of(one.snapshots.taken[-1], one.params))
+    axes = latent_axes(last, latents_of_test_set(last, some, key, 0, number), key, 0, number)
     frames = []
-    for then, snapshot in zip(models, one.snapshots.taken, strict=True):
+    for snapshot in one.snapshots.taken:
+        then = one._replace(params=params_of(snapshot, one.params))
         z = latents_of_test_set(then, some, key, 0, number)
         view, _ = view_on(axes, then, z, some.test_labels, key, 0, number)
         elbo = evaluate(then, dataset, 1, key=key)[0].elbo.value
@@ -89,9 +90,9 @@ def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
     """Plot some of the frames side by side, evenly chosen, the first and the last among them."""
     shown = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, IN_STRIP).round().astype(int))]
     fig = figure(2.7 * len(shown) + 1.2, 6.7)
-    rows = fig.subplots(3, len(shown), squeeze=False, height_ratios=[2.7, 0.6, 1.6])
+    rows, height = fig.subplots(3, len(shown), squeeze=False, height_ratios=[2.7, 0.6, 1.6]), highest(frames)
     for i, (frame, (top, middle, bottom)) in enumerate(zip(shown, rows.T, strict=True)):
-        draw_latents(top, frame, heights(frames))
+        draw_latents(top, frame, height)
         top.set_xlabel(top.get_xlabel().replace(" (", "\n("))
         top.set_ylabel("" if i else top.get_ylabel().replace(" (", "\n("))
         top.set_title(frame.name, fontsize=11)
@@ -104,12 +105,12 @@ def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
     return fig
 
 
-def plot_frame(frames: Sequence[Frame], number: int, title: str) -> Figure:
-    """Plot one of the frames: the latent space beside reconstructions and samples."""
-    frame, fig = frames[number], figure(8.8, 4.7)
+def plot_frame(frame: Frame, title: str, height: float | None) -> Figure:
+    """Plot a frame: the latent space, of one dimension up to a density, beside reconstructions and samples."""
+    fig = figure(8.8, 4.7)
     grid = fig.add_gridspec(2, 2, width_ratios=[1, 1.02], height_ratios=[2, SAMPLE_ROWS])
     left, above, below = (fig.add_subplot(place) for place in (grid[:, 0], grid[0, 1], grid[1, 1]))
-    draw_latents(left, frame, heights(frames))
+    draw_latents(left, frame, height)
     draw_reconstructions(above, frame)
     draw_samples(below, frame)
     add_title(fig, f"{title}\n{frame.name.replace(chr(10), ': ')}", 12)
@@ -125,7 +126,7 @@ def draw_latents(ax: Axes, frame: Frame, height: float | None) -> None:
         ax.set_ylim(0, height)
 
 
-def heights(frames: Sequence[Frame]) -> float | None:
+def highest(frames: Sequence[Frame]) -> float | None:
     """Return the density up to which all frames of one latent dimension are drawn; None of two."""
     if len(frames[0].latents.ticks) > 1:
         return None
@@ -205,4 +206,5 @@ def pixels_of(fig: Figure) -> UInt8[np.ndarray, "H W 3"]:
 
 def figures_of(frames: Sequence[Frame], title: str) -> Iterator[Figure]:
     """Yield a figure of every frame."""
-    return (plot_frame(frames, number, title) for number in range(len(frames)))
+    height = highest(frames)
+    return (plot_frame(frame, title, height) for frame in frames)

@@ -19,6 +19,7 @@ from jvae.view.unfolding import (
     figures_of,
     frames_of,
     gif_of,
+    highest,
     nearest,
     palette_of,
     plot_frame,
@@ -110,7 +111,7 @@ def test_the_gif_has_a_frame_a_snapshot_in_the_colours_of_the_classes_and_goes_o
     for colour in COLOURS:
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert np.abs(last - wanted).max(axis=1).min() <= 6, colour
-    assert_not_clipped(plot_frame(frames, 0, "a title"))
+    assert_not_clipped(plot_frame(frames[0], "a title", highest(frames)))
 
 
 def test_a_pixel_is_shown_in_the_nearest_colour():
