@@ -14,7 +14,6 @@ from experiments.reporting.part import Part, Story
 from experiments.reporting.settings import FULL, QUICK, Settings
 
 HERE = Path(__file__).parent
-GLOSSARY = (HERE / "glossary.md").read_text(encoding="utf-8").strip()
 
 
 def story_of(part: Part, found: Findings) -> Story:
@@ -33,15 +32,20 @@ def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> 
     wrong = [part.title for part, story in stories.items() if not story.sound]
     lines = [
         "# The exercise sheet, answered by measurement",
-        (HERE / "about.md").read_text(encoding="utf-8").strip(),
+        page("about.md"),
         header(command, seeds, list(findings.values())),
         *([f"> **Not everything is as it must be**: {'; '.join(wrong)}."] if wrong else []),
         "## The answers in short",
         table(["exercise", "answer"], [[link(p.title), s.short] for p, s in stories.items()]).replace("---:", "---"),
         *[chapter(part, found) for part, found in findings.items()],
-        GLOSSARY,
+        page("glossary.md"),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def page(name: str) -> str:
+    """Return what stands in a file beside this one."""
+    return (HERE / name).read_text(encoding="utf-8").strip()
 
 
 def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
@@ -139,4 +143,4 @@ def write_page(part: Part, found: Findings, folder: Path) -> None:
     seeds = int(found.values.get("runs") or found.settings.get("runs", 1))
     text = chapter(part, found).replace("## ", "# ", 1)
     made = header(command_line(part, found), seeds, [found])
-    write_both(f"{text}\n\n{GLOSSARY}\n\n{made}\n", folder, part.page or part.name, part.title)
+    write_both(f"{text}\n\n{page('glossary.md')}\n\n{made}\n", folder, part.page or part.name, part.title)

@@ -214,10 +214,11 @@ def write_figure(figure: "Figure | bytes", path: Path) -> None:
 
     from jvae.files import write_file
 
-    buffer = BytesIO(figure if isinstance(figure, bytes) else b"")
     if not isinstance(figure, bytes):
+        buffer = BytesIO()
         figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
-    write_file(path, buffer.getvalue())
+        figure = buffer.getvalue()
+    write_file(path, figure)
     click.echo(f"wrote {path}")
 
 

@@ -10,18 +10,9 @@ from jvae.runs.config import config_fields
 GROUPS = ("Options", "Data", "Model", "Training", "Devices", "Output", "General")
 """In the order in which they are shown; "Options" are the command's own."""
 DATA = {"dataset", "test_share", "resize", "transpose", "binarise", "dequantise", "split"}
-MODEL = {
-    *(
-        "model_path",
-        "recipe_path",
-        "run",
-        "level",
-        "latent_dim",
-        "prior",
-        "num_components",
-        "pseudo_inputs",
-        "coupling",
-    ),
+PRIOR = {"prior", "num_components", "pseudo_inputs", "coupling"}
+MODEL = PRIOR | {
+    *("model_path", "recipe_path", "run", "level", "latent_dim"),
     *("decoder", "variance", "output_scale", "network", "hidden", "channels", "activation", "levels", "upper_dim"),
 }
 DEVICES = {"device", "compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id", "stream"}

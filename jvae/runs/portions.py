@@ -90,10 +90,8 @@ def elbo_portion(
         given = (at.model(recipe.model), jax.eval_shape(at.params, params), jax.random.key(0), batch, 0)
         return evaluation.per_datum.trace(*given, transform=recipe.transform, **sizes)
 
-    few = min(evaluation.DRAWS_AT_A_TIME, num_samples)
-    sizes = portions(500, len(data), few, num_runs)
-    whole = [at._replace(draws_at_a_time=evaluation.DRAWS_AT_A_TIME) for at in sizes if at.draws_at_a_time == few]
-    return choose(whole + sizes[len(whole) :], trace, "the evaluation", agree=agree)
+    draws = min(evaluation.DRAWS_AT_A_TIME, num_samples)
+    return choose(portions(500, len(data), draws, num_runs), trace, "the evaluation", agree=agree)
 
 
 def iwae_portion(
@@ -113,7 +111,7 @@ def iwae_portion(
 
     def trace(at: Portion) -> jax.stages.Traced:
         batch, model = batch_of(data, at.batch_size), at.model(recipe.model)
-        shape = (2 + group, at.batch_size, *([] if model is recipe.model else [at.runs]))
+        shape = (2 + group, at.batch_size, at.runs)[: 2 + isinstance(model, Runs)]
         sizes = {"group": group, "at_a_time": at.draws_at_a_time}
         sums, some = jax.ShapeDtypeStruct(shape, jnp.float32), jax.eval_shape(at.params, params)
         given = (model, some, jax.random.key(0), batch, 0, sums, (0, 1), num_samples)

@@ -145,11 +145,12 @@ def train_members(
     snapshots = start_snapshots(how.snapshots, resume and resume.snapshots, resume is not None)
     at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
     portion, num_runs = None, len(numbers.learning_rate)
-    if validated is not None:
+    if validated is not None or snapshots is not None:
         params = run_shapes(recipe_of(None), data.shape[1:], num_runs).params
-        portion = validation_portion(recipe_of(None), params, validated, num_runs, agree)
-    if snapshots is not None:
-        check_room(snapshots, run_shapes(recipe_of(None), data.shape[1:], num_runs).params)
+        if validated is not None:
+            portion = validation_portion(recipe_of(None), params, validated, num_runs, agree)
+        if snapshots is not None:
+            check_room(snapshots, params)
     how.chosen(at_a_time)
     if resume is None:
         states = init_states(recipe_of(None), numbers, data, kept)
