@@ -8,9 +8,13 @@ to PyTorch, `cli` the command line.
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""As in `typing`, whose import takes long enough for Ctrl-C to come before `__main__` hears it."""
 
 if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
+    from typing import Any
+
     from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
     from jvae.data.dataset import Dataset as Dataset, make_dataset as make_dataset
     from jvae.data.datasets import load_dataset as load_dataset
@@ -107,7 +111,7 @@ if _GiveBeforeImport.reader not in sys.modules:
     sys.meta_path.insert(0, _GiveBeforeImport())
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name when it is first asked for (PEP 562)."""
     if name == "pictures":
         return import_module("jvae.view.pictures")
