@@ -3,13 +3,13 @@
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it is heard, and after: Ctrl-C ends without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # before and after `listening`, Ctrl-C ends without a traceback
 
 from jvae.cli.interruption import listening
 from jvae.cli.streams import open_streams
 
-open_streams()  # before anything is opened that would take a closed stream's place
-with listening():  # while what takes a moment is imported
+open_streams()  # before any file is opened that would take a closed stream's number
+with listening():  # during the slow imports
     import click
 
     from experiments.everything import PARTS, everything
@@ -19,7 +19,7 @@ with listening():  # while what takes a moment is imported
 
 FIRST = {
     "python -m experiments baseline": "exercise 1.5: the test ELBO and the aggregate posterior",
-    "python -m experiments kl --quick": "any part in short",
+    "python -m experiments kl --quick": "any part in its short form",
     "python -m experiments all --output report": "the whole sheet in one report",
 }
 

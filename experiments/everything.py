@@ -1,4 +1,4 @@
-"""All parts in one go, and one report of them.
+"""All parts in one command, and one report of them.
 
 Question: everything that the exercise sheet asks, and the mini-project.
 Command:  python -m experiments all --output report; with --quick a short form of everything.
@@ -45,14 +45,15 @@ PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART 
     "names",
     type=click.Choice([part.name for part in PARTS]),
     multiple=True,
-    help="measure this part, and others that are named so; what is finished stands in the report all the same",
+    help="measure only this part, and others named in the same way; finished parts stay in the report",
 )
-@click.option("--retell", is_flag=True, help="measure nothing: tell what the folder holds, whatever measured it")
+@click.option("--retell", is_flag=True, help="measure nothing: write the report from the folder's results")
 def everything(settings: Settings, output: Path, names: tuple[str, ...], retell: bool) -> None:
     """Measure all parts and write one report of them: report.md, and report.html with everything inside it.
 
-    A part that is finished in the output folder with the same settings is not done again, so that an interrupted
-    command goes on where it was. A part that fails loses only itself: the report says so, and the exit code is 1.
+    A part that is finished in the output folder with the same settings is not measured again, so an interrupted
+    command continues where it stopped. A part that fails does not stop the others: the report says so, and the exit
+    code is 1.
     """
     from jvae.cli.console import use_device
     from jvae.errors import JvaeError
@@ -86,7 +87,7 @@ def held(folder: Path) -> dict[Part, Findings]:
 
 
 def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[Part, Findings]:
-    """Measure the parts of the names that are not finished, and return the results of all parts that there are."""
+    """Measure the named parts that are not finished, and return all results that exist."""
     lab = Lab(settings, folder, lambda line: show(line))
     known = {part: first_look(part, lab) for part in PARTS}
     waiting = [part for part in PARTS if part.name in names and not is_whole(part, known[part])]
@@ -99,7 +100,7 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
         for i, (part, expected) in enumerate(zip(waiting, minutes, strict=True), start=1):
 
             def show(line: str, where: str = f"[{i}/{len(waiting)}] {part.name}") -> None:
-                bar.label = f"{where}: {line}"[:width]  # a log gets every new one as a line
+                bar.label = f"{where}: {line}"[:width]  # in a log, every new label is a line
                 bar.render_progress()
 
             show("begins")
@@ -110,7 +111,7 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
 
 
 def first_look(part: Part, lab: Lab) -> Findings | None:
-    """Return the results of a part that is finished or cannot be measured here; None where it is to be measured."""
+    """Return a part's results if it is finished, or why it cannot be measured here; None if it must be measured."""
     if obstacle := part.obstacle(lab.settings):
         return Findings({}, {}, 0.0, {}, skipped=obstacle)
     return load_finished(part, lab.folder, settings_of(part, lab, {}))
@@ -122,7 +123,7 @@ def is_whole(part: Part, found: Findings | None) -> bool:
 
 
 def measure(part: Part, lab: Lab) -> Findings:
-    """Measure a part; whatever goes wrong is its own loss."""
+    """Measure a part; return any exception as a failed result, so that the other parts go on."""
     from jvae.files import write_text
 
     trace = lab.folder / f"{part.name}-error.txt"

@@ -1,4 +1,4 @@
-"""Faults of command lines: random ones, made of the commands' own parameters, up to the work that they ask for."""
+"""Faults of command lines: random lines made from the commands' own parameters, run up to where work begins."""
 
 import contextlib
 import os
@@ -115,9 +115,9 @@ USUAL = {
     "source": ("digits", "npz:images.npz"),
     "target": ("new.pt",),
 }
-"""Values of parameters by their names that are often right."""
+"""Values that are often right, by parameter name."""
 PROGRAMS = (("jvae.cli.main", "main"), ("experiments.__main__", "experiments"))
-"""By name, for the second is made of this campaign too."""
+"""Module and name: importing the second here would be circular, since it contains this campaign."""
 WORK = {
     "jvae.runs.api": ("train_config_epochs", "evaluate", "diagnose", "encode", "sample"),
     "jvae.runs.sweep": ("run_sweep",),
@@ -129,7 +129,7 @@ WORK = {
 }
 """The functions that do a command's work."""
 START = {"jvae.runs.mesh": ("select_device",), "jvae.cli.main": ("open_dataset",)}
-"""The functions that everything which takes time comes after."""
+"""The functions that come before anything slow."""
 
 
 def commands_of(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -143,7 +143,7 @@ def commands_of(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def random_line(command: click.Command, draws: random.Random) -> list[str]:
-    """Return the words of a command's random arguments and options, most of which it might take."""
+    """Return random arguments and options for a command, most of them plausible."""
     words: list[str] = []
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     for option in draws.sample(options, min(len(options), draws.choice((0, 1, 1, 2, 2, 3, 5)))):
@@ -165,7 +165,7 @@ def random_line(command: click.Command, draws: random.Random) -> list[str]:
 
 
 def random_option(option: click.Option, draws: random.Random) -> list[str]:
-    """Return the words that give an option."""
+    """Return an option with a random value, as words of a command line."""
     name = draws.choice([*option.opts, *option.secondary_opts])
     if option.is_flag:
         return [name]
@@ -174,7 +174,7 @@ def random_option(option: click.Option, draws: random.Random) -> list[str]:
 
 
 def random_value(parameter: click.Parameter, draws: random.Random) -> str:
-    """Return a value of a parameter's type; sometimes of another, or none at all."""
+    """Return a value for a parameter: usually of its type, sometimes of another."""
     kind, usual = parameter.type, USUAL.get(str(parameter.name))
     if draws.random() < 0.05:
         return draws.choice((*ODD, *NUMBERS, *LISTS))
@@ -197,7 +197,7 @@ def random_value(parameter: click.Parameter, draws: random.Random) -> str:
 
 @contextlib.contextmanager
 def without_work(folder: Path, work: dict[str, tuple[str, ...]]) -> Iterator[None]:
-    """Let commands run up to their work, which ends them with 0, in a folder with files for them, and no network."""
+    """Replace the commands' work by an exit with 0; run them in a folder of prepared files, without a network."""
     from jvae.errors import DataError
     from jvae.view import pictures
 
@@ -218,7 +218,7 @@ def without_work(folder: Path, work: dict[str, tuple[str, ...]]) -> Iterator[Non
 
 
 def make_files(folder: Path, with_model: bool) -> None:
-    """Write the files that `PATHS` names; without a model one that only looks like it."""
+    """Write the files that `PATHS` names; without `with_model`, model.npz only looks like a model file."""
     if with_model:
         small_model(folder).rename(folder / "model.npz")
     else:
@@ -247,7 +247,7 @@ def verdict(program: click.Group, words: Sequence[str]) -> str:
 
 
 def random_command_lines(folder: Path, share: float) -> Iterator[str]:
-    """Run random command lines up to the work that they ask for, or, in the short form, to what first takes time."""
+    """Run random command lines up to where their work begins; in the short form, up to the first slow step."""
     programs = [getattr(import_module(module), name) for module, name in PROGRAMS]
     draws = random.Random(0)
     places = [(program, *place) for program in programs for place in commands_of(program)]

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def bad_data_files(folder: Path, share: float) -> Iterator[str]:
-    """Read four IDX files of which one is wrong, in every way in which it can be."""
+    """Read sets of four IDX files, one of which is wrong in each possible way."""
     from jvae.data.idx import encode_idx, find_files, read_files
     from jvae.data.known import FILES, KnownSet
     from jvae.errors import DataError

@@ -13,7 +13,7 @@ TRAIN, INFO = ["train", *SMALL, "--model", "new.npz"], ["info"]
 RESUME = ["train", "--resume", "--epochs", "2", "--model", "model.npz"]
 EVALUATE = ["evaluate", "--model", "model.npz", "--json", "result.json"]
 PLOT = ["plot", "history", "--model", "model.npz", "--output", "picture.png"]
-NOWHERE = f"{os.devnull}/place"  # below what is no folder: not even root can make it
+NOWHERE = f"{os.devnull}/place"  # below a device, not a folder: not even root can create it
 UNUSABLE = (
     ("PYTHONOPTIMIZE", "2"),
     ("JAX_PLATFORMS", "cuda"),
@@ -94,7 +94,7 @@ def run(case: Case, folder: Path) -> subprocess.CompletedProcess:
 
 
 def bad_environments(folder: Path, share: float) -> Iterator[str]:
-    """Run commands in environments; the short form only those that are refused at once."""
+    """Run commands in environments; the short form runs only some that are refused at once."""
     (folder / "rc").mkdir()
     (folder / "rc" / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 30\naxes.facecolor: red\nnothing: 1\n")
     outputs = [folder / name for name in ("result.json", "picture.png")]

@@ -1,4 +1,4 @@
-"""Sound inputs of every type that a command reads, and the commands: what is mutated."""
+"""Sound inputs of every type that a command reads, and those commands: the material for mutations."""
 
 import gzip
 import io
@@ -21,12 +21,12 @@ class Input(NamedTuple):
 
     name: str
     files: list[Path]
-    """Of which one is mutated at a time."""
+    """One of them is mutated at a time."""
     command: list[str]
     checked: bool = True
-    """Whether the type has checksums, so that a command that succeeds must say what it says of the sound input."""
+    """True if the type has checksums: a command that succeeds must then print what it prints for the sound input."""
     members: Mutate | None = None
-    """Changes a part of a container and makes its checksums right again."""
+    """A function that changes a member of a container and recomputes its checksums."""
 
 
 def sound_inputs(folder: Path) -> Iterator[Input]:
@@ -81,7 +81,7 @@ def sound_inputs(folder: Path) -> Iterator[Input]:
 
 
 def state_dicts(folder: Path, model: Path, to_pytorch: list[str]) -> Iterator[Input]:
-    """Write a state dict, where there is PyTorch, which also says how a model file is read to its end."""
+    """Write a state dict if PyTorch is installed; yield the model file too, for the export that reads all its arrays."""
     try:
         import torch  # noqa: F401
     except ImportError:
@@ -95,7 +95,7 @@ def state_dicts(folder: Path, model: Path, to_pytorch: list[str]) -> Iterator[In
 
 
 def prepared_sets(folder: Path, images: list[np.ndarray]) -> Iterator[Input]:
-    """Prepare a set by tensorflow-datasets, in both of its formats, and decode it into the cache."""
+    """Prepare a data set with tensorflow-datasets, in both of its formats, and decode it into the cache."""
     import contextlib
     import struct
 
@@ -152,7 +152,7 @@ def prepared_sets(folder: Path, images: list[np.ndarray]) -> Iterator[Input]:
 
 
 def run(command: list[str]) -> Any:
-    """Run a command line of jvae in this process, and return what became of it."""
+    """Run a command line of jvae in this process, and return click's result."""
     from click.testing import CliRunner
 
     from jvae.cli.main import main

@@ -32,7 +32,7 @@ def small_model(folder: Path) -> Path:
 
 
 def refusal(path: Path, about: str = "") -> str:
-    """Return '' if a model file is refused in one line that names it and says what it should; else what happened."""
+    """Return '' if a model file is refused in one line that names it and contains `about`; else what happened."""
     from jvae.errors import ModelFileError
     from jvae.runs.checkpoint import load
 
@@ -48,7 +48,7 @@ def refusal(path: Path, about: str = "") -> str:
 
 
 def flipped_bits(folder: Path, share: float) -> Iterator[str]:
-    """Flip one bit each, at random places of the whole file, its digest included."""
+    """Flip one bit at a time, at random places of the whole file, digest included."""
     path = small_model(folder)
     data, places = bytearray(path.read_bytes()), random.Random(0)
     for _ in range(round(2000 * share)):
@@ -83,7 +83,7 @@ def damaged_files(folder: Path, share: float) -> Iterator[str]:
 
 
 def mismatched_files(folder: Path, share: float) -> Iterator[str]:
-    """Write files with a good digest and the content of another model, a later version, or an attack."""
+    """Write files with a valid digest and the content of another model, a later version, or an attack."""
     from jvae.runs.archive import pack
 
     path = small_model(folder)
@@ -163,19 +163,19 @@ def content_of(path: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def without(items: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the items but one."""
+    """Return the items without one."""
     return {key: value for key, value in items.items() if key != name}
 
 
 def changed(about: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Return a description with other fields of its configuration."""
+    """Return a description with some fields of its configuration replaced."""
     return {**about, "config": {**about["config"], **fields}}
 
 
 def zipped(
     members: dict[str, bytes] | list[tuple[str, bytes]], how: int = zipfile.ZIP_STORED, digest: bool = True
 ) -> bytes:
-    """Return an archive with the digest that its bytes call for."""
+    """Return an archive of the members that ends in its digest, or in zeros."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", how) as archive:
         archive.comment = b"0" * 64
@@ -192,14 +192,14 @@ def members_of(path: Path) -> list[tuple[str, bytes]]:
 
 
 def with_member(path: Path, name: str, content: bytes) -> bytes:
-    """Return the archive with one member more."""
+    """Return the archive with one more member."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile's, of a name that is there twice
+        warnings.simplefilter("ignore")  # zipfile warns of a duplicate name
         return zipped([*members_of(path), (name, content)])
 
 
 def replaced(path: Path, name: str, content: bytes) -> bytes:
-    """Return the archive with another content of an array."""
+    """Return the archive with an array's content replaced."""
     return zipped([(n, content if n == f"{name}.npy" else c) for n, c in members_of(path)])
 
 

@@ -1,4 +1,4 @@
-"""Mutated inputs: files of every type that a command reads, changed at random, and what the command makes of them."""
+"""Mutated inputs: files of every type that a command reads, changed at random, and how the command handles them."""
 
 import os
 import random
@@ -21,7 +21,7 @@ def mutated_inputs(folder: Path, share: float) -> Iterator[str]:
             if sound.exit_code != 0:
                 yield f"{given.name}: the sound input is refused: {sound.output[-200:]!r}"
                 continue
-            for i in range(max(2, round(1000 * share**2))):  # the short form of so many is shorter
+            for i in range(max(2, round(1000 * share**2))):  # there are many inputs: the short form is shorter
                 text = trial(given, sound.stdout, numbers, folder)
                 yield text and f"{given.name} {i}: {text}"
 

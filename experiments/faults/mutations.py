@@ -1,4 +1,4 @@
-"""Mutations: changes of a file's bytes, of an archive's members and of a state dict's tensors."""
+"""Mutations: random changes to a file's bytes, an archive's members and a state dict's tensors."""
 
 import io
 import random
@@ -16,7 +16,7 @@ HUGE = (b"\xff" * 4, b"\x7f" + b"\xff" * 7, b"\0" * 4, b"\x80" + b"\0" * 3)
 
 
 def mutated(content: bytes, numbers: random.Random) -> bytes:
-    """Return bytes with one change: flipped, cut, zeroed, doubled, put in, taken out, or with a huge number in them."""
+    """Return the bytes with one change: flipped, cut, zeroed, repeated, inserted, removed, replaced or made huge."""
     place, size = numbers.randrange(len(content) or 1), numbers.choice((1, 4, 16, 64))
     start, end = content[:place], content[place + size :]
     match numbers.randrange(10):
@@ -46,7 +46,7 @@ def mutated(content: bytes, numbers: random.Random) -> bytes:
 
 
 def mutated_arrays(folder: Path, digest: bool) -> Mutate:
-    """Return what changes one member of an `.npz`, or its name, and gives the archive checksums that are right."""
+    """Return a function that changes one member of an `.npz`, or its name, and recomputes the checksums."""
 
     def change(content: bytes, numbers: random.Random) -> bytes:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -65,14 +65,14 @@ def mutated_arrays(folder: Path, digest: bool) -> Mutate:
             [(name, npy_header("(-3, 4)"))], [(name, npy_header("((((" * 30))], [(name, b"[" * 50_000)],
         ))  # fmt: skip
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zipfile's, of a name that is there twice
+            warnings.simplefilter("ignore")  # zipfile warns of a duplicate name
             return zipped([*others[:chosen], *made, *others[chosen:]], digest=digest)
 
     return change
 
 
 def mutated_tensors(folder: Path) -> Mutate:
-    """Return what makes another state dict of one, of tensors that are none of a model's, or of another object."""
+    """Return a function that replaces, renames or drops a tensor of a state dict, or wraps the whole."""
 
     def change(content: bytes, numbers: random.Random) -> bytes:
         import torch

@@ -1,4 +1,4 @@
-"""Faults of paths: an output that is also an input or another output, of every command and in every pair."""
+"""Faults of paths: an output that is also an input or another output, for every pair of every command's paths."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile, 
 TYPES = (DataSource, InputFile, InputFolder, OutputFile, OutputFolder)
 SPELLINGS = ("itself", "relative", "symlink", "hard link")
 REQUIRED = {"sweep": ["--grid", "latent-dim=2"]}
-STOOD = "# what stood here, which is TOML too"
+STOOD = "# what stood here before, valid TOML too"
 
 
 class Pair(NamedTuple):
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
 
 
 def commands_of(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield all commands that a group leads to, groups too, with the words that lead there."""
+    """Yield every command and group below a group, with the words that name it."""
     for name, command in group.commands.items():
         yield (*words, name), command
         if isinstance(command, click.Group):
@@ -46,22 +46,22 @@ def is_output(parameter: click.Parameter) -> bool:
 
 
 def pairs_of(group: click.Group, words: tuple[str, ...], command: click.Command) -> list[Pair]:
-    """Return the pairs of a command's paths of which at least one is written."""
+    """Return the pairs of a command's paths in which the second is written."""
     paths = sorted((p for p in command.params if isinstance(p.type, TYPES)), key=is_output)
     pairs = [pair for pair in itertools.combinations(paths, 2) if is_output(pair[1])]
     return [Pair(group, words, command, *pair, SPELLINGS[i % len(SPELLINGS)]) for i, pair in enumerate(pairs)]
 
 
 def run_pair(pair: Pair, place: Path) -> str:
-    """Run a command with one file for two of its paths; return what is wrong, and nothing if it is refused as it must.
+    """Run a command with one file for two of its paths; return '' if it is refused as it must be, else what is wrong.
 
     Args:
-        pair: of its paths.
+        pair: the two paths.
         place: an empty folder, the working directory.
     """
     endings = getattr(pair.output.type, "endings", None) or getattr(pair.one.type, "endings", None) or [".npz"]
     folder = place / "folder"
-    path = folder / f"t10k-labels-ubyte{endings[0]}"  # a name that a folder of data is read for
+    path = folder / f"t10k-labels-ubyte{endings[0]}"  # a name that is looked for in a data folder
     folder.mkdir()
     for file in (path, place / "model.npz"):
         file.write_text(STOOD)

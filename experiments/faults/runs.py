@@ -58,7 +58,7 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
 
 
 def same_training(one: Path, other: Path) -> bool:
-    """Return True if two model files hold the same bits: states, history but for the seconds, unfinished epoch."""
+    """Return True if two model files hold the same bits: state, unfinished epoch, and history apart from seconds."""
     from jvae.runs.archive import named_arrays
     from jvae.runs.checkpoint import load
 
@@ -73,9 +73,9 @@ def same_training(one: Path, other: Path) -> bool:
 
 
 def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
-    """Start a training process, and return it once it trains; programs that were compiled before are not again."""
+    """Start a training process, and return it once it trains; compiled programs are kept in the cache."""
     caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = caching | os.environ  # a cache that is there already is used, and shared between campaigns
+    environment = caching | os.environ  # an existing cache is used, and shared between campaigns
     command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
     with heard(signal.SIGINT):
         pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
@@ -89,7 +89,7 @@ def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
 
 @contextlib.contextmanager
 def heard(number: signal.Signals) -> Iterator[None]:
-    """Let processes that are started meanwhile hear a signal that this one was told to ignore, as a background job."""
+    """Let child processes hear a signal that this process ignores, as a background job does."""
     ignored = signal.getsignal(number) == signal.SIG_IGN
     if ignored:
         signal.signal(number, signal.SIG_DFL)
@@ -101,7 +101,7 @@ def heard(number: signal.Signals) -> Iterator[None]:
 
 
 def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
-    """Read what a training says until it has finished an epoch; 0 is before the first."""
+    """Read a training's output until it has finished the epoch; 0 returns at once."""
     assert process.stderr is not None
     for line in process.stderr if epoch > 0 else ():
         if line.startswith(f"epoch {epoch}/"):
@@ -109,7 +109,7 @@ def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
 
 
 def duration_of(path: Path, cache: Path) -> float:
-    """Train without a fault, and measure how long the epochs take."""
+    """Return the seconds that all epochs of a training without a fault take."""
     for _ in range(2):  # the first one compiles
         path.unlink(missing_ok=True)
         process = start_training(path, cache=cache)
@@ -184,7 +184,7 @@ def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
 
 
 def verdict_on(path: Path) -> str:
-    """Return what is wrong with a file whose writer was killed, after the sweep with which every training starts."""
+    """Return what is wrong with a file whose writer was killed, after sweeping its temporaries as a training does."""
     from jvae.errors import ModelFileError
     from jvae.files import sweep_temporaries
     from jvae.runs.checkpoint import load
@@ -202,7 +202,7 @@ def verdict_on(path: Path) -> str:
 
 
 def bad_command_lines(folder: Path, share: float) -> Iterator[str]:
-    """Give a wrong value to every option that Config makes."""
+    """Give a wrong value to every option that comes from Config."""
     script = "import sys; from jvae.cli.main import main\ntry: main()\nfinally: print('jax' in sys.modules)"
     lines = wrong_lines()
     for words in lines if share == 1 else lines[:: round(1 / share)]:
@@ -219,7 +219,7 @@ def bad_command_lines(folder: Path, share: float) -> Iterator[str]:
 
 
 def wrong_lines() -> list[list[str]]:
-    """Return command lines each of which breaks one rule of Config."""
+    """Return command lines, each of which breaks one rule of Config."""
     from jvae.cli.options import flag
     from jvae.runs.config import Config, config_fields
 
@@ -228,13 +228,13 @@ def wrong_lines() -> list[list[str]]:
         option = flag(field.name)
         enabled = [word for rule in field.needs for word in (flag(rule.name), str(rule.values[0]))]
         if field.type is bool:
-            lines += [[f"--no-{option[2:]}"]] if field.needs else []  # which needs another output
+            lines += [[f"--no-{option[2:]}"]] if field.needs else []  # it needs another output
             continue
         lines.append([*enabled, option, "nonsense"])
         if field.range is not None:
             lines.append([*enabled, option, str(-1)])
             lines.append([*enabled, option, "nan"])
-        if field.name == "hidden":  # which the default network has
+        if field.name == "hidden":  # the default network takes it
             lines.append(["--network", "cnn", option, "64"])
         elif any(getattr(Config(), rule.name) not in rule.values for rule in field.needs):
             unusual = ["64"] if field.type is tuple else field.choices or [str(field.default + 1)]

@@ -1,4 +1,4 @@
-"""Faults of processes that want the same file: trainings of one model file that are started together."""
+"""Faults of processes that want the same file: two trainings of one model file started together."""
 
 import subprocess
 from collections.abc import Iterator

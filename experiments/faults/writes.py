@@ -16,7 +16,7 @@ from experiments.faults.model_files import small_model
 
 
 def failing_writes(folder: Path, share: float) -> Iterator[str]:
-    """Fail every call that a save makes of the system, with every error of a disk; then meet a real limit."""
+    """Fail every system call of a save with every error of a disk; then hit a real limit of the file size."""
     from jvae.errors import ModelFileError
     from jvae.runs.checkpoint import load, save
 
@@ -56,7 +56,7 @@ def failing_writes(folder: Path, share: float) -> Iterator[str]:
 
 @contextlib.contextmanager
 def failing_file(failure: OSError) -> Iterator[None]:
-    """Make files take a part of what is written, and then fail."""
+    """Make every file store half of what is written, and then fail."""
     opened = os.fdopen
 
     def half(*arguments: Any, **options: Any) -> Any:
@@ -89,7 +89,7 @@ for _ in range(int(sys.argv[3])):
 
 
 def racing_writers(folder: Path, share: float) -> Iterator[str]:
-    """Write one file from two processes, many times, and read it between."""
+    """Write one file many times from two processes, and read it meanwhile."""
     from jvae.runs.checkpoint import load, save
 
     one = small_model(folder)

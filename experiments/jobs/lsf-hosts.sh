@@ -1,7 +1,7 @@
 #!/bin/bash
 # Ten runs of the exercise over two hosts of an LSF cluster, one process a host: bsub < experiments/jobs/lsf-hosts.sh
-# Five minutes before its time is over the training is saved, and the job queued again, to go on where it was: -Q names
-# the exit code of a training that SIGUSR2 has stopped, 128 + 12.
+# Five minutes before the time limit the training is saved and the job is queued again, to resume: -Q names the exit
+# code of a training that SIGUSR2 has stopped, 128 + 12.
 #BSUB -J jvae
 #BSUB -q gpuv100
 #BSUB -gpu "num=1:mode=exclusive_process"
@@ -15,7 +15,7 @@
 #BSUB -o jvae-%J.log
 #BSUB -e jvae-%J.log
 set -euo pipefail
-trap : USR2 # which comes to this script too: it waits for the training's end
+trap : USR2 # this script receives it too, and must wait for the training to end
 
 . .venv/bin/activate
 # jax cannot read LSF's environment: the processes are named here; the first one writes model.npz
@@ -31,7 +31,7 @@ done
 code=0
 for process in "${processes[@]}"; do
     while kill -0 "$process" 2> /dev/null; do
-        wait "$process" || true # a signal ends the waiting, and not the process
+        wait "$process" || true # a signal ends the wait, not the process
     done
     wait "$process" || code=$?
 done

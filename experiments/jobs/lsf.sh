@@ -1,7 +1,7 @@
 #!/bin/bash
 # Ten runs of the exercise on one GPU of an LSF cluster: bsub < experiments/jobs/lsf.sh
-# Five minutes before its time is over the training is saved, and the job queued again, to go on where it was: -Q names
-# the exit code of a training that SIGUSR2 has stopped, 128 + 12.
+# Five minutes before the time limit the training is saved and the job is queued again, to resume: -Q names the exit
+# code of a training that SIGUSR2 has stopped, 128 + 12.
 #BSUB -J jvae
 #BSUB -q gpuv100
 #BSUB -gpu "num=1:mode=exclusive_process"
@@ -15,7 +15,7 @@
 #BSUB -o jvae-%J.log
 #BSUB -e jvae-%J.log
 set -euo pipefail
-trap : USR2 # which comes to this script too: it waits for the training's end
+trap : USR2 # this script receives it too, and must wait for the training to end
 
 . .venv/bin/activate
 jvae train --resume --latent-dim 10 --epochs 5 --batch-size 128 --runs 10 --model model.npz

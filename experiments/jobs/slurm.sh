@@ -1,6 +1,6 @@
 #!/bin/bash
 # Ten runs of the exercise over two nodes of a SLURM cluster, one process a node: sbatch experiments/jobs/slurm.sh
-# Two minutes before its time is over the training is saved, and the job queued again, to go on where it was.
+# Two minutes before the time limit the training is saved and the job is queued again, to resume.
 #SBATCH --job-name=jvae
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -21,6 +21,6 @@ jvae datasets fetch mnist # once, before all processes look for it
 code=0
 srun jvae train --resume --distributed --latent-dim 10 --epochs 5 --batch-size 128 --runs 10 --model model.npz || code=$?
 if [ "$code" -eq $((128 + $(kill -l USR1))) ]; then
-    scontrol requeue "$SLURM_JOB_ID" # it ends this script
+    scontrol requeue "$SLURM_JOB_ID" # this ends the script
 fi
 exit "$code"

@@ -1,1 +1,1 @@
-"""Published tables, reproduced: one recipe file a paper."""
+"""Recipes that reproduce published tables, one file per paper."""

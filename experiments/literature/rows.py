@@ -1,4 +1,4 @@
-"""The rows of published tables that are trained again: what each is, its number, and how it is trained."""
+"""The rows of published tables to reproduce: what each is, its number, and how it is trained."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent
 
 
 class Row(NamedTuple):
-    """A number of a paper. Everything else about its training is said by the recipe file."""
+    """A published number. The recipe file says everything else about its training."""
 
     paper: str
     what: str
@@ -16,16 +16,16 @@ class Row(NamedTuple):
     options: dict[str, Any]
     """Fields of Config that the recipe reads, and how its epochs are judged."""
     epochs: int
-    """As many as the paper trains, at most."""
+    """The paper's number of epochs, or its maximum."""
     batch_size: int
     reference: float
     """The paper's log-likelihood of the test set, by 5,000 importance samples, in nats."""
     within: float | None
-    """How far, in nats, a number that is reproduced may lie; None where others' own runs differ, or none was judged."""
+    """The tolerance of a reproduced number, in nats; None where other implementations disagree, or none was set."""
     hours: float
-    """On two cores, about."""
+    """About, on two cores."""
     others: str = ""
-    """What others obtained."""
+    """Results of other implementations."""
 
 
 IWAE = "Burda, Grosse & Salakhutdinov 2016, table 1"
@@ -67,6 +67,6 @@ ROWS = {
         VAMP, "VampPrior", "vampprior.py", {"prior": "vamp", **JUDGED}, 2000, 100, -82.38, 0.4, 8, "-82.29"
     ),
 }
-"""By their ids."""
+"""Rows by id."""
 DEFAULT = ("iwae-k1", "vamp-standard", "vamp-vamp")
-"""The rows that are trained unless others are named: the others take an accelerator, or a day."""
+"""The rows trained by default: the others need an accelerator, or a day."""
