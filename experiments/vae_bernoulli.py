@@ -4,7 +4,7 @@
     python experiments/vae_bernoulli.py sample --model model.npz --samples samples.png
 
 It stands alone: read it, copy it, change it; comments mark where exercises 1.5 to 1.8 begin. A model is a Flax module;
-its parameters are a value beside it, and so is the key of all that is random.
+its parameters are passed to it, and so is the key that decides everything random.
 """
 
 import gzip
@@ -72,7 +72,7 @@ class VAE(nn.Module):
         """Return the ELBO of every image of a batch, in nats, estimated with one draw of z: [b]."""
         q = self.encoder(x)
         z = q.sample(seed=key)  # loc + scale * noise: the reparametrisation trick
-        # Exercise 1.6: a mixture has no closed-form KL: in its place q.log_prob(z) - self.prior().log_prob(z)
+        # Exercise 1.6: a mixture has no closed-form KL: use q.log_prob(z) - self.prior().log_prob(z)
         return self.decoder(z).log_prob(x) - q.kl_divergence(self.prior())
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
@@ -86,15 +86,15 @@ def uniform(key: jax.Array, shape: Sequence[int], dtype: DTypeLike, limit: float
 
 
 class MLP(nn.Module):
-    """Fully connected layers with ReLU between them, started as PyTorch starts nn.Linear."""
+    """Fully connected layers with ReLU between them, initialised as PyTorch's nn.Linear."""
 
     hidden: Sequence[int]
     out_shape: Sequence[int]
 
-    # Exercise 1.8 begins here: nn.Conv and nn.ConvTranspose in the place of nn.Dense.
+    # Exercise 1.8 begins here: nn.Conv and nn.ConvTranspose in place of nn.Dense.
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map a batch."""
+        """Return the outputs of a batch: [b, *out_shape]."""
         h = x.reshape(len(x), -1)
         for i, width in enumerate([*self.hidden, int(np.prod(self.out_shape))]):
             h = nn.relu(h) if i > 0 else h
@@ -127,7 +127,7 @@ def make_train_step(model: VAE, optimizer: optax.GradientTransformation) -> Call
 
 
 def make_epoch(train_step: Callable, batch_size: int) -> Callable:
-    """Return a pure function that takes a step for every batch of all images, in an order that the key decides."""
+    """Return a pure function that takes a step for every batch of the images, in an order drawn from the key."""
 
     @partial(jax.jit, donate_argnums=0)
     def epoch(state: tuple, key: jax.Array, images: jax.Array) -> tuple[tuple, jax.Array]:
@@ -148,7 +148,7 @@ def make_epoch(train_step: Callable, batch_size: int) -> Callable:
 
 
 def evaluate(model: VAE, params: dict, key: jax.Array, images: np.ndarray) -> float:
-    """Return the mean ELBO of all images, in nats an image: what exercise 1.5 asks for of the test set."""
+    """Return the mean ELBO of all images, in nats per image: exercise 1.5 asks for that of the test set."""
     # Exercise 1.5 begins here; for its picture draw z: q = model.apply(params, x, method=lambda vae, x: vae.encoder(x))
     each = jax.jit(partial(elbo, model, params))
     bounds = [each(jax.random.fold_in(key, i), images[i : i + 500]) for i in range(0, len(images), 500)]
@@ -175,19 +175,19 @@ def main() -> None:
 @click.option("--model", "path", default="model.npz", type=click.Path(dir_okay=False, writable=True), help="to write")
 @click.option("--latent-dim", default=32, type=click.IntRange(1), help="M, the dimension of z")
 @click.option("--epochs", default=10, type=click.IntRange(1), help="passes over the images")
-@click.option("--batch-size", default=32, type=click.IntRange(1, 60_000), help="images a step")
-@click.option("--seed", default=0, help="decides the start, the order and the noise")
+@click.option("--batch-size", default=32, type=click.IntRange(1, 60_000), help="images per step")
+@click.option("--seed", default=0, help="decides the initial weights, the order and the noise")
 @click.option("--data-dir", help="folder with MNIST's IDX files; jvae's cache by default")
 @click.option("--device", default="cpu", help="cpu, gpu or tpu")
 def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, data_dir: str, device: str) -> None:
     """Train a model, evaluate it on the test set, and save its parameters."""
     if not os.access(Path(path).absolute().parent, os.W_OK):
-        raise click.ClickException(f"{path}: there is no such folder to write in")
+        raise click.ClickException(f"{path}: its folder does not exist or cannot be written to")
     images, test_images = (read_images(data_dir, split) for split in ("train", "t10k"))
     try:
         jax.config.update("jax_default_device", jax.devices(device)[0])
     except RuntimeError as error:
-        raise click.ClickException(f"--device is {device}: there is none here") from error
+        raise click.ClickException(f"--device is {device}: there is no such device here") from error
     model, optimizer, data = make_vae(latent_dim), optax.adam(1e-3), jnp.asarray(images)
     init_key, key, test_key = jax.random.split(jax.random.key(seed), 3)
     params = jax.jit(model.init)(init_key, key, jnp.zeros((1, *SHAPE)))

@@ -81,7 +81,7 @@ def sound_inputs(folder: Path) -> Iterator[Input]:
 
 
 def state_dicts(folder: Path, model: Path, to_pytorch: list[str]) -> Iterator[Input]:
-    """Write a state dict if PyTorch is installed; yield the model file too, for the export that reads all its arrays."""
+    """Write a state dict if PyTorch is installed; yield the model file again, for an export reads all its arrays."""
     try:
         import torch  # noqa: F401
     except ImportError:

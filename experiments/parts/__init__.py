@@ -20,4 +20,4 @@ NAMES = (
     "settings",
     "faults",
 )
-"""The modules that define a PART; whatever is done with all of them is made from this list."""
+"""The modules that define a PART; everything that concerns all parts is made from this list."""

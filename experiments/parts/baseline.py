@@ -39,7 +39,7 @@ def measure(lab: Lab) -> Measured:
 
 
 def neighbour_accuracy(z: np.ndarray, labels: np.ndarray) -> float:
-    """Return how often the 5 nearest latents of the first half tell the class of an image of the second half."""
+    """Return how often the 5 nearest latents of the first half predict the class of an image of the second half."""
     from sklearn.neighbors import KNeighborsClassifier
 
     half = len(z) // 2

@@ -48,7 +48,7 @@ def measure(lab: Lab, images: int | None = None, most: int | None = None, draws:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table, how far the ELBO is from the tightest bound, and what training on a tighter bound changes."""
+    """Tell the table, the ELBO's distance from the tightest bound, and what training on a tighter bound changes."""
     rows, numbers = values["rows"], values["draws"]
     lines = [
         [
@@ -83,7 +83,7 @@ def tell(values: Values) -> Story:
 
 
 def plot_bounds(draws: list[int], rows: list[dict[str, Any]]) -> "Figure":
-    """Plot the bound against the number of draws it is evaluated with, a line a training bound."""
+    """Plot the bound against the number of draws that evaluate it, one line per training bound."""
     from jvae.view.plots import figure, soften
 
     fig = figure(6.4, 4.4)

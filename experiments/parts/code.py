@@ -25,7 +25,7 @@ def measure(lab: Lab) -> Measured:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table of checks, and the answers to which they belong."""
+    """Tell the table of checks, and the answers that they belong to."""
     checks = values["checks"]
     wrong = [check["claim"] for check in checks if not check["holds"]]
     lines = [[c["claim"], c["question"], c["measured"], "yes" if c["holds"] else "**no**"] for c in checks]

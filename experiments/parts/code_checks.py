@@ -93,7 +93,7 @@ def terms_are_one_number_per_datum() -> Check:
 
 
 def independent_sums_over_the_event() -> Check:
-    """Check that there is without Independent one log-density a pixel, with it one an image, their sum."""
+    """Check that there is one log-density per pixel without Independent, and with it one per image, their sum."""
     import distrax
     import jax
 
@@ -110,7 +110,7 @@ def independent_sums_over_the_event() -> Check:
 
 
 def independent_sums_the_kl() -> Check:
-    """Check that Independent is also what sums the KL over the latent dimensions."""
+    """Check that Independent also sums the KL over the latent dimensions."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -176,5 +176,5 @@ def largest(values: Any) -> float:
 
 
 def text_of(shape: tuple[int, ...]) -> str:
-    """Return a shape, such as [4, 3]."""
+    """Return a shape as text, such as [4, 3]."""
     return "[" + ", ".join(map(str, shape)) + "]"

@@ -1,7 +1,6 @@
 """Other gradients of the same bound, in training: does sticking the landing help the ELBO, and DReG IWAE?
 
-Question: trained with `--estimator stl` in place of pathwise, and `dreg` on IWAE, are ELBO and IWAE of the test set
-          better?
+Question: with `--estimator stl` instead of pathwise, and with `dreg` on IWAE, are ELBO and IWAE of the test set better?
 Source:   Roeder, Wu & Duvenaud 2017, Sticking the Landing; Tucker et al. 2019, Doubly Reparameterized Gradient
           Estimators for Monte Carlo Objectives.
 Command:  python -m experiments estimators --output report
@@ -42,7 +41,7 @@ def measure(lab: Lab, draws: int = 5) -> Measured:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table, and what each estimator changes beside the pathwise one of the same bound."""
+    """Tell the table, and what each estimator changes compared with the pathwise one of the same bound."""
     pathwise, stl, iwae, dreg = rows = values["rows"]
     changes = {
         f"{estimator}_{measure}": judge(ours[measure], theirs[measure])

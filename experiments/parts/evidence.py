@@ -2,7 +2,7 @@
 
 A grid over the whole plane finds where p(z|x) is; a finer one, over the box of each datum, is summed. Along each axis
 the points are evenly spaced. For smooth integrands that vanish at the border such a sum converges faster than any power
-of the spacing, so that a coarser grid's distance is more than its error.
+of the spacing, so that the difference from a coarser grid exceeds its error.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from scipy.special import logsumexp
 from jvae.vae import VAE
 
 OUT_OF_REACH = 20
-"""Times the sum of K mean weights that a single draw would weigh."""
+"""A draw is out of reach if its weight exceeds this many times the sum of K mean weights."""
 OUTSIDE = 1e-6
-"""The share of p(z|x) that may lie beyond either side of a box."""
+"""The share of p(z|x) that may lie beyond each side of a box."""
 FRAME = 0.02
-"""The share of each axis, at either end, that is the border."""
+"""The share of each axis, at each end, that counts as the border."""
 
 
 class Grid(NamedTuple):
@@ -33,12 +33,12 @@ class Grid(NamedTuple):
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """The distance of neighbours along each axis."""
+        """The distance between neighbours along each axis."""
         return float(np.ptp(self.first)) / (len(self.first) - 1), float(np.ptp(self.second)) / (len(self.second) - 1)
 
     @property
     def log_area(self) -> float:
-        """The logarithm of what a point stands for."""
+        """The logarithm of the area that a point stands for."""
         return float(np.sum(np.log(self.spacing)))
 
     def coarser(self) -> "Grid":
@@ -49,13 +49,13 @@ class Grid(NamedTuple):
 def mass_boxes(
     model: VAE, params: PyTree, x: Float[Array, "n ..."], grid: Grid
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
-    """Return the lower and upper corners of boxes that hold each datum's p(z|x), but for a millionth on each side.
+    """Return the lower and upper corners of boxes that hold each datum's p(z|x), up to a millionth on each side.
 
     Args:
         model: of one level, with two latent dimensions; compared by value.
         params: the model's parameters.
         x: the data, as the decoder models them.
-        grid: over all of p(z|x), of a spacing at which it is seen; the boxes reach two points further.
+        grid: covers all of p(z|x), with a spacing that resolves it; the boxes reach two points further.
     """
     marginals = [np.full((len(axis), len(x)), -np.inf) for axis in grid]
     for i, row in enumerate(log_joint_rows(model, params, x, grid)):
@@ -74,13 +74,13 @@ class Evidence(NamedTuple):
 
     log_px: Float[np.ndarray, " n"]
     spacing_error: Float[np.ndarray, " n"]
-    """How far, at most, the four sums over every second point along each axis are from it, in nats."""
+    """The largest difference from it, in nats, of the four sums over every second point along each axis."""
     border: Float[np.ndarray, " n"]
-    """The share of the sum that lies on the border: if the grid is too small, mass is lost there."""
+    """The share of the sum that lies on the border: mass is lost there if the grid is too small."""
 
     @property
     def error(self) -> Float[np.ndarray, " n"]:
-        """Of log_px, in nats: more than the finer grid's own, for it is the coarser one's, and the border's mass."""
+        """The error of log_px, in nats, from above: that of the coarser grids, and the border's mass."""
         return self.spacing_error - np.log1p(-self.border)
 
 
@@ -96,7 +96,7 @@ def log_evidence(model: VAE, params: PyTree, x: Float[Array, "n ..."], grid: Gri
         model: of one level, with two latent dimensions; compared by value.
         params: the model's parameters.
         x: the data, as the decoder models them.
-        grid: what is summed over; it must hold the mass of p(z|x), and its spacing resolve it.
+        grid: the points to sum over; it must hold the mass of p(z|x), with a spacing that resolves it.
     """
     edge = [np.minimum(np.arange(len(a)), np.arange(len(a))[::-1]) < FRAME * len(a) for a in grid]
     sums, frame = np.full((2, 2, len(x)), -np.inf), np.full(len(x), -np.inf)
@@ -119,32 +119,32 @@ def log_joint_rows(
 
 
 class Reach(NamedTuple):
-    """What K draws of q(z|x) make of p(x) = E_q[w], w = p(x, z) / q(z|x), for n data.
+    """How well K draws of q(z|x) estimate p(x) = E_q[w], w = p(x, z) / q(z|x), for n data.
 
-    Out of reach is where a draw weighs more than 20 K p(x): less than a twentieth of one such draw is expected, for
-    K q(w > 20 K p(x) | x) < p(w > 20 K p(x) | x) / 20, so that the mean of K weights is that of those within reach.
+    A z is out of reach if its weight exceeds 20 K p(x). Less than a twentieth of one such draw is expected, since
+    K q(w > 20 K p(x) | x) < p(w > 20 K p(x) | x) / 20, so the mean of K weights is that of the weights within reach.
     """
 
     share: Float[np.ndarray, " n"]
-    """Of p(z|x), within reach."""
+    """The share of p(z|x) that is within reach."""
     variance: Float[np.ndarray, " n"]
-    """Of w / p(x) under q(z|x), as far as it is within reach: the whole of it is often without bound."""
+    """The variance of w / p(x) under q(z|x), within reach: over all z it is often infinite."""
     num_samples: int
     """K."""
 
     @property
     def log_variance(self) -> Float[np.ndarray, " n"]:
-        """Of the log of the mean weight, as if that were log-normal: to second order the delta method's."""
+        """The variance of the log of the mean weight, taken as log-normal: to second order the delta method's."""
         return np.log1p(self.variance / (self.num_samples * self.share**2))
 
     @property
     def standard_error(self) -> Float[np.ndarray, " n"]:
-        """Of the log of the mean weight, in nats."""
+        """The standard error of the log of the mean weight, in nats."""
         return np.sqrt(self.log_variance)
 
     @property
     def bias(self) -> Float[np.ndarray, " n"]:
-        """Of the log of the mean weight, in nats: what is out of reach, and that a logarithm is concave."""
+        """The bias of the log of the mean weight, in nats: what is out of reach, and the logarithm's concavity."""
         return np.log(self.share) - self.log_variance / 2
 
 
@@ -156,7 +156,7 @@ def reach(
     log_px: Float[np.ndarray, " n"],
     num_samples: int,
 ) -> Reach:
-    """Return what K = num_samples draws of q(z|x) reach, by sums over a grid, and given log p(x): no draw is made."""
+    """Return what K = num_samples draws of q(z|x) reach, from log p(x) and sums over a grid, without drawing."""
     log_q = jax.jit(lambda params, z: model.apply(params, x, method="posterior").log_prob(z[:, None]))
     total, within, second = np.full((3, len(x)), -np.inf)
     for first, joint in zip(grid.first, log_joint_rows(model, params, x, grid), strict=True):
@@ -166,12 +166,12 @@ def reach(
         total, within = np.logaddexp(total, logsumexp(joint, axis=0)), np.logaddexp(within, logsumexp(held, axis=0))
         second = np.logaddexp(second, logsumexp(held + log_w, axis=0))
     share = np.exp(within - total)
-    return Reach(share, np.maximum(np.exp(second - total) - share**2, 0.0), num_samples)  # which rounding may undercut
+    return Reach(share, np.maximum(np.exp(second - total) - share**2, 0.0), num_samples)  # rounding may fall below 0
 
 
 @partial(jax.jit, static_argnames="model")
 def log_joint(model: VAE, params: PyTree, z: Float[Array, "m 2"], x: Float[Array, "n ..."]) -> Float[Array, "m n"]:
-    """Return log p(x, z), in nats, of n data at m latents; whatever does not depend on x is computed once."""
+    """Return log p(x, z), in nats, of n data at m latents; what does not depend on x is computed once."""
 
     def of(vae: VAE) -> Float[Array, "m n"]:
         likelihood: Any = vae.decode(z)

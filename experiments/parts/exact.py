@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 PROSE = Prose(__file__)
 PRIORS = {"gaussian": "Gaussian", "mog": "mixture of Gaussians", "vamp": "VampPrior", "flow": "flow"}
 KNOWN = 0.01
-"""Nats, to which log p(x) of every image must be known."""
+"""The accuracy, in nats, to which log p(x) of every image must be known."""
 WITHIN = 5
-"""Standard errors that IWAE may be from log p(x)."""
+"""How many standard errors IWAE may be from log p(x)."""
 CHECKS = (
     "prior",
     "largest distance",
@@ -44,11 +44,11 @@ CHECKS = (
 DRAWS_AT_A_TIME = 50
 PRIOR_DRAWS = 10_000
 SHOWN = (0.0, 0.5, 0.9, 1.0)
-"""The images whose posteriors are shown, as quantiles of what the ELBO lacks."""
+"""The images whose posteriors are shown, as quantiles of the ELBO's gap."""
 
 
 class Importance(NamedTuple):
-    """Bounds of n images from K draws each, in nats, and what their log of a mean weight is off by."""
+    """Bounds of n images from K draws each, in nats, with error and bias of the log of the mean weight."""
 
     elbo: np.ndarray
     """[n]"""
@@ -56,7 +56,7 @@ class Importance(NamedTuple):
     """[k, n], log p(x, z) - log q(z|x)."""
 
     def bound(self, num_samples: int) -> np.ndarray:
-        """Return the IWAE bound of each image: its mean over groups of so many draws."""
+        """Return the IWAE bound of each image: its mean over groups of num_samples draws."""
         from scipy.special import logsumexp
 
         groups = len(self.log_weights) // num_samples
@@ -72,11 +72,11 @@ class Importance(NamedTuple):
         return len(self.log_weights) / (1 + self.relative_variance())
 
     def standard_error(self) -> np.ndarray:
-        """Return that of the log of each image's mean weight, by the delta method."""
+        """Return the standard error of the log of each image's mean weight, by the delta method."""
         return np.sqrt(self.relative_variance() / len(self.log_weights))
 
     def bias(self) -> np.ndarray:
-        """Return that of the log of each image's mean weight, to second order: the logarithm is concave."""
+        """Return the bias of the log of each image's mean weight, to second order: the logarithm is concave."""
         return -self.relative_variance() / (2 * len(self.log_weights))
 
 
@@ -143,7 +143,7 @@ def examine(
 def values_of(
     exact: "Evidence", reached: "Reach", found: Importance, numbers: list[int], grids: list["Grid"]
 ) -> dict[str, Any]:
-    """Return as JSON values: means over the images, and for each image what is compared."""
+    """Return means over the images, and the values of each image that are compared, as JSON values."""
     each = {
         "log_px": exact.log_px,
         "grid_error": exact.error,
@@ -181,7 +181,7 @@ def importance(model: "TrainedModel", x: Any, num_samples: int) -> Importance:
 
 
 def grid_of(model: "TrainedModel", loc: np.ndarray, scale: np.ndarray, side: int) -> "Grid":
-    """Return a grid over all that p(z) draws and q(z|x) reaches, with a margin."""
+    """Return a grid that covers draws of p(z) and the reach of q(z|x), with a margin."""
     import jax
 
     from experiments.parts.evidence import grid_over
@@ -199,7 +199,7 @@ def posterior(
 ) -> tuple["Grid", np.ndarray, np.ndarray]:
     """Return a square grid about a datum's p(z|x) and q(z|x), and their densities there, [second, first].
 
-    Every second point of the grid on which its log p(x) was integrated says where p(z|x) is.
+    p(z|x) is located on every second point of the grid over which log p(x) was integrated.
     """
     from scipy.stats import norm
 
@@ -234,12 +234,12 @@ def distances(row: dict[str, Any], own: str = "") -> np.ndarray:
 
 
 def beyond(away: np.ndarray) -> int:
-    """Return how many are further than they may be, or undefined."""
+    """Return how many distances are larger than `WITHIN`, or undefined."""
     return int(np.sum(~(np.abs(away) <= WITHIN)))
 
 
 def tell(values: Values) -> Story:
-    """Tell the bounds beside log p(x), and if the tightest one is as near as its error says."""
+    """Tell the bounds beside log p(x), and whether the tightest one is as near as its error says."""
     rows, numbers, most = values["rows"], values["draws"], values["draws"][-1]
     bounds, checks = [], []
     for row in rows:

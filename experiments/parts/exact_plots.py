@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from experiments.parts.evidence import Grid
 
 SHARES = (0.99, 0.9, 0.5)
-"""Of a density's mass: the contours that are drawn."""
+"""The shares of a density's mass that contours are drawn around."""
 
 
 class Panel(NamedTuple):
@@ -18,7 +18,7 @@ class Panel(NamedTuple):
 
     image: np.ndarray
     gap: float
-    """What the ELBO lacks to log p(x), in nats: KL(q(z|x) || p(z|x))."""
+    """log p(x) - ELBO, in nats: KL(q(z|x) || p(z|x))."""
     grid: "Grid"
     true: np.ndarray
     """p(z|x) at the grid's points, [second, first], up to a factor."""
@@ -58,7 +58,7 @@ def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np
 
 
 def plot_posteriors(panels: dict[str, list[Panel]]) -> "Figure":
-    """Plot p(z|x) and q(z|x) of some images, a row a prior; both axes of a panel have one scale."""
+    """Plot p(z|x) and q(z|x) of some images, one row per prior; both axes of a panel have the same scale."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -1,6 +1,6 @@
-"""Faults: what is done to runs, files and command lines, and how many times jvae noticed.
+"""Faults injected into runs, files and command lines, and how many of them jvae handles.
 
-Question: does a run survive what runs meet, and is every damaged file and wrong command line refused in one line?
+Question: does a run survive interruptions, and is every damaged file and wrong command line refused in one line?
 Command:  python -m experiments faults --output report
 Expected: no fault goes unnoticed.
 Minutes:  37; with --quick a twentieth of the faults, and 2.
@@ -43,9 +43,9 @@ class Campaign(NamedTuple):
 
     fault: str
     right: str
-    """What must become of it."""
+    """The right outcome."""
     inject: Callable[[Path, float], Iterator[str]]
-    """A folder, and the share of all faults to inject -> a text a fault: '' where it was handled, else what was not."""
+    """A folder, and the share of all faults to inject -> one text per fault: '' if handled, else what went wrong."""
 
 
 CAMPAIGNS = (
@@ -73,7 +73,7 @@ CAMPAIGNS = (
 
 PROSE = Prose(__file__)
 LONG = ("SIGINT", "SIGKILL while training")
-"""What the short form leaves out: whole trainings, as those that SIGTERM ends."""
+"""What the short form leaves out: whole trainings, much like those that SIGTERM ends."""
 
 
 def measure(lab: Lab, only: str = "") -> Measured:
@@ -89,7 +89,7 @@ def measure(lab: Lab, only: str = "") -> Measured:
 
 
 def inject(campaign: Campaign, share: float, kept: Path) -> dict[str, Any]:
-    """Return a campaign's row: of the folder, if it was finished there and none went unnoticed, else measured anew."""
+    """Return a campaign's row: from the folder, if all faults were handled there, else measured anew."""
     from jvae.files import make_folder, write_json
     from jvae.runs.checkpoint import current_versions
 
@@ -109,7 +109,7 @@ def inject(campaign: Campaign, share: float, kept: Path) -> dict[str, Any]:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table, and what went unnoticed."""
+    """Tell the table, and the faults that were not handled."""
     rows = values["rows"]
     lines = []
     for row in rows:

@@ -42,7 +42,7 @@ def measure(lab: Lab, upper_dim: int = 5) -> Measured:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table, and whether the second level helps, collapses, and gains by a mixture on top."""
+    """Tell the table, and whether the second level helps, collapses, and gains from a mixture on top."""
     one, two, mixture = values["rows"]
     helps, adds = judge(two["elbo"], one["elbo"]), judge(mixture["elbo"], two["elbo"])
     lines, upper_dim = [], values["upper_dim"]
@@ -63,12 +63,12 @@ def tell(values: Values) -> Story:
 
 
 def active_units(row: Row, upper_dim: int) -> str:
-    """Return the active units of the upper level, a number a seed."""
+    """Return the number of active units of the upper level for every seed, as text."""
     return f"{', '.join(str(units[1]) for units in row['active'])} of {upper_dim}"
 
 
 def collapse_of(row: Row, upper_dim: int) -> str:
-    """Return whether the upper level has collapsed, wholly or in part, and in how many seeds."""
+    """Return in words whether the upper level has collapsed, wholly or in part, and in how many seeds."""
     counts = [units[1] for units in row["active"]]
     seeds = {
         "has collapsed wholly": counts.count(0),

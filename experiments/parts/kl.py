@@ -23,7 +23,7 @@ from experiments.reporting.verdicts import SURE, margin
 PROSE = Prose(__file__)
 EXPRESSIONS = ("model, q", "exact", "(8) ± s.e.", "(9) ± s.e.", "variance (8)", "(9)", "of the gradient (8)", "(9)")
 FAR = 4.5
-"""Standard errors: of 14 Gaussian estimates, as many as there are here, one is off by more in 10,000 repetitions."""
+"""Standard errors: any of the 14 estimates, if Gaussian, is off by more once in 10,000 repetitions."""
 
 
 def measure(lab: Lab, draws: int = 10_000, vae_epochs: int = 20) -> Measured:
@@ -104,7 +104,7 @@ def tell(values: Values) -> Story:
 
 
 def noisier(rows: list[dict[str, Any]], which: int, draws: int) -> dict[str, list[str]]:
-    """Return the rows by the expression that has more variance there: of the bound, or, the second, of its gradient."""
+    """Return the rows' names by the expression with more variance: of the bound (which = 0) or its gradient (1)."""
     found: dict[str, list[str]] = {"(8)": [], "(9)": [], "neither": []}
     for row in rows:
         change, error = row["changes"][which]
@@ -114,7 +114,7 @@ def noisier(rows: list[dict[str, Any]], which: int, draws: int) -> dict[str, lis
 
 
 def told(found: dict[str, list[str]]) -> str:
-    """Return who has more variance, and where."""
+    """Return in words which expression has more variance, and where."""
     return ". ".join(PROSE(f"noisier: {who}", names="; ".join(names)) for who, names in found.items() if names)
 
 

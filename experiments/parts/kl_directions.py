@@ -1,4 +1,4 @@
-"""The two directions of the Kullback-Leibler divergence: the best Gaussian for a bimodal p in each, and its picture."""
+"""The two directions of the Kullback-Leibler divergence: the best Gaussian for a bimodal p in each, and a picture."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,7 +79,7 @@ def best_fits() -> list[BestFit]:
 
 
 def plot_directions(fits: list[BestFit]) -> "Figure":
-    """Plot above p and the q that minimises each direction, below each direction between N(mu, sigma^2) and N(0, 1)."""
+    """Plot p and the q that minimises each direction; below, each direction between N(mu, sigma^2) and N(0, 1)."""
     import jax.numpy as jnp
 
     from jvae.divergences import kl_univariate

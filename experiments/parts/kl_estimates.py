@@ -1,4 +1,4 @@
-"""Estimates of exercise 1.2: divergences in closed form and by Monte Carlo, and the two expressions of the ELBO."""
+"""Estimates for exercise 1.2: divergences in closed form and by Monte Carlo, and the two expressions of the ELBO."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,7 +28,7 @@ def estimate(draws: "jax.Array | np.ndarray") -> DrawnMean:
 
 
 def divergences(key: "jax.Array", draws: int) -> list[tuple[str, float, DrawnMean, float]]:
-    """Return pairs of Gaussians: name, closed form, Monte Carlo, distrax; every pair in both directions."""
+    """Return the KL of pairs of Gaussians, both ways: name, closed form, Monte Carlo estimate, distrax's value."""
     import distrax
     import jax
     import jax.numpy as jnp
@@ -88,12 +88,12 @@ def expressions(
 ) -> Callable[["jax.Array", "jax.Array", "jax.Array"], Draws]:
     """Return a compiled function of a key and of q = N(loc, diag(scale^2)), [b, m] each, with the prior N(0, I).
 
-    It draws z ~ q so many times and returns, for (8) and for (9), their values [draws, b] and their gradients in q's
+    It draws z ~ q `draws` times and returns, for (8) and for (9), their values [draws, b] and their gradients in q's
     loc [draws, b, m]. Both expressions see the same draws.
 
     Args:
         log_px_z: z [b, m] -> log p(x|z) of each of the b images.
-        draws: how many.
+        draws: the number of draws.
     """
     import jax
     import jax.numpy as jnp
@@ -127,7 +127,7 @@ def expressions(
 
 
 def compare(name: str, results: Draws, exact: float | None) -> Comparison:
-    """Return the row of what `expressions` drew."""
+    """Return the row for what `expressions` drew."""
     values = [np.asarray(v, np.float64) for v, _ in results]
     gradients = [np.asarray(g, np.float64) for _, g in results]
     means = [estimate(v.mean(axis=1)) for v in values]
@@ -148,7 +148,7 @@ def scatter(draws: np.ndarray) -> np.ndarray:
 
 
 def linear_rows(key: "jax.Array", draws: int) -> list[Comparison]:
-    """Compare both on PPCA of the digits, with its exact posterior, which is diagonal, others, and the prior as q."""
+    """Compare (8) and (9) on PPCA of the digits; q is the exact, diagonal posterior, that made wrong, or the prior."""
     import jax.numpy as jnp
 
     from jvae.data.datasets import load_dataset
@@ -180,7 +180,7 @@ def linear_rows(key: "jax.Array", draws: int) -> list[Comparison]:
 
 
 def network_row(key: "jax.Array", draws: int, epochs: int) -> Comparison:
-    """Compare both on the exercise's VAE, trained on the digits, with its own encoder as q."""
+    """Compare (8) and (9) on the exercise's VAE, trained on the digits, with its own encoder as q."""
     import jax
     import jax.numpy as jnp
 

@@ -1,11 +1,11 @@
-"""The literature: what published tables say, and what jvae obtains.
+"""The literature: published results, and what jvae obtains.
 
 Question: does jvae reproduce published log-likelihoods of dynamically binarised MNIST?
 Source:   Burda, Grosse & Salakhutdinov 2016; Tomczak & Welling 2018: experiments/literature has a recipe file for each.
 Command:  python -m experiments literature --output report
 Expected: -86.76 within 0.5 (IWAE, k = 1); -84.50 within 0.3 and -82.38 within 0.4 (standard prior, VampPrior).
-Minutes:  hours a row on two cores, in as many sittings as one likes: --minutes 60 ends one, and the next goes on where
-          it stopped; 3 with --quick, which is too short to compare.
+Minutes:  hours per row on two cores, in as many sessions as you like: --minutes 60 ends one, and the next goes on
+          where it stopped; 3 with --quick, which is too short to compare.
 """
 
 import json
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 PROSE = Prose(__file__)
 DRAWS = 5000
 SAVE_SECONDS = 60.0
-"""How long a training goes on between two saves, at least."""
+"""The least time between two saves of a training."""
 
 
 def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float | None = None) -> Measured:
-    """Train and evaluate rows, or go on with them; what was finished earlier stays as it was found."""
+    """Train and evaluate rows, or resume them; results that were finished earlier are kept."""
     ending = time.monotonic() + 60 * minutes if minutes else float("inf")
     known = earlier(lab.folder / "literature" / RESULTS, lab.settings.quick)
     found = {}
@@ -50,7 +50,7 @@ def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float
 
 
 def earlier(path: Path, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """Return what an earlier sitting found of every row: its seeds, by id."""
+    """Return every row's seeds from an earlier session, by the row's id."""
     try:
         values = json.loads(path.read_text())["values"]
         return {row["id"]: row["seeds"] for row in values["rows"]} if values["quick"] == quick else {}
@@ -64,7 +64,7 @@ def is_finished(row: dict[str, Any]) -> bool:
 
 
 def row_of(name: str, row: Row, seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a row of the table from what its seeds came to."""
+    """Return a row of the table from the results of its seeds."""
     obtained: dict[str, float | None] = {"value": None, "standard_error": None, "monte_carlo_error": None}
     if is_finished({"seeds": seeds}):
         value, error, drawn = (np.array([each[term] for each in seeds]) for term in obtained)
@@ -87,13 +87,13 @@ def row_of(name: str, row: Row, seeds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def state_file(lab: Lab, name: str, seed: int) -> Path:
-    """Return where the training of a row's seed stands."""
+    """Return the path of the unfinished training of a row's seed."""
     form = "-quick" if lab.settings.quick else ""
     return lab.folder / "literature" / STATE / f"{name}-seed{seed}{form}.npz"
 
 
 def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str, Any]:
-    """Return what one seed of a row came to: nulls where it is not trained to its end."""
+    """Train and evaluate one seed of a row; its results are None while it is not trained to its end."""
     from jvae.runs.checkpoint import current_versions
     from jvae.runs.importance import evaluate_iwae
 
@@ -117,7 +117,7 @@ def of_seed(lab: Lab, name: str, row: Row, seed: int, ending: float) -> dict[str
 
 
 def train(lab: Lab, name: str, row: Row, seed: int, path: Path, ending: float) -> "tuple[TrainedModel, bool]":
-    """Train one seed of a row, or go on with its file, until it is finished or the time is over; and say which."""
+    """Train one seed of a row, or resume it, until it is finished or the time is up; return True if it is finished."""
     from jvae.files import make_folder
     from jvae.runs import api
     from jvae.runs.checkpoint import load, save
@@ -193,6 +193,6 @@ PART = Part(
     options=(
         click.option("--rows", type=click.Choice(list(ROWS)), multiple=True, help=f"{', '.join(DEFAULT)}"),
         click.option("--seeds", type=click.IntRange(1), help="of each row; 1"),
-        click.option("--minutes", type=click.FloatRange(0, min_open=True), help="after which a sitting ends"),
+        click.option("--minutes", type=click.FloatRange(0, min_open=True), help="after which a session ends"),
     ),
 )

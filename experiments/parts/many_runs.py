@@ -1,4 +1,4 @@
-"""Seeds against time: how many runs a device trains in a minute, jvae's many at once beside PyTorch's one by one."""
+"""Seeds against time: how many runs a device trains per minute, many at once in jvae and one by one in PyTorch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,22 +27,22 @@ WHAT = {
     "graphs": "PyTorch tuned, compiled, a step captured as a CUDA graph with a capturable fused Adam",
 }
 EPOCHS = 5
-"""Of a run, where runs a minute are counted: the exercise's number."""
+"""Epochs of a run, when runs per minute are counted: the exercise's number."""
 LARGE = {"cpu": 2048}
 LARGE_ON_ACCELERATOR = 8192
-"""Rows and columns of the square product that a device's peak is measured with."""
+"""Rows and columns of the square matmul that measures a device's peak."""
 LAUNCHES = 20_000
-"""Of the smallest kernel, one after the other, that a device's launch rate is measured with."""
+"""Launches of the smallest kernel, one after another, that measure a device's launch rate."""
 PROSE = Prose(__file__)
 
 
 class Contender(NamedTuple):
-    """Who trains, and how many runs at once."""
+    """A program that trains, and how many runs at once."""
 
     who: str
     runs: int
     start: Callable[[], Callable[[], object]]
-    """Returns a function that trains one more epoch of all its runs, and ends when it is trained."""
+    """Returns a function that trains all runs for one more epoch, and returns when that is finished."""
 
 
 def measure(
@@ -50,7 +50,7 @@ def measure(
 ) -> Measured:
     """Time an epoch of every contender in turn, round after round, until the rounds or the minutes are over.
 
-    The first round compiles and is left out. A contender that fails is told, and the others go on.
+    The first round compiles and is left out. A contender that fails is reported, and the others go on.
     """
     import jax
 
@@ -75,7 +75,7 @@ def measure(
 
 
 def contenders(config: "Config", data: "Dataset", run_counts: Sequence[int], backend: str) -> list[Contender]:
-    """Return jvae with every number of runs, and PyTorch's ways; CUDA graphs only where there is CUDA."""
+    """Return jvae with every number of runs, and PyTorch's variants; CUDA graphs only where there is CUDA."""
     from jvae.runs import api
 
     def ours(runs: int) -> Callable[[], object]:
@@ -102,7 +102,7 @@ def contenders(config: "Config", data: "Dataset", run_counts: Sequence[int], bac
 def time_in_turn(
     contenders: Sequence[Contender], rounds: int, ending: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Return a row a contender: who, runs, the seconds of every epoch but the first, and why it failed, if it did."""
+    """Return one row per contender: who, runs, the seconds of every epoch but the first, and why it failed, if so."""
     rows: list[dict[str, Any]] = [{"who": c.who, "runs": c.runs, "seconds": [], "failed": ""} for c in contenders]
     epochs: dict[int, Callable[[], object]] = {}
     for number in range(rounds):
@@ -117,7 +117,7 @@ def time_in_turn(
                 if number == 0:
                     epochs[i] = contender.start()
                 epochs[i]()
-            except Exception as error:  # of any library: what one contender cannot do is a result
+            except Exception as error:  # from any library: what a contender cannot do is a result
                 row["failed"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
                 epochs.pop(i, None)
             seconds = time.perf_counter() - started
@@ -147,7 +147,7 @@ def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], ba
 
 
 def launch_rate() -> float:
-    """Return how many of the smallest kernels the device ends in a second, each after the one before it."""
+    """Return how many of the smallest kernels the device finishes per second, one after another."""
     import jax
     import jax.numpy as jnp
 
@@ -165,12 +165,12 @@ def launch_rate() -> float:
 
 
 def runs_a_minute(row: dict[str, Any]) -> float:
-    """Return how many runs of `EPOCHS` epochs a contender trains in a minute."""
+    """Return how many runs of `EPOCHS` epochs a contender trains per minute."""
     return 60 * row["runs"] / (EPOCHS * float(np.median(row["seconds"])))
 
 
 def tell(values: Values) -> Story:
-    """Tell a table a network: an epoch, runs a minute, the share of the device's peak."""
+    """Tell one table per network: seconds per epoch, runs per minute, the share of the device's peak."""
     texts, short = [], []
     for one in values["networks"]:
         timed = [row for row in one["rows"] if row["seconds"]]
@@ -218,7 +218,7 @@ def line_of(row: dict[str, Any], network: dict[str, Any]) -> list[str]:
 
 
 def plot_runs_a_minute(values: Values) -> "Figure":
-    """Return a panel a network: runs a minute against the number of runs at once; a level line a PyTorch way."""
+    """Plot runs per minute against runs at once, one panel per network, with a level line per variant of PyTorch."""
     import matplotlib.pyplot as plt
 
     networks = values["networks"]

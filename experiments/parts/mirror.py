@@ -22,9 +22,9 @@ from jvae.runs.config import Config
 
 PROSE = Prose(__file__)
 WITHIN, FULL = 2.0, 16
-"""The bar: standard errors of the difference of the means; from so many seeds on, what misses it is not sound."""
+"""The bar, in standard errors of the difference of the means; from `FULL` seeds on, missing it is an error."""
 POWER = 0.8
-"""The probability with which the difference that is called visible would be seen."""
+"""The probability that a difference called visible would be seen."""
 
 
 def without_torch(settings: Settings) -> str:

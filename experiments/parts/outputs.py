@@ -31,7 +31,7 @@ PROSE = Prose(__file__)
 
 
 def measure(lab: Lab) -> Measured:
-    """Measure the bound of every output distribution, and how rough its samples and its means are beside the data."""
+    """Measure the bound of every output distribution, and how rough its samples and its means are against the data."""
     from experiments.reporting.draws import features_of, sample_images
     from experiments.reporting.two_samples import frechet_distance
     from jvae.decoders import bounded_scale
@@ -65,7 +65,7 @@ def roughness(images: np.ndarray) -> float:
 
 
 def tell(values: Values) -> Story:
-    """Tell the table, which output has the best bound, and whether samples or means look like the data."""
+    """Tell the table, which output has the highest bound, and whether samples or means look like the data."""
     rows, data = values["rows"], values["data_roughness"]
     lines: list[list[str]] = []
     nearer: dict[str, list[str]] = {}

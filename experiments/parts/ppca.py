@@ -1,6 +1,6 @@
 """Exercise 1.1: probabilistic PCA, where every answer is known.
 
-Question: what are the maximum-likelihood b, W and sigma^2 of PPCA, and do other ways up, and other code, agree?
+Question: what are the maximum-likelihood b, W and sigma^2 of PPCA, and do EM, gradient ascent and scikit-learn agree?
 Source:   the sheet's exercise 1.1; Tipping & Bishop 1999; the derivation is in exercise_1_1.md.
 Command:  python -m experiments ppca --output report
 Expected: 182.15 nats per training image of MNIST with m = 10, as scikit-learn's PCA.score within 1e-6 relative.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROSE = Prose(__file__)
 NUM_SAMPLES = (1, 10, 100, 1000)
 AGREE = 1e-5
-"""The difference from float64 that float32 is allowed: relative to the value, or to one nat where it is smaller."""
+"""The difference from float64 that float32 is allowed: relative to the value, or to one nat if that is larger."""
 
 
 def measure(lab: Lab, steps: int | None = None, learning_rate: float = 0.1, num_images: int = 200) -> Measured:
@@ -128,9 +128,9 @@ def tell(values: Values) -> Story:
 
 
 def bounds_beside_theory(values: Values) -> tuple[str, bool]:
-    """Return in words if IWAE is -KL at K = 1, rises with K and stays below log p(x); and True if all of it may be so.
+    """Return in words whether IWAE is -KL at K = 1, rises with K and stays below log p(x); and True if that may be.
 
-    With this q the gap to log p(x) has one distribution for all images, so that theirs are independent draws of it.
+    With this q the gap to log p(x) has one distribution for all images, so that their gaps are independent draws of it.
     """
     draws, gaps, errors = values["draws"], values["gaps"], values["errors"]
     theory, rounding = values["expected_gap"], AGREE * abs(values["exact"])
@@ -157,7 +157,7 @@ def bounds_beside_theory(values: Values) -> tuple[str, bool]:
 
 
 def with_unbiased_covariance(model: "PPCA", n: int) -> "PPCA":
-    """Return the model whose covariance is n/(n-1) of the given one's: scikit-learn's convention."""
+    """Return the model with n/(n-1) times the covariance of the given one: scikit-learn's convention."""
     c = n / (n - 1)
     return model._replace(weights=model.weights * np.sqrt(c), log_scale=model.log_scale + np.log(c) / 2)
 
@@ -182,7 +182,7 @@ def wrong_posterior(model: "PPCA", x: "jax.Array") -> "Posterior":
 
 
 def wrong_divergence(model: "PPCA", x: "jax.Array") -> float:
-    """Return KL(q || p(z|x)) of the wrong q in nats: the same for every x, for covariance and displacement are."""
+    """Return KL(q || p(z|x)) of the wrong q in nats: the same for every x, as covariance and displacement are."""
     from jvae.divergences import kl_full
     from jvae.ppca import posterior
 

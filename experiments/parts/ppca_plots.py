@@ -39,7 +39,7 @@ def plot_convergence(paths: dict[str, np.ndarray], top: float, title: str) -> "F
 
 
 def rounding(value: float) -> float:
-    """Return what a sum of about the size of the value loses in float32."""
+    """Return what a sum of about the value's size loses in float32."""
     return 10 * float(np.finfo(np.float32).eps) * abs(value)
 
 

@@ -1,6 +1,6 @@
 """Exercise 1.6 and the mini-project: which prior gives the best bound, and which matches the aggregate posterior?
 
-Question: does a mixture as the prior give a better ELBO, better samples, and a better match? And VampPrior, and flows?
+Question: does a mixture as the prior give a better ELBO, samples and match? And do a VampPrior and flows?
 Source:   the sheet's exercise 1.6 and its optional parts; Tomczak & Welling 2018; Dinh et al. 2017; Durkan et al. 2019.
           Students' published tables at M = 10 have the mixture 0.6 to 2.6 nats above the Gaussian.
 Command:  python -m experiments priors --output report     (also writes the page mini-project.html)
@@ -63,7 +63,7 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
 
 
 def likeness(lab: Lab, row: Row, models: list[Any], features: Any) -> Row:
-    """Return the row with IWAE, the two-sample accuracy of latents, and the Fréchet distance of samples, by seed."""
+    """Add IWAE, the two-sample accuracy of latents and the Fréchet distance of samples to a row, by seed."""
     from experiments.reporting.draws import sample_images, sample_priors
     from experiments.reporting.two_samples import classifier_accuracy, frechet_distance
     from jvae.view.pictures import latents_of_test_set
@@ -82,7 +82,7 @@ def likeness(lab: Lab, row: Row, models: list[Any], features: Any) -> Row:
 
 
 def against_gaussian(row: Row, gaussian: Row) -> dict[str, Verdict]:
-    """Judge what a prior changes: ELBO, IWAE, the match of prior and aggregate posterior, and samples."""
+    """Judge a prior against the Gaussian: ELBO, IWAE, the match of prior and aggregate posterior, and samples."""
     return {
         "elbo": judge(row["elbo"], gaussian["elbo"]),
         "iwae": judge(row["iwae"], gaussian["iwae"]),
@@ -92,7 +92,7 @@ def against_gaussian(row: Row, gaussian: Row) -> dict[str, Verdict]:
 
 
 def from_chance(row: Row) -> list[float]:
-    """Return how far the classifier's accuracies are from a coin's."""
+    """Return how far the classifier's accuracies are from chance."""
     return [abs(accuracy - 0.5) for accuracy in row["accuracy"]]
 
 

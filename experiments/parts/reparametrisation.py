@@ -4,7 +4,7 @@ Question: how noisy is the encoder's gradient with each estimator, and what does
 Source:   Kingma & Welling 2014; Roeder et al. 2017 (sticking the landing); estimators are derived in
           reparametrisation.md.
 Command:  python -m experiments reparametrisation --epochs 3 --output report
-          with --page in its place one page, trick.html, to try the trick on in one dimension
+          with --page it writes only trick.html, a page to try the trick on in one dimension
 Expected: the score function's variance is thousands of times the pathwise one, and it hardly trains.
 Minutes:  4; one seed, and batches of 125.
 """
@@ -27,9 +27,9 @@ PROSE = Prose(__file__)
 BATCH = 32
 """Images whose mean gradient is measured."""
 STEP_BATCH = 125
-"""Images in a training step, where there are as many; it divides 60,000."""
+"""Images per training step, if there are as many; it divides 60,000."""
 NOISIER, CLEAR = 10, 5
-"""Times the variance, and nats of one seed's test ELBO, above which a difference is told: seeds differ by a nat."""
+"""The ratio of variances, and the nats of one seed's test ELBO, above which a difference counts: seeds vary by one."""
 
 
 def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Measured:
@@ -94,10 +94,10 @@ def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list
 
 
 def noise_meter(model: Any, x: Any, num_samples: int, repeats: int) -> Callable[[Any], dict[str, dict[str, float]]]:
-    """Return a function of parameters: the noise of every estimator's gradient for the encoder.
+    """Return a function of parameters that measures the noise of every estimator's gradient in the encoder.
 
-    The signal is the same for all, for they have one expectation: it is taken from the pathwise mean, the score
-    function's own being lost in its noise.
+    All estimators have the same expectation, the signal. It is taken from the pathwise mean: the score function's own
+    is lost in its noise.
     """
     import jax
 
@@ -131,7 +131,7 @@ def with_one_signal(noise: dict[str, dict[str, float]]) -> dict[str, dict[str, f
 
 
 def tell(values: Values) -> Story:
-    """Tell the table of noise and of training, and by how much the trick wins, if it does."""
+    """Tell the table of noise and of training, and how much the trick gains, if it does."""
     start, trained = values["noise"]["start"]["2"], values["noise"]["trained"]["2"]
     curves = values["curves"]
     lines = []

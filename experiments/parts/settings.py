@@ -24,11 +24,11 @@ PROSE = Prose(__file__)
 NETWORKS = ("mlp", "cnn")
 DEFAULT = "as jvae trains"
 BETTER = 0.97
-"""Of the default's seconds, the median that counts as faster, if every round is."""
+"""The median ratio to the default's seconds that counts as faster, if every round is faster."""
 
 
 class Setting(NamedTuple):
-    """What is tried: flags for XLA, and options of the worker."""
+    """A setting to try: flags for XLA, and options of the worker."""
 
     flags: str = ""
     options: tuple[str, ...] = ()
@@ -47,11 +47,11 @@ SETTINGS = {
     "products on one thread": Setting("--xla_cpu_multi_thread_eigen=false"),
     "operations in memory's order": Setting("--xla_cpu_enable_concurrency_optimized_scheduler=false"),
 }
-"""The second is the noise of the comparison."""
+"""The second one shows the noise of the comparison."""
 
 
 def measure(lab: Lab, rounds: int | None = None, seconds: float | None = None) -> Measured:
-    """Take steps under each setting in turn, each in a process of its own, in rounds of so many seconds a setting."""
+    """Take steps under each setting in turn, each in its own process, in rounds of some seconds per setting."""
     rounds, seconds = rounds or lab.settings.choose(9, 3), seconds or lab.settings.choose(20, 2) / 10
     found = {}
     for network in NETWORKS:
@@ -72,7 +72,7 @@ def measure(lab: Lab, rounds: int | None = None, seconds: float | None = None) -
 
 
 def start(setting: Setting, network: str, lab: Lab) -> "subprocess.Popen[str]":
-    """Start a process that takes steps when it is asked to."""
+    """Start a process that takes steps on request."""
     command = [sys.executable, "-m", "experiments.peers.steps", network, str(lab.settings.batch_size), *setting.options]
     environment = {**os.environ, "XLA_FLAGS": setting.flags, "JAX_PLATFORMS": "cpu"}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
@@ -80,7 +80,7 @@ def start(setting: Setting, network: str, lab: Lab) -> "subprocess.Popen[str]":
 
 
 def ask(worker: "subprocess.Popen[str]", seconds: float) -> float | None:
-    """Return the seconds a step that a worker takes, over so many seconds; None if it has ended."""
+    """Return a worker's seconds per step, measured over the given seconds; None if it has ended."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     try:

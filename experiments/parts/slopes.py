@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 PROSE = Prose(__file__)
 DIMENSIONS, IMAGES = 20, 32
-"""Of x and z, as in the paper; and the data whose mean gradient is measured."""
+"""The dimensions of x and of z, as in the paper; and the number of data whose mean gradient is measured."""
 OFF = 0.01
-"""The standard deviation of what is added to the best parameters, as in the paper."""
+"""The standard deviation of the noise added to the best parameters, as in the paper."""
 DRAWS = (1, 3, 10, 30, 100, 300, 1000)
 ASYMPTOTIC = 30
-"""The exponents are those of many draws: fitted from so many on."""
+"""The exponents hold for many draws: they are fitted from this K on."""
 LINES = {
     "decoder, IWAE": ("IWAE, pathwise", "decoder", 0.5),
     "encoder, IWAE": ("IWAE, pathwise", "encoder", -0.5),
     "encoder, DReG": ("IWAE, doubly", "encoder", 0.5),
 }
-"""Estimator, group of parameters, and the exponent that is derived."""
+"""Estimator, group of parameters, and the derived exponent."""
 WITHIN = 0.1
 
 
@@ -56,7 +56,7 @@ def measure(lab: Lab, seeds: int | None = None, repeats: int | None = None) -> M
 
 
 def signal_to_noise(seed: int, draws: list[int], repeats: int) -> dict[tuple[str, str], list[float]]:
-    """Return the signal-to-noise of each estimator's gradient in each group of parameters, a number for each K.
+    """Return the signal-to-noise of each estimator's gradient in each group of parameters, one number per K.
 
     The signal, which all estimators of a bound share, is taken from the mean gradient of DReG, the clearest.
     """
@@ -121,13 +121,13 @@ def near_the_best(seed: int) -> tuple[Any, Any]:
 
 
 def exponent(draws: list[int], ratios: list[float]) -> float:
-    """Return the slope of a line through the logarithms, of many draws."""
+    """Return the slope of a line through the logarithms, from `ASYMPTOTIC` draws on."""
     many = np.array(draws) >= ASYMPTOTIC
     return float(np.polyfit(np.log(np.array(draws)[many]), np.log(np.array(ratios)[many]), 1)[0])
 
 
 def tell(values: Values) -> Story:
-    """Tell the exponents beside those that are derived."""
+    """Tell the exponents beside the derived ones."""
     draws, lines, missed = values["draws"], [], []
     for name, (_, _, derived) in LINES.items():
         each = [exponent(draws, ratios) for ratios in values["signal_to_noise"][name]]
@@ -153,7 +153,7 @@ def tell(values: Values) -> Story:
 
 
 def plot(values: Values) -> "Figure":
-    """Plot signal to noise against the number of draws, a panel a gradient, with the derived slope dashed."""
+    """Plot signal to noise against the number of draws, one panel per gradient, with the derived slope dashed."""
     from jvae.view.plots import figure, soften
 
     draws = np.array(values["draws"])

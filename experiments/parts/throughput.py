@@ -1,10 +1,9 @@
 """Epochs of jvae and of PyTorch in turn, on this machine; and whole processes of the exercise's command.
 
-Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in PyTorch as an expert
-has it?
+Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in tuned PyTorch?
 Source:   experiments/peers/pytorch.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
-Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, as the processor is.
+Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, by processor.
 Minutes:  3; 8 with --device gpu, which times jvae with 1 to 512 runs at once beside PyTorch on CUDA, compiled and
           with CUDA graphs too; --run-counts does so on a CPU. Needs the extra `pytorch`.
 """
@@ -126,7 +125,7 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
 
 
 def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
-    """Return an epoch of the same step, jitted alone and called once a batch, as Flax's examples have it."""
+    """Return an epoch of the same step, jitted alone and called once per batch, as in Flax's examples."""
     import jax
     import jax.numpy as jnp
 
@@ -171,16 +170,18 @@ PART = Part(
             "--who",
             type=click.Choice([*OURS, *THEIRS]),
             multiple=True,
-            help="step-by-step: jvae's step, one call a batch; exercise: its loop; no-pil: that without torchvision's "
-            "steps through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; compiled: that "
-            "compiled",
+            help="step-by-step: jvae's step, one call per batch; exercise: its loop; no-pil: the same without "
+            "torchvision's steps through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; "
+            "compiled: the tuned loop compiled",
         ),
         numbers_option(
             "--run-counts",
-            help="seeds against time: jvae with so many runs at once beside PyTorch's ways, both networks; what "
-            "--device gpu does, with 1,8,64,512",
+            help="seeds against time: jvae with these numbers of runs at once beside PyTorch, for both networks; "
+            "--device gpu implies 1,8,64,512",
         ),
-        click.option("--minutes", type=click.FloatRange(0, min_open=True), help="of --run-counts, at most about; 7"),
+        click.option(
+            "--minutes", type=click.FloatRange(0, min_open=True), help="about the most that --run-counts takes; 7"
+        ),
         click.option(
             "--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell"
         ),

@@ -1,1 +1,1 @@
-"""What jvae is compared with."""
+"""The programs that jvae is compared with."""

@@ -1,4 +1,4 @@
-"""The exercise's command from the shell, in jvae and in PyTorch: whole processes in turn, their time and memory."""
+"""The exercise's command as whole processes, jvae and PyTorch in turn: their time and memory."""
 
 import os
 import subprocess
@@ -34,12 +34,12 @@ os._exit(0)
 
 
 def time_commands(rounds: int, latent_dim: int, batch_size: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Time five epochs of the exercise from the shell, and jvae's way to its first step, in turn.
+    """Time five epochs of the exercise from the shell, and jvae up to its first step, in turn.
 
-    The first round fills the caches of files and of programs, and is not counted.
+    The first round fills the caches of files and compiled programs, and is not counted.
 
     Returns:
-        seconds by command, and the peak resident memory of whole trainings in MiB; one value a round.
+        seconds by command, and the peak resident memory of whole trainings in MiB; one value per round.
     """
     settings = ["--latent-dim", str(latent_dim), "--epochs", "5", "--batch-size", str(batch_size)]
     with tempfile.TemporaryDirectory() as folder:

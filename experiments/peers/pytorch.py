@@ -1,4 +1,4 @@
-"""The exercise's VAE in PyTorch, written as its students have it: the peer that jvae is measured against.
+"""The exercise's VAE in PyTorch, as its students write it: the peer that jvae is measured against.
 
 The same networks, initialisation, optimizer, batches and ELBO as `jvae train`. The loop is the exercise's: a DataLoader
 that fetches and thresholds one image at a time, one optimizer step a batch. Needs the extra `pytorch`.
@@ -85,10 +85,10 @@ class ContinuousBernoulliDecoder(BernoulliDecoder):
 
 
 class UnclampedContinuousBernoulli(td.ContinuousBernoulli):
-    """PyTorch's, with a density at logits of any size."""
+    """PyTorch's distribution without its clamp: a density at every logit."""
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
-        """Log p(x) = eta x - log((e^eta - 1)/eta) in nats, at logits eta."""
+        """Return log p(x) = eta x - log((e^eta - 1)/eta) in nats, at logits eta."""
         eta, size = self.logits, self.logits.abs().clamp(min=1e-6)
         return eta * value - eta.clamp(min=0) - torch.log(-torch.expm1(-size) / size)
 
@@ -124,7 +124,7 @@ def build_vae(
     Args:
         latent_dim: M.
         network: mlp or cnn.
-        validate: True if distributions check their arguments, which costs time; PyTorch's default.
+        validate: True to check the distributions' arguments, which costs time; None leaves PyTorch's setting.
         image_shape: height and width.
     """
     if validate is not None:
@@ -216,7 +216,7 @@ def train_epoch_resident(
 ) -> float:
     """Train for one epoch as an expert writes it: binary images [n, h, w] in memory, no DataLoader, no host read.
 
-    The ELBO is the model's, or the model's compiled.
+    `elbo` is the model's own, or that compiled.
     """
     model.train()
     for rows in torch.randperm(len(images), device=images.device).split(batch_size):
@@ -230,9 +230,9 @@ def train_epoch_resident(
 def captured_step(
     elbo: Callable[[torch.Tensor], torch.Tensor], optimizer: torch.optim.Optimizer, images: torch.Tensor
 ) -> Callable[[torch.Tensor], None]:
-    """Capture a training step on as many images as these [b, h, w] as one CUDA graph; return what replays it on others.
+    """Capture a training step on images [b, h, w] as one CUDA graph; return a function that replays it on others.
 
-    A few steps are taken first, on a stream of their own, as a capture needs; the optimizer must be capturable.
+    A few steps are taken first, on a separate stream, as a capture requires; the optimizer must be capturable.
     """
 
     def step(x: torch.Tensor) -> None:
@@ -260,7 +260,7 @@ def captured_step(
 
 
 def train_epoch_captured(replay: Callable[[torch.Tensor], None], images: torch.Tensor, batch_size: int) -> None:
-    """Train for one epoch by a captured step, the last, smaller batch filled up with the first images of the epoch."""
+    """Train for one epoch with a captured step; the epoch's first images fill up its last, smaller batch."""
     order = torch.randperm(len(images), device=images.device)
     missing = -len(images) % batch_size
     for rows in torch.cat([order, order[:missing]]).split(batch_size):
@@ -271,14 +271,14 @@ def train_epoch_captured(replay: Callable[[torch.Tensor], None], images: torch.T
 def start_epochs(
     who: str, network: str, latent_dim: int, batch_size: int, images: np.ndarray, device: str = "cpu"
 ) -> Callable[[], object]:
-    """Return a function that trains for one more epoch of uint8 images [n, h, w], and ends when it is trained.
+    """Return a function that trains for one more epoch of uint8 images [n, h, w], and returns when that is finished.
 
     Args:
-        who: exercise, or no-pil: its loop, with or without torchvision's steps through PIL; tuned: resident tensors,
-            a fused Adam, no argument checks; compiled: that compiled; graphs: that with each step one CUDA graph.
+        who: exercise or no-pil: its loop, with or without torchvision's steps through PIL; tuned: resident tensors,
+            fused Adam, no argument checks; compiled: tuned and compiled; graphs: compiled, a CUDA graph per step.
         network: mlp or cnn.
         latent_dim: M.
-        batch_size: images a step.
+        batch_size: images per step.
         images: the data.
         device: cpu or cuda.
     """
@@ -301,7 +301,7 @@ def start_epochs(
 
 @contextmanager
 def without_denormals() -> Iterator[None]:
-    """Round numbers too small for a normal float to 0 in here, as an expert does: they slow a processor down."""
+    """Flush denormal numbers to 0 in this context, as an expert does: they slow a processor down."""
     torch.set_flush_denormal(True)
     try:
         yield
@@ -314,7 +314,7 @@ def without_denormals() -> Iterator[None]:
 @click.option("--epochs", default=10)
 @click.option("--batch-size", default=32)
 def train(latent_dim: int, epochs: int, batch_size: int) -> None:
-    """Run the exercise's `train` on MNIST, from the files that jvae has: the process that jvae's is compared with."""
+    """Run the exercise's `train` on MNIST, read from jvae's files: the process that jvae's is compared with."""
     from jvae.data.datasets import load_dataset
 
     images = load_dataset("mnist").train_images[..., 0]

@@ -1,8 +1,8 @@
-"""A process that takes training steps of the exercise's model whenever it is asked to, and says how long one takes.
+"""A process that takes training steps of the exercise's model on request, and prints how long one takes.
 
     python -m experiments.peers.steps mlp 128 --precision bfloat16 --flat
 
-Each line on its input is a number of seconds to fill, about; each line of its output the seconds a step took.
+Each line of its input is about how many seconds to fill; each line of its output is the seconds that a step took.
 """
 
 import sys
@@ -20,7 +20,7 @@ from jvae.runs.config import Config, build_recipe
 from jvae.training import StepMetrics, TrainState, init_state, init_step_metrics, make_train_step, shuffled, take_steps
 
 SHAPE, COUNT, LATENT_DIM = (28, 28, 1), 60_000, 10
-"""MNIST's, for a step takes as long on any pixels; and the exercise's."""
+"""MNIST's shape and size, since a step takes as long on any pixels; and the exercise's M."""
 
 
 @click.command()
@@ -29,7 +29,7 @@ SHAPE, COUNT, LATENT_DIM = (28, 28, 1), 60_000, 10
 @click.option("--precision", default="float32")
 @click.option("--flat", is_flag=True, help="the optimizer sees all parameters as one array")
 def steps(network: str, batch_size: int, precision: str, flat: bool) -> None:
-    """Answer every line on stdin by the seconds that a step took."""
+    """Answer every line on stdin with the seconds that a step took."""
     config = Config.from_dict(
         {"network": network, "precision": precision, "latent_dim": LATENT_DIM, "batch_size": batch_size}
     )

@@ -1,1 +1,1 @@
-"""What the parts share: settings, models, tables, judgements and the report."""
+"""What the parts share: settings, models, tables, verdicts and the report."""

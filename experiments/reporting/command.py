@@ -1,4 +1,4 @@
-"""The command that measures one part, made from it."""
+"""The command that measures a part, made from the part's definition."""
 
 import inspect
 from pathlib import Path
@@ -33,24 +33,24 @@ def make_command(part: Part) -> click.Command:
         run_part(chosen, settings, output, choices)
 
     for other in part.instead:
-        command = click.option(flag(other.name), is_flag=True, help=f"in its place the part `{other.name}`")(command)
+        command = click.option(flag(other.name), is_flag=True, help=f"measure the part `{other.name}` instead")(command)
     for option in reversed(part.options):
         command = option(command)
     if part.demonstration:
-        text = f"only write {part.demonstration.name}, a page to try it on, into the output folder or the present one"
+        text = f"only write {part.demonstration.name}, a page to try it on, to the output folder or the current one"
         command = click.option("--page", is_flag=True, help=text)(command)
-    text = (part.help or "").replace("\n\n", "\n\n\b\n")  # which keeps the lines of a paragraph apart
+    text = (part.help or "").replace("\n\n", "\n\n\b\n")  # click then keeps a paragraph's line breaks
     return click.command(part.name, cls=Command, help=text, examples=examples_of(part.name))(shared_options(command))
 
 
 def examples_of(name: str) -> tuple[str, str]:
-    """Return the two command lines that the help of an experiment shows: in short, and kept."""
+    """Return the two examples in a part's help: its short form, and its results kept."""
     begin = f"python -m experiments {name}"
     return f"{begin} --quick --output quick", f"{begin} --output report"
 
 
 def write_demonstration(page: Demonstration, output: Path | None) -> None:
-    """Write a part's page to try things on; nothing is measured, and an option that says what to measure is refused."""
+    """Write a part's interactive page and measure nothing; an option that says what to measure is refused."""
     from jvae.files import make_folder, write_text
 
     context = click.get_current_context()

@@ -9,7 +9,7 @@ from experiments.reporting.lab import Lab
 from experiments.reporting.verdicts import judge, mean_and_sd, what_is_shown
 
 Row = dict[str, Any]
-"""The name, unit and parameters; and one value a seed of elbo, reconstruction and kl, in nats per image."""
+"""The name, unit and parameters; and elbo, reconstruction and kl, one value per seed, in nats per image."""
 TERMS = ("elbo", "reconstruction", "kl")
 
 
@@ -31,7 +31,7 @@ def row_of(lab: Lab, name: str, models: Sequence[Any]) -> Row:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a Markdown table; all columns but the first are set to the right."""
+    """Return a Markdown table; all columns but the first are right-aligned."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -48,7 +48,7 @@ def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
 
 
 def figures(value: float) -> str:
-    """Return a positive number of any size with three figures."""
+    """Return a positive number of any size with three significant figures."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
@@ -66,7 +66,7 @@ def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
 
 
 def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
-    """Return whose mean ELBO is highest, and above whose it is not beyond the noise; names: what to call the rows."""
+    """Return the name of the row with the highest mean ELBO, and its rivals within the noise, as `names` has them."""
     called = names or {row["name"]: row["name"] for row in rows}
     best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
     rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]

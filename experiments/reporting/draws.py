@@ -1,4 +1,4 @@
-"""What the parts draw from trained models: images and latents."""
+"""Draws from trained models: images and latents."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def sample_priors(models: Sequence["TrainedModel"], n: int) -> list[np.ndarray]:
 
 
 def sample(models: Sequence["TrainedModel"], draw: Callable[[Any, Any, Any], Any]) -> list[np.ndarray]:
-    """Draw from every model, with the key of its place, by a function of VAE, parameters and key."""
+    """Draw from every model by a function of VAE, parameters and key; the key's seed is the model's index."""
     import jax
 
     vae = models[0].recipe.model
@@ -41,9 +41,9 @@ def rows_of_means(models: dict[str, "TrainedModel"], title: str, columns: int = 
 
 
 def features_of(lab: "Lab", binary: bool, n: int) -> tuple["Features", float]:
-    """Learn the features of binary or of grey images, and the Fréchet distance of n training images from the test.
+    """Return features learned from binary or grey images, and the Fréchet distance of n training images from the test.
 
-    The distance is biased upwards by few images: compare it with that of n samples only.
+    Few images bias the distance upwards: compare it only with that of n samples.
     """
     from experiments.reporting.two_samples import frechet_distance, learn_features
 

@@ -1,4 +1,4 @@
-"""A part's results in its folder: measured once, and taken from there as long as their settings are the same."""
+"""A part's results in its folder: measured once, and reused while their settings are the same."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from jvae.cli.paths import check_products
 
 RESULTS = "results.json"
 STATE = "state"
-"""The folder, within a part's, of what is not finished and gone on with later."""
+"""The folder within a part's that holds unfinished work, to be resumed."""
 
 
 class Findings(NamedTuple):
@@ -29,7 +29,7 @@ class Findings(NamedTuple):
 
     values: Values
     settings: dict[str, Any]
-    """That they depend on, and the command's own options."""
+    """The settings that they depend on, and the command's own options."""
     seconds: float
     about: dict[str, Any]
     """Versions, machine and date."""
@@ -46,7 +46,7 @@ def settings_of(part: Part, lab: Lab, choices: dict[str, Any]) -> dict[str, Any]
 
 
 def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findings:
-    """Return a part's results: those in the lab's folder if the settings are the same, else measured and put there.
+    """Return a part's results: from the lab's folder if the settings are the same, else measured and saved there.
 
     Raises:
         JvaeError: it cannot be measured.
@@ -68,7 +68,7 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findi
 
 
 def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Findings | None:
-    """Return a part's results in the folder, if they are whole, and of the same settings, versions and devices."""
+    """Return a part's results in the folder, if they are complete and of the same settings, versions and devices."""
     from jvae.runs.checkpoint import current_versions
 
     found = load_findings(folder / part.name)
@@ -78,13 +78,13 @@ def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Finding
         if found.about["devices"] != devices() or not current_versions().items() <= found.about["versions"].items():
             return None
         check_story(part, found, folder)
-    except Exception:  # of another state of this program, which any error may tell
+    except Exception:  # saved by another version of this program: any error may arise
         return None
     return found
 
 
 def check_story(part: Part, found: Findings, folder: Path) -> None:
-    """Raise a FileNotFoundError unless every picture of the part's story is there; or what telling it raises."""
+    """Tell a part's results, and raise a FileNotFoundError if a picture of the story is missing."""
     for name in pictures_in(part.tell(found.values).text):
         (folder / part.name / name).stat()
 
@@ -98,7 +98,7 @@ def load_findings(folder: Path) -> Findings | None:
 
 
 def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
-    """Put results and pictures into a part's folder, whole or not at all; the folder of what is unfinished stays.
+    """Write results and pictures to a part's folder, whole or not at all; unfinished work stays.
 
     Raises:
         JvaeError: they cannot be written.
@@ -127,7 +127,7 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
 
 
 def discard(new: Path, folder: Path) -> None:
-    """Remove what a save that did not end has left, but for the state, which goes back where it was."""
+    """Remove what an interrupted save has left; move unfinished work back to its folder."""
     if (new / STATE).exists():
         folder.mkdir(exist_ok=True)
         (new / STATE).rename(folder / STATE)
@@ -135,15 +135,15 @@ def discard(new: Path, folder: Path) -> None:
 
 
 def check_folder(output: Path, parts: Sequence[Part]) -> None:
-    """Check that an output folder has room for parts' results: nobody else's folder, and no input, has their names.
+    """Check that parts' results would replace no other folder and no input in an output folder.
 
     Raises:
-        click.UsageError: it has none.
+        click.UsageError: they would.
     """
     for part in parts:
         folder = output / part.name
         if folder.is_dir() and not (folder / RESULTS).exists() and any(p.name != STATE for p in folder.iterdir()):
-            raise click.UsageError(f"{folder}: holds something else than results, which is not replaced")
+            raise click.UsageError(f"{folder}: holds something other than results, which is not replaced")
     names = [
         name for part in parts for name in (part.name, *(f"{part.page or part.name}{e}" for e in (".md", ".html")))
     ]
@@ -152,10 +152,10 @@ def check_folder(output: Path, parts: Sequence[Part]) -> None:
 
 @contextmanager
 def open_folder(output: Path | None) -> Iterator[Path]:
-    """Yield the output folder, made if need be and ours alone meanwhile, or a temporary one.
+    """Yield the output folder, created if necessary and locked meanwhile, or a temporary one.
 
     Raises:
-        JvaeError: it cannot be made, or another process writes it.
+        JvaeError: it cannot be created, or another process is writing to it.
     """
     from jvae.files import make_folder
     from jvae.runs.lock import owning

@@ -1,4 +1,4 @@
-"""What the parts measure with: the settings, the data, and models that are trained once and shared."""
+"""What the parts measure with: settings, data, and models that are trained once and shared."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ class Lab:
     settings: Settings
     folder: Path
     say: Callable[[str], None] = lambda line: None
-    """Called with what is going on."""
+    """Called with a line of progress."""
     known: dict["Config", "Evaluation"] = field(default_factory=dict)
     """The evaluations of this session."""
 
@@ -37,10 +37,10 @@ class Lab:
         return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir, **own)
 
     def models(self, runs: int | None = None, **variation: Any) -> list["TrainedModel"]:
-        """Return the trained models of the seeds 0, 1, ... of one variation; train together those that are missing.
+        """Return one variation's models of seeds 0, 1, ...; those that are missing are trained together.
 
         Args:
-            runs: how many seeds, if not the settings' number.
+            runs: the number of seeds; by default the settings' number.
             variation: fields of `Config` that differ from the settings.
         """
         configs = [self.settings.config(**variation, seed=seed) for seed in range(runs or self.settings.runs)]
@@ -53,7 +53,7 @@ class Lab:
         return models
 
     def train(self, config: "Config") -> list["TrainedModel"]:
-        """Train the runs of a configuration, and keep each as the single run that it is."""
+        """Train the runs of a configuration together, and save each as a single run."""
         from jvae.errors import JvaeError
         from jvae.runs import api
         from jvae.runs.checkpoint import save
@@ -73,7 +73,7 @@ class Lab:
         return models
 
     def load(self, config: "Config") -> "TrainedModel | None":
-        """Return the model of a configuration, if the folder holds it: of these data, versions and kind of device."""
+        """Return a configuration's model if the folder holds it for the same data, versions and kind of device."""
         from jvae.errors import ModelFileError
         from jvae.runs.checkpoint import current_versions, load
 
@@ -87,18 +87,18 @@ class Lab:
         return model if (model.config, model.fingerprint, model.versions) == here else None
 
     def spoken(self, config: "Config") -> str:
-        """Return a configuration for a person who knows the settings."""
+        """Return what differs between a configuration and the settings, for a line of progress."""
         return name_of(config, self.settings) or "the exercise's model"
 
     def path(self, config: "Config") -> Path:
-        """Return where a model lies: its name says all that is not the default of `jvae train`."""
+        """Return a model's path: its name holds all fields that differ from the defaults of `jvae train`."""
         import jax
 
         name = fitting_name(name_of(config).replace("/", "-") or "default")
         return self.folder / "models" / jax.default_backend() / f"{name}.npz"
 
     def evaluations(self, models: Sequence["TrainedModel"]) -> list["Evaluation"]:
-        """Evaluate test-set ELBO and terms of every model, 10 draws an image; the models differ in their seeds only."""
+        """Evaluate every model's test-set ELBO and its terms, 10 draws per image; only the models' seeds may differ."""
         import jax
 
         from jvae.evaluation import evaluate
@@ -114,7 +114,7 @@ class Lab:
     def importance(
         self, models: Sequence["TrainedModel"], num_samples: int, images: int
     ) -> list["ImportanceEvaluation"]:
-        """Evaluate the importance-weighted bound of the first test images; the models differ in their seeds only."""
+        """Evaluate the importance-weighted bound of the first test images; only the models' seeds may differ."""
         import jax
 
         from jvae.runs.importance import evaluate_iwae

@@ -1,4 +1,4 @@
-"""What results were computed with: versions and machine."""
+"""The versions and the machine that results were computed with."""
 
 import os
 import platform
@@ -27,14 +27,14 @@ def about() -> dict[str, Any]:
 
 
 def devices() -> str:
-    """Return what jax computes on."""
+    """Return the devices that jax computes on."""
     import jax
 
     return ", ".join(sorted({f"{device.platform} ({device.device_kind})" for device in jax.devices()}))
 
 
 def processor_name() -> str:
-    """Return the processor's name, as far as the system tells it."""
+    """Return the processor's name, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux

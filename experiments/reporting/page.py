@@ -1,4 +1,4 @@
-"""Markdown -> one self-contained HTML page: pictures inside, formulas as MathML, no request to anywhere."""
+"""Markdown to one self-contained HTML page: embedded pictures, formulas as MathML, no requests."""
 
 import base64
 import re
@@ -16,8 +16,8 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
 
     Args:
         markdown: CommonMark with tables, $formulas$ and details elements.
-        title: of the page.
-        folder: which the pictures' names are relative to.
+        title: the page's title.
+        folder: the folder that the pictures' names are relative to.
     """
     body = parser(folder).render(markdown)
     style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def to_html(markdown: str, title: str, folder: Path) -> str:
 
 
 def check_markdown() -> None:
-    """Raise a JvaeError unless what makes a page of Markdown is installed."""
+    """Raise a JvaeError unless the packages that turn Markdown into a page are installed."""
     from jvae.errors import JvaeError
 
     missing = [name for name in ("markdown_it", "mdit_py_plugins", "latex2mathml") if find_spec(name) is None]
@@ -65,9 +65,11 @@ def formula(text: str, options: dict[str, Any]) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """Return a PNG with its bytes in the page, as wide as its inches ask for, and its caption."""
+    """Return a PNG as an embedded image, at its size in inches, with its caption."""
     data, caption = path.read_bytes(), escape(caption)
-    width = round(int.from_bytes(data[16:20], "big") * SCREEN_DPI / FIGURE_DPI)  # PNG's header has the pixels there
+    width = round(
+        int.from_bytes(data[16:20], "big") * SCREEN_DPI / FIGURE_DPI
+    )  # PNG's header has the width in pixels there
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return f'<img src="{source}" width="{width}" alt="{caption}"><span class="caption">{caption}</span>'
 
@@ -78,5 +80,5 @@ def pictures_in(markdown: str) -> list[str]:
 
 
 def without_pictures(markdown: str) -> str:
-    """Return Markdown for a terminal."""
+    """Return Markdown without its pictures, for a terminal."""
     return re.sub(r"\n*^!\[.*?\]\(.*?\)$", "", markdown, flags=re.MULTILINE | re.DOTALL)

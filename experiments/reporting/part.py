@@ -13,7 +13,7 @@ SHARED = ("dataset", "runs", "epochs", "latent_dim", "batch_size", "device", "qu
 Values = dict[str, Any]
 """What a part measured, as JSON values, from which it is told."""
 Pictures = dict[str, "Figure"]
-"""By name, without the ending."""
+"""The figures by file name, without the ending."""
 Measured = tuple[Values, Pictures]
 
 
@@ -25,17 +25,17 @@ class Story(NamedTuple):
     text: str
     """Markdown: tables, pictures as `![caption](name.png)`, and answers; headings from the fourth level on.
 
-    It opens with one table, and one picture if there is any; what stands below a line `---` opens on a click.
+    It opens with one table, and one picture if there is any; all below a line `---` is folded, and opens on a click.
     """
     sound: bool = True
-    """True if everything that must hold did; where not, the command ends with exit code 1."""
+    """True if everything that must hold did; if not, the command ends with exit code 1."""
 
 
 class Demonstration(NamedTuple):
-    """A page to try things on, which depends on nothing that is measured."""
+    """An interactive page, which depends on nothing that is measured."""
 
     name: str
-    """Of its file."""
+    """The file's name."""
     make: Callable[[], str]
     """The page, HTML."""
 
@@ -44,13 +44,13 @@ class Part(NamedTuple):
     """One exercise or study."""
 
     name: str
-    """Of its command and of its folder."""
+    """The name of its command and its folder."""
     title: str
     question: str
     help: str | None
     """The docstring of its module: the help text of its command."""
     minutes: Callable[[Settings], float]
-    """Expected, on two cores, without any model that another part trains."""
+    """Expected minutes on two cores, without models that other parts train."""
     measure: Callable[..., Measured]
     """A Lab and the command's own options -> results."""
     tell: Callable[[Values], Story]
@@ -58,20 +58,20 @@ class Part(NamedTuple):
     uses: tuple[str, ...] = SHARED
     """The settings that its results depend on."""
     options: tuple[Callable, ...] = ()
-    """The command's own options, as decorators; what is not given takes the default of `measure`."""
+    """The command's own options, as decorators; an option that is not given takes the default of `measure`."""
     derivation: str = ""
-    """The file beside the part that holds what does not depend on a measurement."""
+    """The file beside the part with the text that depends on no measurement."""
     obstacle: Callable[[Settings], str] = lambda settings: ""
     """Why the part cannot be measured here, if it cannot."""
     page: str = ""
     """The name of a page of its own, beside the report."""
     steering: tuple[str, ...] = ()
-    """Options that say how far to measure, and not what: no result depends on them."""
+    """Options that say how far to measure, not what: no result depends on them."""
     finished: Callable[[Values], bool] = lambda values: True
-    """False of results that the next measurement goes on with."""
+    """False if the next measurement must continue from these results."""
     alone: Callable[[Settings], bool] = lambda settings: False
-    """True if it takes so long that `all` tells what its folder holds, and measures it only where it is named."""
+    """True if it takes so long that `all` only reports what its folder holds, unless `--only` names it."""
     instead: tuple["Part", ...] = ()
-    """Parts of the same question, which a flag of the command, by their name, measures in this one's place."""
+    """Parts with the same question, each measured instead of this one by a flag with its name."""
     demonstration: Demonstration | None = None
-    """What the flag --page writes in place of measuring."""
+    """What the flag --page writes instead of measuring."""

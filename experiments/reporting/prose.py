@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Prose:
-    """A template's sections: what stands under each line `<!-- NAME -->`, with fields as `str.format` has them."""
+    """A template's sections: the text under each line `<!-- NAME -->`, with fields as in `str.format`."""
 
     def __init__(self, module_file: str) -> None:
         self.path = Path(module_file).parent / "templates" / Path(module_file).with_suffix(".md").name
@@ -33,5 +33,5 @@ class Prose:
         return text.format(**values)
 
     def each(self, section: str, rows: Iterable[Any], between: str = "\n") -> str:
-        """Return a section, whose field is `row`, for every row."""
+        """Return a section filled once for every row, as its field `row`, joined."""
         return between.join(self(section, row=row) for row in rows)

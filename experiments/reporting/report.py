@@ -1,4 +1,4 @@
-"""The report: the parts' stories, put together as Markdown and as one self-contained page of HTML."""
+"""The report: the parts' stories, joined as Markdown and as one self-contained page of HTML."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def story_of(part: Part, found: Findings) -> Story:
-    """Return a part's results in words, or what there is to say instead."""
+    """Return a part's results in words, or why there are none."""
     if found.failed:
         error = f"`{found.failed.replace('`', '')}`"
         return Story(f"**Failed**: {error}", f"This part failed: {error}", sound=False)
@@ -44,12 +44,12 @@ def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> 
 
 
 def page(name: str) -> str:
-    """Return what stands in a file beside this one."""
+    """Return the text of a file beside this module."""
     return (HERE / name).read_text(encoding="utf-8").strip()
 
 
 def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
-    """Return how the report was made: all that its parts were measured with, should it be more than one machine."""
+    """Return a table of how the report was made: command, seeds, time, and every machine, version and date."""
     done = [found for found in findings if found.about]
     sources = [found.about for found in done] or [about()]
     versions = [", ".join(f"{name} {number}" for name, number in s["versions"].items()) for s in sources]
@@ -84,13 +84,13 @@ def chapter(part: Part, found: Findings) -> str:
 
 
 def derivation(name: str) -> str:
-    """Return what stands in a file beside the parts, its headings two levels further down, without its title."""
+    """Return the text of a file beside the parts, without its title, its headings two levels deeper."""
     text = (HERE.parent / "parts" / name).read_text(encoding="utf-8").partition("\n")[2].strip()
     return re.sub(r"^(#+) ", r"\1## ", text, flags=re.MULTILINE)
 
 
 def folded(summary: str, markdown: str) -> str:
-    """Return Markdown that opens on a click."""
+    """Return Markdown folded under a summary, which opens on a click."""
     return f"<details>\n<summary>{summary}</summary>\n\n{markdown}\n\n</details>"
 
 
@@ -100,7 +100,7 @@ def placed(markdown: str, folder: str) -> str:
 
 
 def link(title: str) -> str:
-    """Return a link to a section, by the name that GitHub's headings and ours have."""
+    """Return a link to a section, by the anchor that both GitHub and our page give its heading."""
     return f"[{title}](#{re.sub(r'[^a-z0-9 -]', '', title.lower()).replace(' ', '-')})"
 
 
@@ -113,7 +113,7 @@ def duration(seconds: float) -> str:
 
 
 def command_line(part: Part, found: Findings) -> str:
-    """Return the command that measures a part's results again, but for its folders."""
+    """Return the command that measures a part's results again, without its folders."""
     fields = {field.name for field in dataclasses.fields(Settings)}
     known = {name: value for name, value in found.settings.items() if name in fields}
     settings = Settings(**{**(QUICK if known.get("quick") else FULL), **known})

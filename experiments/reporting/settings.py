@@ -33,11 +33,11 @@ class Settings:
     data_dir: Path | None = None
 
     def choose(self, full: int, quick: int) -> int:
-        """Return the size of a measurement: that of the full form, or of the quick one."""
+        """Return the size of a measurement, for the full form or the quick one."""
         return quick if self.quick else full
 
     def config(self, **variation: Any) -> Config:
-        """Return the configuration of a training, seed 0, with some fields of its own."""
+        """Return the configuration of a training with seed 0; `variation` replaces fields."""
         common = {name: getattr(self, name) for name in (*DATA_FIELDS, "epochs", "latent_dim", "batch_size")}
         return Config(**{**common, **variation})
 
@@ -53,7 +53,7 @@ class Settings:
 
 
 def shared_options(command: Callable, folder: str | None = None) -> Callable:
-    """Add the options that make `Settings`, the command's `settings`, and `--output`, its `output`, with a default."""
+    """Add the options that make the argument `settings`, and `--output` with the default `folder`."""
 
     @wraps(command)
     def command_with_settings(**values: Any) -> Any:
@@ -72,7 +72,7 @@ def shared_options(command: Callable, folder: str | None = None) -> Callable:
             "--output",
             type=OutputFolder(),
             default=folder,
-            help="folder for results, pictures, pages and trained models; what is finished there is not done again",
+            help="folder for results, pictures, pages and trained models; what is finished there is not measured again",
         ),
         click.option("--quick", is_flag=True, help=f"{QUICK['runs']} runs, {QUICK['epochs']} epoch, short forms"),
         device_option,

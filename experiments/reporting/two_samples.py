@@ -1,4 +1,4 @@
-"""The likeness of two sets of draws: a classifier's accuracy for latents, the Fréchet distance for images."""
+"""Two-sample comparisons: a classifier's accuracy for latents, the Fréchet distance for images."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ FEATURES = 128
 
 
 def classifier_accuracy(a: np.ndarray, b: np.ndarray) -> float:
-    """Return how often boosted trees tell a held-out draw of a from one of b; 0.5 where they cannot, 1 where always.
+    """Return how often boosted trees tell a held-out draw of a from one of b: 0.5 if they cannot, 1 if always.
 
     Args:
         a: draws [n, m]; a random half trains the classifier, the other half tests it.
@@ -28,12 +28,12 @@ def classifier_accuracy(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Features(NamedTuple):
-    """The hidden layer of a digit classifier, as what it sees in an image."""
+    """Features of images: the hidden layer of a digit classifier."""
 
     weights: np.ndarray
     bias: np.ndarray
     accuracy: float
-    """Of the classifier, on the test images."""
+    """The classifier's accuracy on the test images."""
 
     def of(self, images: np.ndarray) -> np.ndarray:
         """Return features [n, 128] of images [n, h, w, c] with values in [0, 1]."""
@@ -49,7 +49,7 @@ def learn_features(
 
     model: Any = MLPClassifier((FEATURES,), batch_size=min(200, len(images)), max_iter=epochs, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a few epochs are meant
+        warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs on purpose
         model.fit(images.reshape(len(images), -1), labels)
     accuracy = float(model.score(test.reshape(len(test), -1), asked))
     return Features(model.coefs_[0], model.intercepts_[0], accuracy)

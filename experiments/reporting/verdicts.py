@@ -1,4 +1,4 @@
-"""Is one better than another? Decided by seed-by-seed differences and their standard error, never beforehand."""
+"""Verdicts: which of two is better, decided by seed-by-seed differences and their standard error."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """The decimals that show the uncertainty."""
+        """The number of decimals that shows the uncertainty."""
         return 3 if abs(self.error if self.runs > 1 else self.difference) < 0.05 else 2
 
     def numbers(self, unit: str = "nats") -> str:

@@ -1,1 +1,1 @@
-"""The reparametrisation trick as a page: draws that move, or stay and are re-weighted, and what their gradients say."""
+"""The reparametrisation trick as a page: draws that move, or stay and are re-weighted, and their gradients."""

@@ -1,4 +1,4 @@
-"""The page of the trick, put together: `trick.html` and the files it names, with the explorer's colours and type."""
+"""The page of the trick: `trick.html` joined with the files it names, in the explorer's colours and type."""
 
 from importlib.resources import files
 
