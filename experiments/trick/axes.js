@@ -4,7 +4,7 @@
 /** A number for a reader: some decimals, and a true minus sign. */
 const written = (number, digits = 2) => number.toFixed(digits).replace("-", "−").replace(/^−(0\.?0*)$/, "$1");
 
-/** A number of any size with three figures. */
+/** A number of any size with three significant figures. */
 function figures(number) {
   const size = Math.abs(number);
   if (size === 0) return "0";
@@ -56,7 +56,7 @@ function path(kind, points, base) {
   return element("path", kind, { d: `M${through}${closed}` });
 }
 
-/** Put pictures into their SVG elements, each as large as that is on the page: `draw` gets width and height. */
+/** Draw pictures into their SVG elements, at the size they have on the page: `draw` gets width and height. */
 function show(pictures) {
   const sizes = pictures.map(([svg]) => svg.getBoundingClientRect()); // all before any is changed
   pictures.forEach(([svg, draw], i) => {

@@ -1,5 +1,5 @@
 "use strict";
-// The picture of the draws: f and q, the way of every draw from where it was drawn, and its term of the gradient.
+// The picture of the draws: f and q, the way of every draw from where it was drawn, and its term in the gradient.
 
 const REACH = [-5, 5]; // of z
 const LEFT = 46, RIGHT = 12, TOP = 26, GAP = 30, BOTTOM = 24, WAYS = 34;
@@ -16,7 +16,7 @@ function places(width, height) {
   };
 }
 
-/** The density's curve: as high as 0.42 of its part, where it is as narrow as the narrower one that is shown. */
+/** The axis of densities, on which the narrower of the two curves is as high as 0.42 of its part. */
 function densityAxis(state, part) {
   const peak = density(0) / Math.min(state.q.scale, state.drawn.scale);
   return axis([0, peak], [part[1], part[1] - 0.42 * (part[1] - part[0])]);
@@ -31,7 +31,7 @@ function knobs(state, width, height) {
   };
 }
 
-/** What the picture shows of every draw: where it was drawn, where it is, what it counts, and its term. */
+/** What the picture shows of every draw: where it was drawn, where it is, its weight, and its term. */
 function shownDraws(state, name) {
   const { f, constant, q, drawn, by } = state;
   return Array.from(state.noise.subarray(0, state.draws), (eps) => {
@@ -90,7 +90,7 @@ function clipped(id, [left, right], [top, bottom], shapes) {
   return edge + element("g", "", { "clip-path": `url(#${id})` }, shapes.join(""));
 }
 
-/** The z of a curve, with one more at either side of a jump. */
+/** The z of a curve, with one more on either side of a jump. */
 function jumping(jump, xs) {
   return jump === undefined ? xs : [...xs, jump, jump + 1e-9].sort((a, b) => a - b);
 }

@@ -1,8 +1,8 @@
 "use strict";
-// Both estimators of the gradient of E[f(z) + constant], z ~ q = N(loc, scale^2), by loc (0) or by scale (1).
+// Both estimators of the gradient of E[f(z) + constant], z ~ q = N(loc, scale^2), in loc (by = 0) or scale (1).
 
-const REPEATS = 500; // estimates that a histogram and a variance are of
-const POWERS = 8; // numbers of draws an estimate: 1, 2, 4, ..., 128
+const REPEATS = 500; // estimates in a histogram, and behind a variance
+const POWERS = 8; // numbers of draws per estimate: 1, 2, 4, ..., 128
 const MOST = 2 ** (POWERS - 1);
 
 /** Draws of N(0, 1) from a seed: mulberry32, and Box and Muller's transform. */
@@ -18,7 +18,7 @@ function makeNoise(seed, count) {
   });
 }
 
-/** d log q(z) by loc or scale, at z = loc + scale * eps: the score. */
+/** The score: the derivative of log q(z) in loc or scale, at z = loc + scale * eps. */
 const score = (scale, eps, by) => (by === 0 ? eps : eps * eps - 1) / scale;
 
 /** One draw's term of each estimator. */
@@ -30,12 +30,12 @@ const TERMS = {
 /** log q(z). */
 const logDensity = (z, { loc, scale }) => Math.log(density((z - loc) / scale) / scale);
 
-/** How much a draw that stays at z counts, once q has moved from where it was drawn: q(z) / q_drawn(z). */
+/** The weight of a draw that stays at z after q has moved: q(z) / q_drawn(z). */
 const weight = (z, q, drawn) => Math.exp(logDensity(z, q) - logDensity(z, drawn));
 
 /**
  * Estimates from rows of noise, MOST to a row: by estimator and power p, a list of the means over each row's first
- * 2^p draws. The terms are those of TERMS, with f asked once a draw: it is done anew for every frame of a drag.
+ * 2^p draws. The terms are those of TERMS, with f evaluated once per draw: every frame of a drag computes them.
  */
 function estimates(f, constant, { loc, scale }, by, noise) {
   const rows = Math.floor(noise.length / MOST);
@@ -46,7 +46,7 @@ function estimates(f, constant, { loc, scale }, by, noise) {
       const eps = noise[i], z = loc + scale * eps;
       path += by === 0 ? f.slope(z) : f.slope(z) * eps;
       weighed += (f.value(z) + constant) * (by === 0 ? eps : eps * eps - 1);
-      if ((k & (k - 1)) !== 0) continue; // no power of two
+      if ((k & (k - 1)) !== 0) continue; // not a power of two
       pathwise[power][row] = path / k;
       score[power++][row] = weighed / scale / k;
     }

@@ -1,10 +1,10 @@
 "use strict";
-// The functions f(z) on offer, each with the exact gradient of E[f(z)], z ~ N(loc, scale^2), by loc and by scale.
+// The functions f(z) on offer, each with the exact gradient of E[f(z)], z ~ N(loc, scale^2), in loc and scale.
 
 const density = (x) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI); // of N(0, 1)
 
 /**
- * name: for the button; formula: for the reader; jax: the same for Python; slope: df/dz; gradient: [by loc, by scale];
+ * name: for the button; formula: for the reader; jax: the same for Python; slope: df/dz; gradient: [in loc, in scale];
  * heights: least and largest f on the picture; jump: where f is not continuous, if anywhere; see: what to see here.
  */
 const FUNCTIONS = {
@@ -30,7 +30,7 @@ const FUNCTIONS = {
       return [(-away / wide) * mean, scale * (away ** 2 / wide ** 2 - 1 / wide) * mean];
     },
     heights: [-0.15, 1.3],
-    see: "Flat but in one place: most draws have nothing to say, and the few on its slopes decide. Move loc to −2.",
+    see: "Flat except in one place: most draws have nothing to say, and the few on its slopes decide. Move loc to −2.",
   },
   wave: {
     name: "wave",

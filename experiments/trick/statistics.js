@@ -23,7 +23,7 @@ function drawHistograms(state, found, width, height) {
     const top = i * row + 26, base = (i + 1) * row, counts = new Array(BINS).fill(0);
     for (const value of means) {
       const bin = Math.floor(((value - limits[0]) / (2 * half)) * BINS);
-      counts[Math.min(BINS - 1, Math.max(0, bin))]++; // the few that are farther stand in the last
+      counts[Math.min(BINS - 1, Math.max(0, bin))]++; // the few beyond the axis count in the last
     }
     const y = axis([0, Math.max(...counts)], [base, top]), wide = (width - 24) / BINS;
     counts.forEach((count, bin) => {
@@ -44,7 +44,7 @@ function drawVariances(state, found, width, height) {
     const { exact, moments } = found[name];
     return [exact, exact / MOST, ...moments.map(({ variance }) => variance)].filter((value) => value > NONE);
   });
-  if (positive.length === 0) positive.push(0.01, 1); // an axis all the same
+  if (positive.length === 0) positive.push(0.01, 1); // the axis needs some limits
   const limits = [Math.floor(Math.log10(Math.min(...positive))), Math.ceil(Math.log10(Math.max(...positive)))];
   const x = axis([0, POWERS - 1], [50, width - 18]), y = axis(limits, [height - 42, 30]), parts = [];
   const every = Math.ceil((limits[1] - limits[0]) / 6);
@@ -56,7 +56,7 @@ function drawVariances(state, found, width, height) {
     parts.push(line(p === state.power ? "chosen" : "grid", x(p), 30, x(p), height - 42));
     parts.push(text("tick middle", x(p), height - 25, String(2 ** p)));
   }
-  parts.push(text("label middle", (32 + width) / 2, height - 6, "draws an estimate, N"));
+  parts.push(text("label middle", (32 + width) / 2, height - 6, "draws per estimate, N"));
   Object.keys(NAMES).forEach((name, i) => {
     const { exact, moments } = found[name], inside = exact > NONE;
     const place = { x: i === 0 ? 50 : width - 18, kind: i === 0 ? "" : " right" };
@@ -71,7 +71,7 @@ function drawVariances(state, found, width, height) {
   return parts.join("");
 }
 
-/** A power of ten as a tick says it. */
+/** The label of a tick at a power of ten. */
 function powerOfTen(power) {
   return power >= -3 && power <= 3 ? String(Number(`1e${power}`)) : figures(10 ** power).replace("1.0 · ", "");
 }

@@ -104,7 +104,7 @@ class Trick {
   }
 }
 
-/** What one pastes into Python to have the same from jvae. */
+/** Python code that computes the same with jvae. */
 function listing({ f, constant, q, draws }) {
   const number = (value) => (Number.isInteger(value) ? `${value}.0` : String(value));
   const added = constant === 0 ? "" : ` ${constant < 0 ? "-" : "+"} ${number(Math.abs(constant))}`;
@@ -123,7 +123,7 @@ def posterior(q, x):
     return distrax.Independent(distrax.Normal(q["loc"], q["scale"]), 1)
 
 
-def prior(q, z):  # q itself, held: so that the ELBO's KL and its gradient are zero, and E[f(z)] is left
+def prior(q, z):  # q itself, held: the ELBO's KL and its gradient are then zero, and E[f(z)] is left
     return posterior(jax.lax.stop_gradient(q), None).log_prob(z)
 
 
@@ -172,7 +172,7 @@ function listen(trick) {
   new ResizeObserver(() => trick.set({})).observe($("pictures"));
 }
 
-/** Drag the nearer knob from side to side: by as much as the pointer moves, so that one may take hold anywhere. */
+/** Drag the nearer knob sideways by as much as the pointer moves, so that a drag can start anywhere. */
 function listenToPointers(trick, svg) {
   let held;
   svg.addEventListener("pointerdown", (event) => {
