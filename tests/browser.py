@@ -1,4 +1,4 @@
-"""Fixtures for pages in headless Chromium; a conftest.py imports them where they are wanted."""
+"""Fixtures for pages in headless Chromium; each conftest.py that needs them imports them."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A running browser: the system's, or else the one that Playwright has installed."""
+    """Start a browser: the system's, or else the one that Playwright has installed."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
     )
@@ -27,7 +27,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, tmp_path):
-    """Open a page, offline; in the end, nothing may have been asked of anybody, and nothing complained of."""
+    """Return a function that opens a page offline; at the end, assert that it made no requests and logged nothing."""
     contexts, asked, complaints = [], [], []
 
     def open_page(content: str, **options):
@@ -54,5 +54,5 @@ def visit(chromium, tmp_path):
 
 
 def frame(page) -> None:
-    """Wait for what the next frame draws."""
+    """Wait until the next frame is drawn."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -12,22 +12,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# a program in one LLVM module takes a quarter less than in 32; and with few optimisations XLA's older way to compile a
-# fusion, where there is still a choice, takes half of its newer one: with all of them it is the other way round
+# one LLVM module compiles in a quarter less time than 32; with few optimisations XLA's older fusion emitter, where
+# jaxlib still has it, takes half the time of the newer one: with all of them it is the other way round
 EMITTERS = "xla_cpu_use_fusion_emitters"
 OLDER = version("jaxlib").startswith(("0.9.", "0.10."))
 QUICK = "--xla_cpu_parallel_codegen_split_count=1" + (f" --{EMITTERS}=false" if OLDER else "")
-# a worker of pytest-xdist has it from the process that started it
+# a worker of pytest-xdist inherits it from the process that started it
 if os.environ.setdefault("XLA_FLAGS", QUICK) != QUICK:
     OLDER = False
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests that compile the same program, in any process, share it
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests share compiled programs, across processes
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 from jaxtyping import install_import_hook
 
-# every annotated shape and type of the package is checked while the tests run, but for Config, which checks itself
+# annotated shapes and types of the package are checked while the tests run, except Config's, which checks itself
 ROOT = Path(__file__).parent.parent
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted((ROOT / "jvae").rglob("*.py"))]
 install_import_hook(
@@ -44,14 +44,14 @@ from jvae.data.dataset import Dataset
 from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
 
-for number in SIGNALS:  # a shell's background jobs ignore SIGINT, and under nohup SIGHUP is ignored
+for number in SIGNALS:  # a shell's background jobs ignore SIGINT, and nohup ignores SIGHUP
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker whole files, for their fixtures' sake, and the rest of them to who is idle."""
+    """Give each worker whole files, so that fixtures are made once, and let idle workers steal the rest."""
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
@@ -59,14 +59,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_programs_of_other_files() -> Iterator[None]:
-    """Drop a file's compiled programs at its end: thousands of them reach the limit of a process's memory maps."""
+    """Drop a file's compiled programs at its end: thousands of them exceed a process's limit of memory maps."""
     yield
     jax.clear_caches()
 
 
 @pytest.fixture
 def optimised() -> Iterator[None]:
-    """Compile a test's programs with all of XLA's optimisations: where bits of different programs are compared."""
+    """Compile a test's programs with all of XLA's optimisations, to compare bits of different programs."""
     quick = compiler.get_compile_options
 
     def as_for_users(*sizes, env_options_overrides=None, **more):
@@ -82,7 +82,7 @@ def optimised() -> Iterator[None]:
 
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimate a projected density from few draws: for tests of that it is drawn, and not of how well."""
+    """Estimate a projected density from few draws, for tests that it is drawn, not how well."""
     monkeypatch.setattr("jvae.latents.KDE_DRAWS", 200)
 
 
@@ -93,7 +93,7 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def tiny(digits: Dataset) -> Dataset:
-    """A hundred digits to train on and thirty to test on."""
+    """Return a hundred digits to train on and thirty to test on."""
     return digits._replace(
         train_images=digits.train_images[:100],
         train_labels=digits.train_labels[:100],
@@ -104,7 +104,7 @@ def tiny(digits: Dataset) -> Dataset:
 
 @pytest.fixture
 def small() -> Config:
-    """A configuration that trains in a moment."""
+    """Return a configuration that trains in a moment."""
     return Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, hidden=(16, 16))
 
 

@@ -1,4 +1,4 @@
-"""What the tests of several files use."""
+"""Helpers shared by several test files."""
 
 import base64
 import zlib
@@ -19,7 +19,7 @@ from jvae.vae import VAE
 
 
 def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> TrainedModel:
-    """A model that nobody has trained, whose decoder has weights - biases too - that no initialiser made."""
+    """Return an untrained model whose decoder's weights and biases are moved at random from their initial values."""
     shape = dataset.test_images.shape[1:]
     recipe = build_recipe(config, shape)
     state = init_state(recipe, jax.random.key(0), shape)
@@ -34,7 +34,7 @@ def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> Train
 
 
 class FakeModel(VAE):
-    """A model that is nothing but its log-densities."""
+    """A model that consists only of its log-densities."""
 
     function: Callable = None
 
@@ -43,12 +43,12 @@ class FakeModel(VAE):
 
 
 def fake_model(function: Callable) -> FakeModel:
-    """The model whose log-densities a function `(params, key, x)` gives; its variables are `{"params": params}`."""
+    """Return the model with the log-densities of a function `(params, key, x)`; its variables are `{"params": params}`."""
     return FakeModel(None, None, None, function)
 
 
 def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0) -> None:
-    """The mean of independent estimates [k, ...] lies within so many computed standard errors of the exact value."""
+    """Assert that the mean of independent estimates [k, ...] is within some standard errors of the exact value."""
     estimates = np.asarray(estimates, np.float64)
     mean = estimates.mean(axis=0)
     standard_error = estimates.std(axis=0, ddof=1) / np.sqrt(len(estimates))
@@ -57,14 +57,14 @@ def assert_within(estimates: np.ndarray, exact: np.ndarray, errors: float = 5.0)
 
 
 def jvae(*arguments: object, code: int = 0) -> Result:
-    """A command's result, through click's runner."""
+    """Run a command through click's runner, and return its result."""
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == code, result.output
     return result
 
 
 def refused(*arguments: object, code: int) -> str:
-    """The one line on stderr that a refused command leaves."""
+    """Run a command that is refused, and return its one line on stderr."""
     result = jvae(*arguments, code=code)
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("jvae: error: ")
@@ -73,7 +73,7 @@ def refused(*arguments: object, code: int) -> str:
 
 
 def unpacked(value):
-    """The explorer page's JSON with its arrays unpacked."""
+    """Return the explorer page's JSON with its arrays unpacked."""
     if isinstance(value, dict) and value.keys() == {"dtype", "shape", "data"}:
         content = zlib.decompress(base64.b64decode(value["data"]))
         return np.frombuffer(content, np.dtype(value["dtype"]).newbyteorder("<")).reshape(value["shape"])

@@ -15,7 +15,7 @@ from experiments.peers.pytorch import VAE, BernoulliDecoder, GaussianEncoder, Ga
 
 
 def reference(seed: int, latent_dim: int = 4, hidden_dim: int = 24, b: int = 5) -> dict[str, np.ndarray]:
-    """Weights, data [b, 8, 8], noise [b, m], and what PyTorch's distributions make of them."""
+    """Return weights, data [b, 8, 8], noise [b, m], and the log-densities that PyTorch's distributions compute."""
     torch.manual_seed(seed)
     encoder, decoder = mlp_nets(latent_dim, (hidden_dim,) * 2, (8, 8))
     model = VAE(GaussianPrior(latent_dim), BernoulliDecoder(decoder), GaussianEncoder(encoder))

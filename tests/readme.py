@@ -1,4 +1,4 @@
-"""The commands of the READMEs: `python tests/readme.py` prints the README's as a script, word for word."""
+"""The commands of the READMEs: `python tests/readme.py` prints the main README's as a script, verbatim."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ def text_of(name: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Return the code blocks of a Markdown text that are in a language."""
+    """Return a Markdown text's code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 

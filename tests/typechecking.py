@@ -1,4 +1,4 @@
-"""The type checker of the tests: beartype, to which an int is a float as PEP 484 says."""
+"""The type checker of the tests: beartype, which accepts an int as a float, as PEP 484 says."""
 
 from beartype import BeartypeConf, beartype
 

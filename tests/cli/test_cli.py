@@ -24,7 +24,7 @@ def jvae(*arguments: str, code: int = 0) -> Result:
 
 
 def refused(*arguments: str, code: int) -> str:
-    """The one line on stderr that a refused command leaves."""
+    """Run a command that is refused, and return its one line on stderr."""
     result = jvae(*arguments, code=code)
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, lines
@@ -61,7 +61,7 @@ def test_evaluate_repeats_trainings_result(model, tmp_path):
 
 
 def test_one_draw_has_no_monte_carlo_error(model):
-    result = jvae("evaluate", "--model", model, "--num-samples", "1", "--json", "-")  # which has stdout for itself
+    result = jvae("evaluate", "--model", model, "--num-samples", "1", "--json", "-")  # it has stdout to itself
     assert json.loads(result.stdout)["elbo"]["monte_carlo_error"] is None
     assert "256 images" in result.stderr
     assert "Monte Carlo" not in result.stderr
@@ -100,7 +100,7 @@ def test_compare_draws_samples_beside_means(model, tmp_path):
     assert "--mean and --compare" in line
 
 
-def test_pictures_that_the_model_has_not_are_refused(model):
+def test_pictures_that_the_model_lacks_are_refused(model):
     assert "only a vamp prior has pseudo-inputs" in refused("plot", "pseudo-inputs", "--model", model, code=1)
     assert "--variance pixel" in refused("plot", "scale", "--model", model, code=1)
 
@@ -138,7 +138,7 @@ def test_training_follows_its_environment_variables(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_the_layers_follow_their_options(monkeypatch, tmp_path):
-    """By option, by environment variable, or by 0.1.0's option; and repeated, they must agree."""
+    """Given by option, by environment variable or by 0.1.0's option; if given twice, they must agree."""
     path, train = tmp_path / "m.npz", ["train", *QUICK[:4], "--epochs", "1", "--batch-size", "128"]
     jvae(*train, "--hidden", "12,12", "--hidden-dim", "12", "--activation", "tanh", "--model", path)
     assert (load(path).config.hidden, load(path).config.activation) == ((12, 12), "tanh")
@@ -254,7 +254,7 @@ def test_a_diverged_run_keeps_the_last_good_file(tmp_path, model):
     assert path.read_bytes() == model.read_bytes()
 
 
-def test_every_option_of_train_is_a_field_of_config_or_about_the_world():
+def test_every_option_of_train_is_a_field_of_config_or_of_the_environment():
     options = {parameter.name for parameter in main.commands["train"].params}
     world = {
         "data_dir",
@@ -296,7 +296,7 @@ def test_help_and_refusals_import_nothing_heavy(arguments):
 
 
 def test_help_comes_at_once():
-    """In seconds of the processor, for other processes may be at work: 0.12 on an idle machine."""
+    """Measured in CPU seconds, since other processes may be running: 0.12 on an idle machine."""
 
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""How a command line is read: help, unknown words, options given twice, files in a command's place."""
+"""How a command line is read: help, unknown words, options given twice, a file in place of a command."""
 
 import itertools
 import shlex
@@ -54,12 +54,12 @@ NEAR = [
 
 
 @pytest.mark.parametrize(("word", "meant"), NEAR)
-def test_an_unknown_option_is_told_with_the_near_one(word, meant):
+def test_an_unknown_option_gets_a_suggestion(word, meant):
     assert refused("train", word, "1", code=2).endswith(f"Did you mean {meant}?")
 
 
 @pytest.mark.parametrize("word", ["--qqqq", "--", "-", "--é", "--" + "x" * 5000])
-def test_of_what_is_near_nothing_nothing_is_guessed(word):
+def test_nothing_is_suggested_for_what_resembles_nothing(word):
     assert near_options(word, ["--help", "--model", "--epochs"]) == []
 
 
@@ -101,7 +101,7 @@ def test_a_line_break_in_a_name_stays_in_the_line(tmp_path):
 
 
 def leaves(program: click.Group) -> list[tuple[tuple[str, ...], click.Command]]:
-    """Return the words of every command below a program, and the command; groups that hold others too."""
+    """Return every command and group below a program, with its words."""
     found = []
     for words in all_commands(program):
         command: click.Command = program
@@ -134,7 +134,7 @@ def test_what_people_do_first_are_six_things():
 
 @pytest.mark.parametrize("program", [main, experiments], ids=["jvae", "experiments"])
 def test_every_option_is_in_a_group_of_its_kind(program):
-    """Those of a command's own excepted; whatever it writes is output, whatever it reads images from is data."""
+    """A command's own options excepted. Outputs are in the group output, sources of images in data."""
     fields = {field.name for field in config_fields()} - {"seed", "num_samples"}
     for _, command in leaves(program):
         for option in (option for option in command.params if isinstance(option, click.Option)):

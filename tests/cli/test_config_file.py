@@ -1,4 +1,4 @@
-"""Options in a file, `--config FILE.toml`, and files that stand where an option is meant."""
+"""Options in a file, `--config FILE.toml`, and files given in place of an option."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an evaluation of many draws says of the time it takes."""
+"""What an evaluation of many draws says about its time."""
 
 import pytest
 

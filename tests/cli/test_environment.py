@@ -55,7 +55,7 @@ def test_settings_that_cannot_be_honoured_are_refused():
         assert "JAX_NUMPY_RANK_PROMOTION is raise" in refused("info", code=1)
     with jax.enable_x64(True):
         assert "JAX_ENABLE_X64 is True" in refused("evaluate", "--model", STORED, code=1)
-    gone = {"jax_memory_fitting_effort", "jax_exec_time_optimization_effort"}  # which jax 0.12 has no more
+    gone = {"jax_memory_fitting_effort", "jax_exec_time_optimization_effort"}  # jax 0.12 has dropped it
     assert {*REFUSED, *DECIDING, *ROUNDING} - jax.config.values.keys() <= gone
 
 

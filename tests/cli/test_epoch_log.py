@@ -1,4 +1,4 @@
-"""`jvae train --log`: a line an epoch, whole at every time, and the same after an interruption."""
+"""`jvae train --log`: one line per epoch, complete at any time, and the same after an interruption."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def test_a_resumed_log_has_every_epoch_once(tmp_path):
     model, log, result = tmp_path / "m.npz", tmp_path / "log.CSV", tmp_path / "r.json"
     several = ["--runs", 2, "--validation", "test", "--model", model, "--json", result]
     train(*several, "--epochs", 2, "--log", log)
-    log.write_text(log.read_text()[:-5])  # as a machine that failed may leave it
+    log.write_text(log.read_text()[:-5])  # as a crashed machine may leave it
     train(*several, "--epochs", 4, "--log", log, "--resume")
     rows = list(csv.DictReader(log.read_text().splitlines()))
     history = json.loads(result.read_text())["history"]

@@ -1,4 +1,4 @@
-"""Signals: heard from the first moment, asked for at a training's safe points, and never a traceback."""
+"""Signals: handled from the first moment, polled at a training's safe points, never with a traceback."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def signalled(number, hint="", catches=(), then=None):
-    """A command that a signal comes to, and that catches what the signal raises, and raises something else."""
+    """Run a command that gets a signal, catches what that raises, and raises something else."""
     with listening() as interruption, listening():
         interruption.hint = hint
         try:
@@ -49,7 +49,7 @@ def signalled(number, hint="", catches=(), then=None):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_a_question_to_a_training_and_ends_anything_else(number):
+def test_a_signal_is_polled_by_a_training_and_ends_anything_else(number):
     before = signal.getsignal(number)
     with interruptible() as interruption:
         assert not interruption
@@ -73,7 +73,7 @@ def test_what_a_signal_raises_is_not_swallowed_nor_taken_for_another_error(then)
 
 
 def test_an_ignored_signal_stays_ignored(monkeypatch):
-    """As nohup and a shell's background job leave it."""
+    """As under nohup or in a shell's background job."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interruptible() as interruption:
@@ -104,7 +104,7 @@ def test_no_exception_is_raised_into_the_start_of_an_extension():
 
 @pytest.mark.parametrize(("how", "signals"), [("listening", 1), ("interruptible", 2)])
 def test_a_process_that_computes_is_ended_too(how, signals):
-    """One that saves at safe points by the second signal, at once; any other soon after the first."""
+    """A second signal at once ends a process that saves at safe points; the first one soon ends any other."""
     process = subprocess.Popen([sys.executable, "-c", COMPUTES, how], stdout=-1, stderr=-1, text=True)
     assert process.stdout.readline() == "begins\n"
     for _ in range(signals):
@@ -118,25 +118,25 @@ def test_a_process_that_computes_is_ended_too(how, signals):
 
 @pytest.mark.parametrize(("module", "command"), [("jvae", "info"), ("experiments", "code")])
 def test_a_command_is_ended_from_its_first_moment(module, command):
-    """While it imports: silently or with one line, never with a traceback."""
+    """During imports too: silently or with one line, never with a traceback."""
     for seconds in (0.1, 0.3, 0.6):
         process = subprocess.run(
             [sys.executable, "-c", ENDED_AFTER, str(seconds), module, command], capture_output=True
         )
-        assert process.returncode in (130, -signal.SIGINT)  # both are 130 to a shell
+        assert process.returncode in (130, -signal.SIGINT)  # a shell reports both as 130
         assert process.stdout == b""
         assert len(process.stderr.splitlines()) <= 1
 
 
 def test_what_comes_before_a_signal_is_heard_imports_next_to_nothing():
-    """`python -m jvae` imports the package before its `__main__`, which hears; `typing` takes a tenth of a second."""
+    """`python -m jvae` imports the package before `__main__`, which listens; `typing` alone takes a tenth of a second."""
     code = "import sys, jvae; print({'typing', 'inspect', 'click'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
 
 def interrupting(monkeypatch, number, epochs):
-    """Let a signal come after so many epochs, and before what is computed then."""
+    """Send a signal after some epochs, before what is computed next."""
     train_config_epochs = api.train_config_epochs
 
     def interrupted(*arguments, **options):

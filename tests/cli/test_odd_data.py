@@ -1,4 +1,4 @@
-"""Every command that takes a model, on sets that are small, large and odd."""
+"""Every command that takes a model, on small, large and odd data sets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What must hold of every command's paths before it begins, over all commands and all pairs of their paths."""
+"""What must hold for every command's paths before it begins, over all commands and all pairs of their paths."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ from jvae.errors import JvaeError
 
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch) -> None:
-    """A device is the first thing that a command asks for, once its paths are what they must be."""
+    """Stop every command where it asks for a device, the first step after its paths are checked."""
     monkeypatch.setattr("jvae.runs.mesh.select_device", mock.Mock(side_effect=JvaeError("work was begun")))
 
 
@@ -49,7 +49,7 @@ def test_no_output_is_another_path(tmp_path, monkeypatch, pair):
 
 @pytest.fixture
 def model(tmp_path, monkeypatch) -> Path:
-    """What a command takes for a model file that was trained on data.npz, as far as its paths go."""
+    """Write what the check of paths takes for a model file that was trained on data.npz."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "m.npz"
     with zipfile.ZipFile(path, "w") as archive:
@@ -58,7 +58,7 @@ def model(tmp_path, monkeypatch) -> Path:
 
 
 def unchanged(line_of: str, *arguments: object, code: int = 2) -> None:
-    """A command is refused in one line that says something, and changes nothing in the working directory."""
+    """Assert that a command is refused in one line with these words, and changes nothing in the working directory."""
     before = {path: (path.lstat().st_ino, path.is_file() and path.read_bytes()) for path in Path().rglob("*")}
     assert line_of in refused(*arguments, code=code)
     assert {path: (path.lstat().st_ino, path.is_file() and path.read_bytes()) for path in Path().rglob("*")} == before
@@ -102,7 +102,7 @@ def test_only_overwrite_replaces_models_and_state_dicts(model):
     unchanged("--overwrite replaces it", "train", "--model", model)
     unchanged("--overwrite replaces it", "import-pytorch", "model.pt", "--model", model)
     other = Path("other.npz")
-    other.write_bytes(model.read_bytes()[:-9])  # damaged, and a model file all the same
+    other.write_bytes(model.read_bytes()[:-9])  # damaged, but still a model file
     assert is_model_file(other)
     unchanged("is a model file", "export-pytorch", "--model", model, other, "--overwrite")
     unchanged("is a model file", "evaluate", "--model", model, "--json", other)
@@ -168,7 +168,7 @@ def test_another_folder_is_not_replaced_by_a_parts_results(tmp_path):
 
 @pytest.mark.parametrize(("module", "command"), [("train", ("train",)), ("pytorch", ("import-pytorch", "model.pt"))])
 def test_a_file_that_comes_before_it_is_owned_is_left_as_it_is(module, command, tmp_path, monkeypatch):
-    """Another process may end between the check of the paths and the lock."""
+    """Another process may write it between the check of the paths and the lock."""
     monkeypatch.chdir(tmp_path)
     Path("model.pt").touch()
 

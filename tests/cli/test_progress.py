@@ -1,4 +1,4 @@
-"""What `jvae train` says while it trains: on a terminal of 80 columns, and where there is none."""
+"""What `jvae train` shows while it trains: on a terminal of 80 columns, and without a terminal."""
 
 import os
 import pty
@@ -20,7 +20,7 @@ QUICK = ["--dataset", "digits", "--latent-dim", "2", "--batch-size", "128", "--h
 
 
 def screen(text: str, columns: int) -> tuple[list[str], int]:
-    """What a terminal shows in the end, and how often it had to wrap a line."""
+    """Return what a terminal shows at the end, and how often it had to wrap a line."""
     lines, column, wraps = [[" "] * columns], 0, 0
     for character in text:
         if character == "\r":
@@ -38,7 +38,7 @@ def screen(text: str, columns: int) -> tuple[list[str], int]:
 
 
 def in_terminal(command: list[str], columns: int) -> tuple[int, str]:
-    """Run a command whose stderr is a terminal of so many columns; return its exit code and what it wrote there."""
+    """Run a command whose stderr is a terminal with some columns; return its exit code and what it wrote there."""
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -71,8 +71,8 @@ def test_a_terminal_shows_one_line_that_never_wraps(tmp_path, columns):
         assert re.search(r"\| 00:00 left, [\d,]+ images/s, mean validation -\d+\.\d\d, kl \d+\.\d\d$", lines[0])
 
 
-def test_the_line_knows_no_terminal_without_columns(capsys):
-    """A terminal that says it has 0 columns is taken for one of 80."""
+def test_a_terminal_without_columns_is_taken_for_a_usual_one(capsys):
+    """A terminal that reports 0 columns is taken for one of 80."""
     told = Bar(Extent(3, 100, 1))
     with told:
         told.line.numbers = "x" * 200
@@ -82,7 +82,7 @@ def test_the_line_knows_no_terminal_without_columns(capsys):
 
 
 def test_the_time_left_leaves_compilation_out():
-    """Steps of 0.01 s in epochs of 100; the first chunk compiles for 50 s, what follows the first epoch for 20 s."""
+    """Steps take 0.01 s, 100 to an epoch; the first chunk compiles for 50 s, what follows the first epoch for 20 s."""
     pace, now = None, 0.0
     for epoch in range(1, 5):
         for step in (20, 60, 100):
@@ -124,7 +124,7 @@ def test_a_collapsed_kl_is_told_once_a_run():
 
 
 @pytest.mark.slow
-def test_training_tells_where_it_stands_and_comes_to_the_same(small: Config, tiny):
+def test_training_reports_its_progress_with_the_same_results(small: Config, tiny):
     seen = []
     how = api.Conditions(chunking=Chunking(first_steps=3, seconds=0.0), progress=seen.append)
     *_, told = api.train_config_epochs(small, tiny, how=how)

@@ -69,7 +69,7 @@ def jvae(*arguments: object, code: int = 0) -> Result:
 
 
 def refused(*arguments: object, code: int) -> str:
-    """The one line that says why, after what was told before it."""
+    """Run a command that is refused, and return the last line on stderr, which says why."""
     *told, line = jvae(*arguments, code=code).stderr.strip().splitlines()
     assert line.startswith("jvae: error: ")
     assert told in ([], ["training on cpu (cpu): 3 runs in one program, 1 at a time", "epoch 1/10  compiling"])
@@ -78,7 +78,7 @@ def refused(*arguments: object, code: int) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """With the recipe file, and the model of two epochs."""
+    """Make a folder with the recipe file and a model of two epochs."""
     folder = tmp_path_factory.mktemp("recipe")
     assert len(FILE.splitlines()) <= 40
     (folder / "my_vae.py").write_text(FILE)
@@ -88,7 +88,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(folder) -> list[object]:
-    """The options that name the recipe and the model."""
+    """Return the options that name the recipe and the model."""
     return ["--recipe", folder / "my_vae.py", "--model", folder / "m.npz"]
 
 
@@ -113,7 +113,7 @@ def test_it_is_evaluated_and_its_record_told(own, folder, tmp_path):
 
 @pytest.mark.slow
 def test_it_is_drawn_from_another_folder(own, tmp_path, monkeypatch):
-    """As a process of its own, which has imported nothing of it before."""
+    """In a new process, which has not imported the recipe before."""
     monkeypatch.chdir(tmp_path)
     for command in (["sample"], *(["plot", name] for name in ("posterior", "prior", "reconstructions", "history"))):
         jvae(*command, *own)
@@ -153,7 +153,7 @@ def test_the_benchmark_measures_it(folder):
 
 @pytest.mark.slow
 def test_from_python_the_same_function_trains_other_arrays(folder):
-    """Of shape [n, 6, 6, 1], and [n, 36]; and the file's model is loaded with a recipe, or with the function."""
+    """Arrays of shape [n, 6, 6, 1] and [n, 36]; the file's model is loaded with a recipe or with the function."""
     make = load_recipe_file(folder / "my_vae.py").make
     pixels = np.random.default_rng(0).integers(0, 256, (90, 36), np.uint8)
     for shape in ((6, 6, 1), (36,)):
@@ -175,7 +175,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
 
 @pytest.mark.slow
 def test_a_model_file_runs_nothing(own, folder, tmp_path):
-    """Without the recipe it is refused, with options alone it takes none, with another text it is warned of."""
+    """It is refused without the recipe and with options instead of one; another text of the recipe gets a warning."""
     assert "was trained by the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
     assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
     other = tmp_path / "other.py"

@@ -1,4 +1,4 @@
-"""What people take with them: latents and draws as arrays and tables, and what a model file says."""
+"""What users export: latents and draws as arrays and tables, and what a model file says."""
 
 import csv
 import subprocess
@@ -35,7 +35,7 @@ def recipe(config, data_shape, steps_per_epoch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """With `one.npz`, one run of one level; `two.npz`, two of two; and `own.npz`, of the recipe file `own.py`."""
+    """Make `one.npz`, one run of one level; `two.npz`, two of two; and `own.npz`, from the recipe file `own.py`."""
     folder = tmp_path_factory.mktemp("take")
     (folder / "own.py").write_text(RECIPE)
     jvae("train", *QUICK, "--model", folder / "one.npz")
@@ -105,7 +105,7 @@ def test_the_table_is_the_arrays(folder, tmp_path):
                 assert all(row[f"{name}_2"] == "" for row in own) == (dim == 1)
 
 
-def test_what_the_model_has_not_is_refused(folder, tmp_path):
+def test_what_the_model_lacks_is_refused(folder, tmp_path):
     one, output = ["--model", folder / "one.npz"], ["--output", tmp_path / "z.npz"]
     assert "--level is 2" in refused("encode", *one, *output, "--level", 2, code=2)
     assert "run is 1" in refused("encode", *one, *output, "--run", 1, code=2)
@@ -119,7 +119,7 @@ def test_what_the_model_has_not_is_refused(folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_of_ones_own_is_encoded(folder, tmp_path):
+def test_a_users_own_model_is_encoded(folder, tmp_path):
     own = ["--model", folder / "own.npz", "--output", tmp_path / "z.npz"]
     assert "own.py" in refused("encode", *own, code=2)
     jvae("encode", *own, "--recipe", folder / "own.py")
@@ -156,7 +156,7 @@ def test_arrays_have_no_limit_of_pictures(folder, tmp_path):
 
 
 def told_of(*paths: Path) -> dict[str, tuple[bool, list[str]]]:
-    """Whether each row of `jvae info` is marked, and its cells."""
+    """Return the rows of `jvae info`: whether each is marked, and its cells."""
     heading, *lines = jvae("info", *paths).stdout.splitlines()
     starts = [heading.index(str(path)) for path in paths]
     cut = lambda line: [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]  # noqa: E731

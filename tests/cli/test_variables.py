@@ -1,4 +1,4 @@
-"""Environment variables in an option's place."""
+"""Environment variables in place of options."""
 
 import pytest
 from helpers import jvae, refused
@@ -13,20 +13,20 @@ MISSPELT = {
 
 
 @pytest.mark.parametrize("variable", MISSPELT)
-def test_a_misspelt_variable_is_told_with_the_near_one(monkeypatch, variable):
+def test_a_misspelt_variable_gets_a_suggestion(monkeypatch, variable):
     monkeypatch.setenv(variable, "3")
     assert f"{variable}: " in (line := refused("train", code=2))
     assert MISSPELT[variable] in line
 
 
 @pytest.mark.parametrize("variable", ["JVAE_TUTORIAL_DATASET", "JVAE_HOME", "JVAE_SAMPLE_MEAN", "JVAE_EVALUATE_DEVICE"])
-def test_other_variables_are_let_be(monkeypatch, variable):
+def test_other_variables_are_left_alone(monkeypatch, variable):
     monkeypatch.setenv(variable, "1")
     assert variable not in refused("train", "--epochs", "0", code=2)
 
 
 @pytest.mark.parametrize("value", ["ten", "0"])
-def test_a_bad_value_is_the_variables(monkeypatch, value):
+def test_a_bad_value_is_reported_with_the_variables_name(monkeypatch, value):
     monkeypatch.setenv("JVAE_TRAIN_EPOCHS", value)
     assert refused("train", code=2).startswith("jvae: error: JVAE_TRAIN_EPOCHS: ")
 

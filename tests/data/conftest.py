@@ -10,9 +10,9 @@ from jvae.data.known import KNOWN_SETS, KnownSet
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, request):
-    """An empty home without network, where the known sets are small and their content is not known.
+    """Set up an empty home without network, where the known sets are small and their checksums unknown.
 
-    A test of the real MNIST stays in the user's home.
+    A test of the real MNIST keeps the user's home.
     """
     if request.node.get_closest_marker("mnist"):
         return
@@ -42,7 +42,7 @@ def change(monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    """The URL of a local web server, and the folder it serves."""
+    """Start a local web server; yield its URL and the folder it serves."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):

@@ -1,4 +1,4 @@
-"""Made sets: one of four small IDX files and what it must look like once loaded, and any that tfds has prepared."""
+"""Made-up data sets: four small IDX files, what they must load as, and sets prepared by tensorflow-datasets."""
 
 import hashlib
 import io
@@ -52,7 +52,7 @@ def cache(name):
 
 
 def prepare(folder, features, **splits):
-    """Prepares the set `made` of the given features; a split is a list of examples."""
+    """Prepare the set `made` with the given features; a split is a list of examples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets

@@ -1,4 +1,4 @@
-"""The cache: where it is, and that a folder in it is replaced whole or not at all."""
+"""The cache: where it is, and that its folders are replaced whole or not at all."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Data sets: the same arrays from every source, the order of the sources, and what a user reads when none answers."""
+"""Data sets: the same arrays from every source, the order of the sources, and the error when none answers."""
 
 import gzip
 import os
@@ -126,7 +126,7 @@ def test_no_source_is_one_line_that_tells_each(tmp_path):
 
 
 def test_another_sets_files_in_the_cache_are_refused_with_the_way_out(tmp_path, change):
-    """KMNIST's once stayed there as Fashion-MNIST's."""
+    """KMNIST's files were once left there as Fashion-MNIST's."""
     change("kmnist", sha256=SHA256)
     change("fashion_mnist", sha256=("0" * 64,) * 4)
     write(cache("fashion_mnist"))

