@@ -43,7 +43,7 @@ class FakeModel(VAE):
 
 
 def fake_model(function: Callable) -> FakeModel:
-    """Return the model with the log-densities of a function `(params, key, x)`; its variables are `{"params": params}`."""
+    """Return a model whose log-densities are `function(params, key, x)`; its variables are `{"params": params}`."""
     return FakeModel(None, None, None, function)
 
 

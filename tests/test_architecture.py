@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "jvae").rglob("*.py"))
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
 HEART = ("bounds", "encoders", "decoders", "priors", "vae", "recipe", "training")
-# a folder of jvae ("" is its root) -> the folders that its files may import; cli is imported by nobody but experiments
+# a folder of jvae ("" is its root) -> the folders that its files may import; only experiments may import cli
 MAY_IMPORT = {
     "nn": {"nn"},
     "": {"", "nn"},
@@ -23,7 +23,7 @@ MAY_IMPORT = {
 }
 FOR_ALL = {"jvae.errors", "jvae.files"}
 OUTSIDE = {"jvae", "jvae.__main__"}
-# a heavy third party -> the files of jvae that may import it
+# a heavy package -> the files of jvae that may import it
 CONFINED = {
     "click": {"jvae.cli"},
     "matplotlib": {
@@ -96,7 +96,7 @@ def test_heavy_packages_stay_in_named_files(module):
 
 
 def test_only_config_builds_objects_of_names():
-    """The model's parts know nothing of a Config, nor of files, data sets or devices."""
+    """The parts of the model know nothing about a Config, files, data sets or devices."""
     assert not any(
         folder_of(other) in ("runs", "data")
         for m in JVAE
@@ -132,7 +132,7 @@ ALLOWED = {f"jvae.cli.{name}" for name in OF_COMMANDS}
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=module_of)
 def test_experiments_use_what_is_public(path):
-    """And of the command line only what their commands are made of, and to give them faults the whole."""
+    """From the command line they use only what their commands are made of; the faults use all of it."""
     for name in imports(path):
         assert name.split(".")[0] != "tests"
         if name.startswith("jvae.cli"):
@@ -167,7 +167,7 @@ def test_every_public_name_has_a_docstring(path):
 
 
 def test_every_part_is_a_command():
-    """A part is a module with a PART; every one is a command of its name, and `all` does them all."""
+    """A part is a module with a PART; each is a command with its name, and `all` measures them all."""
     from experiments.__main__ import experiments
     from experiments.everything import PARTS
 
@@ -189,7 +189,7 @@ OF_SHAPES = {"Bool", "BFloat16", "Float", "Int", "Integer", "Key", "Num", "PyTre
 
 
 def bare_names(annotation: ast.expr | None) -> Iterator[str]:
-    """Yield the arrays and functions of an annotation that say nothing of shape, type, arguments or result."""
+    """Yield the arrays and functions in an annotation without shape, type, arguments or result."""
     if isinstance(annotation, ast.Subscript):
         name = ast.unparse(annotation.value).split(".")[-1]
         if name not in OF_SHAPES | {"Annotated", "Callable", "Literal"}:  # a function's arguments may be of any shape
@@ -205,7 +205,7 @@ def bare_names(annotation: ast.expr | None) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", [m for m in JVAE if folder_of(m) != "cli" and m not in OUTSIDE])
 def test_public_signatures_say_shapes_and_arguments(module):
-    """Of functions, methods and fields; the command line is nobody's to call."""
+    """Those of functions, methods and fields; the command line is excepted, since it is not for calling."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     for node in (node for holder in (tree, *classes) for node in holder.body):

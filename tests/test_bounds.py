@@ -9,7 +9,7 @@ from jvae.bounds import LogDensities, draw, elbo, elbo_terms, iwae, log_weights,
 
 @pytest.fixture
 def d() -> LogDensities:
-    """Five draws for seven data."""
+    """Return log-densities of five draws for seven data."""
     fields = np.random.default_rng(0).normal(-50, 10, (4, 5, 7)).astype(np.float32)
     return LogDensities(*map(jnp.asarray, fields))
 
@@ -53,7 +53,7 @@ def test_elbo_terms_average_to_the_elbo(d):
 
 
 def noisy_model(key, x):
-    """A model whose densities show the key that it was given."""
+    """Return a model whose densities depend on its key."""
     noise = jax.random.normal(key, x.shape[:1])
     return LogDensities(noise, noise, noise, noise)
 
@@ -69,7 +69,7 @@ def test_draws_are_independent_and_chunks_change_nothing(key):
 
 
 def test_draw_runs_what_does_not_depend_on_the_key_once():
-    """K draws multiply the matrix product that the key touches, and not the one of the batch alone."""
+    """K draws multiply the matmul that depends on the key, not the one that depends on the batch alone."""
 
     def model(key, x):
         h = x @ jnp.ones((6, 11))
@@ -89,7 +89,7 @@ def test_no_draws_are_refused(key):
         draw(noisy_model, key, jnp.zeros((4, 2)), 0)
 
 
-def test_a_bound_takes_nothing_but_log_densities_by_position(d):
-    """So that nobody passes a step number as beta without a word."""
+def test_a_bound_takes_only_log_densities_by_position(d):
+    """So that a step number is never taken for beta silently."""
     with pytest.raises(TypeError):
         elbo(d, 2.0)

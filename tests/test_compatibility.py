@@ -1,4 +1,4 @@
-"""`import distrax` outlives the one name that it takes, through tensorflow-probability, from a jax that drops it."""
+"""`import distrax` works with a jax that has dropped the one name that tensorflow-probability takes from it."""
 
 import subprocess
 import sys
@@ -33,6 +33,6 @@ assert not [finder for finder in sys.meta_path if type(finder).__module__ == "jv
 
 @pytest.mark.parametrize("jax", [DROP, KEEP], ids=["dropped", "deprecated"])
 def test_distrax_is_imported_by_a_user_after_jvae(jax):
-    """With a jax that has dropped the name; and with one that warns of it, where no warning is seen."""
+    """With a jax that has dropped the name, and with one that warns of it: no warning is shown."""
     done = subprocess.run([sys.executable, "-c", jax + "import jvae\n" + USE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-"""What every model keeps: 4 priors x 5 outputs x 2 networks, on the digits.
+"""What must hold for every model: 4 priors x 5 outputs x 2 networks, on the digits.
 
-A combination is one test, because it is trained and compiled once for all that it must keep.
+A combination is one test, because it is trained and compiled once for everything that must hold.
 """
 
 import itertools
@@ -55,10 +55,10 @@ def all_finite(tree) -> bool:
 
 @pytest.mark.parametrize(("prior", "output", "network"), ALL)
 def test_every_combination_trains_evaluates_and_samples(prior, output, network, tiny, tmp_path):
-    """And its gradients are finite and reach every array of parameters: Adam's first moments are their means.
+    """Its gradients are finite and reach every array of parameters, too: Adam's first moments are their means.
 
-    In two steps, since a flow's last layers start at zero, and the first gradient stops there. Pictures, which see no
-    more of a model than its priors, posteriors and means, are drawn of every prior, output and network once.
+    It takes two steps, since a flow's last layers start at zero and stop the first gradient. Pictures use nothing of a
+    model but priors, posteriors and means: they are drawn once for every prior, output and network.
     """
     config = config_of(prior, output, network)
     *_, model = api.train_config_epochs(config, tiny)

@@ -18,7 +18,7 @@ QUICK = {"dataset": "digits", "epochs": 1, "batch_size": 50, "hidden": (8, 8)}
 
 
 def with_leaf(params, value, *path):
-    """The same tree with another leaf at the path."""
+    """Return the same tree with another leaf at the path."""
     head, *rest = path
     return {**params, head: with_leaf(params[head], value, *rest) if rest else value}
 
@@ -45,7 +45,7 @@ def test_kl_per_dimension_sums_to_the_kl(tiny):
 
 
 def test_each_levels_kl_is_what_its_dimensions_sum_to(tiny):
-    """And those of the model, with the top level's closed, are what its KL is the sum of."""
+    """And the model's KL is the sum over its levels, with the top level's in closed form."""
     model = random_model(Config(latent_dim=3, levels=2, upper_dim=2, **QUICK), tiny)
     levels = api.diagnose(model, tiny)[0].levels
     for level in levels:
@@ -54,7 +54,7 @@ def test_each_levels_kl_is_what_its_dimensions_sum_to(tiny):
     assert abs(sum(level.kl for level in levels) - kl.value) < 5 * kl.monte_carlo_error * np.sqrt(1 + 10)
 
 
-def test_a_lower_levels_kl_knows_that_its_prior_hangs_on_its_draw(key):
+def test_a_lower_levels_kl_accounts_for_a_prior_that_depends_on_its_draw(key):
     """q = N(0, 1) and p = N(z, 1) at the draw z itself: log q - log p = -z^2/2, where KL(q || p) = z^2/2."""
     z = jax.random.normal(key, (5, 3))
     level = Level(*(distrax.Independent(distrax.Normal(loc, jnp.ones_like(z)), 1) for loc in (0 * z, z)), z)
@@ -63,7 +63,7 @@ def test_a_lower_levels_kl_knows_that_its_prior_hangs_on_its_draw(key):
 
 
 class Chain(VAE):
-    """Two levels of a unit a pixel: z1 ~ N(x/5, 1) and z2 ~ N(z1 + 100 x, 1)."""
+    """A model of two levels with one unit per pixel: z1 ~ N(x/5, 1) and z2 ~ N(z1 + 100 x, 1)."""
 
     @property
     def num_levels(self):
@@ -79,9 +79,9 @@ class Chain(VAE):
 
 
 def test_active_units_vary_with_the_data_and_not_with_draws():
-    """E[z2|x] is the same for data that are all alike, though z2's mean has the variance of z1, 1, and of the noise.
+    """E[z2|x] is constant for identical data, although z2's mean varies with z1, whose variance is 1, and the noise.
 
-    Of dequantised data's noise, U[0, 1)/256, a hundredth of 100^2/256^2/12 is left where it is averaged over.
+    Dequantised data have noise U[0, 1)/256: averaging leaves a hundredth of its contribution, 100^2/256^2/12.
     """
     model = Chain(None, None, None)
     alike, both = np.full((400, 2, 1, 1), 128, np.uint8), np.full((400, 2, 1, 1), 128, np.uint8)
@@ -100,7 +100,7 @@ def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
 
 
 def test_components_far_away_do_not_count(tiny):
-    """Of four components, two stand at the data and two a hundred away."""
+    """Of four components, two are at the data and two are a hundred away."""
     config = Config(latent_dim=3, prior="mog", num_components=4, **QUICK)
     model = next(api.train_config_epochs(config, tiny))
     loc = jnp.array([[0.0] * 3, [0.0] * 3, [100.0] * 3, [-100.0] * 3])
@@ -132,12 +132,12 @@ def test_pixels_at_the_floor_are_counted(tiny):
 def test_learned_scales_never_fall_below_the_floor():
     scale = np.asarray(bounded_scale(jnp.array([-1e4, -20.0, -6.0, 0.0, 3.0])))
     assert np.all(scale >= np.float32(np.exp(LOG_SCALE_FLOOR)) * (1 - 1e-6))
-    np.testing.assert_allclose(scale[3:], np.exp([0.0, 3.0]), rtol=3e-3)  # far above it, the scale is left alone
+    np.testing.assert_allclose(scale[3:], np.exp([0.0, 3.0]), rtol=3e-3)  # far above the floor the scale is unchanged
 
 
 @pytest.mark.slow
 def test_pseudo_inputs_start_at_training_images(tiny):
-    """With no steps taken, every pseudo-input is a binarised training image, and no two are the same one."""
+    """With no steps taken, every pseudo-input is a binarised training image, and no two are the same."""
     config = Config(latent_dim=3, prior="vamp", num_components=20, pseudo_inputs="data", learning_rate=1e-30, **QUICK)
     model = next(api.train_config_epochs(config, tiny))
     pseudo = np.asarray(model.run_params()["params"]["prior"]["pseudo_inputs"]).reshape(20, -1)

@@ -24,7 +24,7 @@ GRID, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
 
 
 def exact_log_normaliser(eta):
-    """log((e^eta - 1)/eta) in float64, by its series where that is better."""
+    """Return log((e^eta - 1)/eta) in float64, by its series where that is more accurate."""
     eta = np.asarray(eta, np.float64)
     wide = np.where(np.abs(eta) < 1e-2, 1.0, eta)
     closed = np.maximum(wide, 0) + np.log(-np.expm1(-np.abs(wide))) - np.log(np.abs(wide))
@@ -171,7 +171,7 @@ def test_the_bernoulli_is_distraxs_in_value_gradient_and_samples(x):
     [(Bernoulli, []), (ContinuousBernoulli, []), (distrax.Normal, [jnp.linspace(0.1, 2, 12).reshape(3, 4, 1)])],
 )
 def test_an_image_distribution_is_independent_over_the_pixels(pixels, scales, key):
-    """Flat inside or not: the same densities, draws and moments, and under vmap too."""
+    """Whether its pixels are flattened inside or not: the same densities, draws and moments, under vmap too."""
     first = jax.random.normal(key, (5, 3, 4, 1))
     images = ImageDistribution(pixels, first, *scales)
     expected = distrax.Independent(pixels(first, *(jnp.broadcast_to(s, first.shape) for s in scales)), 3)

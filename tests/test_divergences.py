@@ -17,7 +17,7 @@ DRAWS = 20_000
 
 
 def random_gaussian(key, m, batch=()):
-    """A random loc and a Cholesky factor with a diagonal of about 1, both with a batch shape."""
+    """Return a random loc and a Cholesky factor with a diagonal of about 1, both with a batch shape."""
     loc_key, tril_key, diagonal_key = jax.random.split(key, 3)
     lower = jnp.tril(jax.random.normal(tril_key, (*batch, m, m)), -1) / 2
     diagonal = jnp.exp(0.4 * jax.random.normal(diagonal_key, (*batch, m)))
@@ -29,7 +29,7 @@ def pair(m, batch=()):
 
 
 def log_ratio(key, loc_q, tril_q, loc_p, tril_p):
-    """log q(z) - log p(z) at a reparametrised draw z ~ q: its mean is KL(q || p), its mean gradient the KL's."""
+    """Return log q(z) - log p(z) at a reparametrised z ~ q: its mean is KL(q || p), its mean gradient the KL's."""
     z = loc_q + tril_q @ jax.random.normal(key, loc_q.shape)
     log_density = jax.scipy.stats.multivariate_normal.logpdf
     return log_density(z, loc_q, tril_q @ tril_q.T) - log_density(z, loc_p, tril_p @ tril_p.T)
@@ -37,7 +37,7 @@ def log_ratio(key, loc_q, tril_q, loc_p, tril_p):
 
 @pytest.mark.parametrize("m", [1, 4])
 def test_value_and_gradient_are_those_of_monte_carlo(m):
-    """The full form, of which the others are special cases, and its gradient in all four parameters."""
+    """For the full form, which contains the others as special cases, and its gradient in all four parameters."""
     arguments = pair(m)
     keys = jax.random.split(jax.random.key(3), DRAWS)
 
@@ -196,7 +196,7 @@ def test_both_expressions_of_a_networks_elbo_are_equal_in_expectation(small, dig
     assert np.std(values) > 0.1
     assert_within(values, 0.0)
     for leaf in jax.tree.leaves(gradients):
-        direction = np.sign(np.random.default_rng(0).normal(size=leaf.shape[1:]))  # one number an array of parameters
+        direction = np.sign(np.random.default_rng(0).normal(size=leaf.shape[1:]))  # one number per array of parameters
         assert_within(np.sum(np.asarray(leaf) * direction, axis=tuple(range(1, leaf.ndim))), 0.0)
 
 

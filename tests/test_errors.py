@@ -1,4 +1,4 @@
-"""What is said of an error in one line."""
+"""How an error is described in one line."""
 
 from jvae.errors import first_line
 

@@ -16,7 +16,7 @@ from jvae.transforms import binarise, dequantise, stochastic_binarise
 
 @fake_model
 def densities(params, key, x):
-    """Known moments: the reconstruction is the number of pixels plus noise of standard deviation 2; the KL is 3."""
+    """Return densities with known moments: the reconstruction is the pixel count plus noise with sd 2; the KL is 3."""
     size = jnp.sum(x, axis=(1, 2, 3))
     value = size + 2 * jax.random.normal(key, size.shape)
     return LogDensities(value, value, value, jnp.full_like(size, 3.0))
@@ -49,13 +49,13 @@ def test_monte_carlo_error_is_that_of_the_draws(images, key):
 
 @fake_model
 def brightness(params, key, x):
-    """Every log-density hangs on nothing but what the model sees."""
+    """Return log-densities that depend only on the data that the model sees."""
     size = jnp.sum(x, axis=(1, 2, 3))
     return LogDensities(3 * size, 0 * size, 0 * size, size)
 
 
 def test_monte_carlo_errors_count_dequantisations_noise(images, key):
-    """16 pixels of noise U[0, 1)/256 each; new for each of 20 draws of the ELBO, and for both replicates of IWAE."""
+    """16 pixels, each with noise U[0, 1)/256: new for each of the ELBO's 20 draws, and for both replicates of IWAE."""
     found = evaluate(brightness, {}, key, images, dequantise, 20)[0]
     one = np.sqrt(16 / 12 / 107) / 256
     errors = [part.monte_carlo_error * np.sqrt(20) / one for part in found[:3]]
@@ -97,7 +97,7 @@ def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
 
 @fake_model
 def weighted(params, key, x):
-    """A log-weight of N(0, 1) whatever the image: E[w] = exp(1/2)."""
+    """Return log-weights from N(0, 1) for any image: E[w] = exp(1/2)."""
     w = jax.random.normal(key, (len(x),))
     return LogDensities(w, jnp.zeros_like(w), jnp.zeros_like(w), jnp.zeros_like(w))
 
@@ -105,7 +105,7 @@ def weighted(params, key, x):
 @pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
 @pytest.mark.parametrize("batch_size", [20, 107])
 def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, batch_size, key):
-    """Chunks that do not divide K, and batches that do not divide n, change nothing: against the plain formula."""
+    """Chunks that do not divide K and batches that do not divide n change nothing, against the plain formula."""
     seen = []
     result = evaluate_iwae(weighted, {}, key, images, binarise, num_samples, batch_size, 100, seen.append)[0]
     assert seen[-1] == len(images)
@@ -127,7 +127,7 @@ def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, ba
 
 
 def log_sums(w):
-    """What `importance_sums` gives for log weights [k, b]: all, their squares, and the blocks of every hundredth."""
+    """Return the sums of `importance_sums` for log weights [k, b]: all, their squares, and 100 blocks."""
     group = min(100, len(w))
     blocks = [np.logaddexp.reduce(w[i::group], axis=0) for i in range(group)]
     return np.stack([np.logaddexp.reduce(w, axis=0), np.logaddexp.reduce(2 * w, axis=0), *blocks])
@@ -136,7 +136,7 @@ def log_sums(w):
 @pytest.mark.parametrize("scale", [0.3, 2.0, 6.0])
 @pytest.mark.parametrize("num_samples", [2, 7, 50, 250])
 def test_the_importance_weighted_bounds_error_is_honest_where_few_draws_count(num_samples, scale):
-    """Log weights of N(0, scale^2): with scale 6 fewer than two of 50 count, and the delta method says half of it."""
+    """Log weights from N(0, scale^2): with scale 6 fewer than two of 50 count, and the delta method gives half."""
     w = scale * np.random.default_rng(0).normal(size=(num_samples, 3000))
     found = weigh(log_sums(w), num_samples)
     ratio = found.bound.std(ddof=1) / np.sqrt(found.variance.mean())
@@ -177,12 +177,12 @@ def test_iwae_needs_a_draw(images, key):
 
 
 def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
-    """Five epochs that are validated, and six runs' evaluation: one program each for a model and a shape."""
+    """Validation after five epochs, and evaluation of six runs: each is one program per model and shape."""
     compiled = evaluation.per_datum._cache_size
     config = Config(dataset="digits", latent_dim=7, epochs=5, batch_size=50, hidden=(8, 8), validation="test", runs=6)
     before = compiled()
     *_, model = api.train_config_epochs(config, tiny)
-    assert compiled() == before + 1  # one draw a datum
+    assert compiled() == before + 1  # one draw per datum
     for run in range(6):
         api.evaluate(model, tiny)[run]
         api.diagnose(model, tiny)[run]

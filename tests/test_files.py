@@ -1,4 +1,4 @@
-"""Files: what stands at a path is what is written to, whole or not at all, and what would fail is known before."""
+"""Files: what a path leads to is written whole or not at all, and what would fail is known beforehand."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from jvae.files import (
 def test_links_stay_and_lead_to_what_is_written(tmp_path):
     (tmp_path / "scratch").mkdir()
     target, link, chain = tmp_path / "scratch" / "m.npz", tmp_path / "m.npz", tmp_path / "chain"
-    link.symlink_to("scratch/m.npz")  # which is not there yet
+    link.symlink_to("scratch/m.npz")  # it does not exist yet
     chain.symlink_to(link)
     for data in (b"first", b"second"):
         write_atomically(chain, data)
@@ -144,7 +144,7 @@ def test_the_probe_leaves_nothing_and_fails_as_the_write_would(tmp_path, monkeyp
     path.write_text("old")
     check_writable(path)
     assert path.read_text() == "old"
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as of a read-only file, which root may write
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a read-only file, which root may write
     with pytest.raises(PermissionError):
         check_writable(path)
     with pytest.raises(OSError, match="No such file"):

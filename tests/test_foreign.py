@@ -1,4 +1,4 @@
-"""Models that nobody here has named: a Laplace prior, a Student-t output and an own encoder, on data of other ranks."""
+"""Models from outside jvae: a Laplace prior, a Student-t output and a custom encoder, on data of other ranks."""
 
 import distrax
 import jax
@@ -108,7 +108,7 @@ def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape,
         assert evaluated.elbo.value < weighted.value + 4 * weighted.monte_carlo_error
         (level,) = diagnosed.levels
         assert level.num_units == 2
-        assert level.kl > 0  # by draws: Normal and Laplace have a closed form in distrax no more than here
+        assert level.kl > 0  # by draws: distrax has no closed form for Normal and Laplace either
         assert level.effective_components is None
         assert diagnosed.pixels_at_floor is None
     assert latent_dims(recipe.model, whole.run_params(), shape) == (2,)
@@ -122,7 +122,7 @@ def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
         load(tmp_path / "m.npz")
     with pytest.raises(ModelFileError, match="does not fit its recipe"):
         load(tmp_path / "m.npz", recipe_for(shape, latent_dim=3))
-    other = recipe_for(shape)._replace(optimizer=optax.adam(1e-3))  # another optimizer locks no parameters away
+    other = recipe_for(shape)._replace(optimizer=optax.adam(1e-3))  # parameters can be read with another optimizer
     for params_only in (True, False):
         read = load(tmp_path / "m.npz", other, params_only)
         assert np.isfinite(api.evaluate(read, data_of(shape))[0].elbo.value)
@@ -134,7 +134,7 @@ def test_a_foreign_model_is_loaded_with_its_recipe_alone(tmp_path):
 
 @pytest.mark.slow
 def test_the_pictures_of_a_foreign_model(tmp_path):
-    """All that make sense, and one line where they do not."""
+    """Every picture that makes sense, and one line for those that do not."""
     data, flat_data = data_of((6, 6, 1)), data_of((36,))
     model = next(api.train_epochs(recipe_for((6, 6, 1)), data, **PLAN))
     flat_model = next(api.train_epochs(recipe_for((36,)), flat_data, **PLAN))
@@ -155,8 +155,8 @@ def test_the_pictures_of_a_foreign_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_start_and_a_weight_of_the_kl_of_ones_own():
-    """The start sees training data and the run's key; the weight sees the step; metrics read the KL unweighted."""
+def test_a_custom_start_and_weight_of_the_kl():
+    """The start gets training data and the run's key; the weight gets the step; metrics have the KL unweighted."""
     seen = {}
 
     def start(params, key, x):
@@ -180,7 +180,7 @@ def test_a_start_and_a_weight_of_the_kl_of_ones_own():
 
 @pytest.mark.parametrize("name", [*ELBO_ESTIMATORS, *IWAE_ESTIMATORS])
 def test_every_estimator_trains_its_bound(name):
-    """With a last, smaller batch, whose padding does not count."""
+    """With a smaller last batch, whose padding does not count."""
     bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)
     recipe = recipe_for((36,), bound, num_samples=3, estimator=estimators[name])
     model = api.train(recipe, data_of((36,)), epochs=3, batch_size=32)

@@ -1,4 +1,4 @@
-"""Gradient estimators against exact gradients, in a linear-Gaussian model whose bounds are integrals one can do."""
+"""Gradient estimators against exact gradients, in a linear-Gaussian model whose bounds have closed-form integrals."""
 
 from functools import partial
 
@@ -32,14 +32,14 @@ X = jnp.array([[-1.0, 0.5, 2.0], [0.3, -0.7, 0.1]])
 
 
 def posterior(params, x):
-    """N(z | A x + c, diag(s^2)): m = 2."""
+    """Return q(z|x) = N(z | A x + c, diag(s^2)), with m = 2."""
     q = params["encoder"]
     loc = x @ q["weights"].T + q["loc"]
     return distrax.Independent(distrax.Normal(loc, jnp.broadcast_to(jnp.exp(q["log_scale"]), loc.shape)), 1)
 
 
 def log_likelihood(params, z, x):
-    """N(x | W z + b, s^2 I): d = 3."""
+    """Return p(x|z) = N(x | W z + b, s^2 I), with d = 3."""
     p = params["decoder"]
     return distrax.Normal(z @ p["weights"].T + p["loc"], jnp.exp(p["log_scale"])).log_prob(x).sum(axis=-1)
 
@@ -71,7 +71,7 @@ WRONG = {
 
 
 def exact_posterior():
-    """The encoder that is the posterior of DECODER."""
+    """Return the encoder that is the exact posterior of DECODER."""
     w, variance = DECODER["weights"], jnp.exp(2 * DECODER["log_scale"])
     precision = jnp.sum(w**2, axis=0) / variance + 1
     weights = (w / variance / precision).T
@@ -80,7 +80,7 @@ def exact_posterior():
 
 
 def exact_elbo(params):
-    """E_q[log p(x|z)] - KL, every expectation an integral done by hand."""
+    """Return E_q[log p(x|z)] - KL, with every expectation integrated by hand."""
     p, q = params["decoder"], posterior(params, X)
     residual = X - q.mean() @ p["weights"].T - p["loc"]
     spread = jnp.sum(p["weights"] ** 2 @ jnp.exp(2 * params["encoder"]["log_scale"])[:, None])
@@ -95,7 +95,7 @@ def flat(tree):
 
 @partial(jax.jit, static_argnums=(0, 2, 3))
 def many(estimator, params, num_samples, repeats):
-    """Bound and gradient for each of many keys: [repeats, 1 + number of parameters]."""
+    """Return bound and gradient for each of many keys: [repeats, 1 + number of parameters]."""
 
     def one(key):
         bound, grads = estimator(MODEL, params, key, X, num_samples)
@@ -138,7 +138,7 @@ SCALAR_MODEL = LatentModel(
 
 
 def exact_iwae(params):
-    """IWAE-2 by Gauss-Hermite quadrature over both draws."""
+    """Return IWAE-2 by Gauss-Hermite quadrature over both draws."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
     q = params["encoder"]
@@ -183,7 +183,7 @@ def test_the_score_function_is_noisier_than_the_path_and_the_control_variate_hel
 
 @pytest.mark.slow
 def test_double_reparametrisation_keeps_its_signal_as_draws_are_added():
-    """Tucker et al. 2018, figure 1: the plain IWAE gradient of the encoder drowns, the doubly reparametrised rises."""
+    """Tucker et al. 2018, figure 1: the signal of IWAE's encoder gradient falls, of the doubly reparametrised rises."""
 
     exact = exact_posterior()
     encoder = {

@@ -23,7 +23,7 @@ TWO = Config(dataset="digits", latent_dim=3, levels=2, upper_dim=2, epochs=1, ba
 
 
 class Affine(nn.Module):
-    """X -> (weight x + shift, log scale) of a scalar Gaussian, with fixed numbers."""
+    """A network x -> (weight x + shift, log scale) for a scalar Gaussian, with fixed numbers."""
 
     weight: float
     shift: float
@@ -35,7 +35,7 @@ class Affine(nn.Module):
 
 
 class Pixel(nn.Module):
-    """z -> N(x | weight z + shift, scale^2), an image of one pixel."""
+    """A decoder z -> N(x | weight z + shift, scale^2) of one-pixel images."""
 
     def __call__(self, z):
         import distrax
@@ -44,7 +44,7 @@ class Pixel(nn.Module):
 
 
 def linear_gaussian(exact: bool) -> tuple[HierarchicalVAE, float, float]:
-    """z2 ~ N(0, 1), z1 ~ N(0.8 z2 + 0.3, 0.5^2), x ~ N(1.5 z1 - 0.4, 0.7^2); the posterior, exact or not."""
+    """Return z2 ~ N(0, 1), z1 ~ N(0.8 z2 + 0.3, 0.5^2), x ~ N(1.5 z1 - 0.4, 0.7^2), the posterior exact or wrong."""
     loc_1, var_1 = 0.3, 0.8**2 + 0.5**2
     gain = 1.5 * var_1 / (1.5**2 * var_1 + 0.7**2)  # of q(z1|x)
     encoder = Affine(gain, loc_1 - gain * (1.5 * loc_1 - 0.4), 0.5 * np.log(var_1 - 1.5 * gain * var_1))

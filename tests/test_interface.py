@@ -1,4 +1,4 @@
-"""Whatever NumPy, JAX and Python have for a number, an array, a key or a path is taken; what is none is named."""
+"""Numbers, arrays, keys and paths of NumPy, JAX and Python are all accepted; anything else is named."""
 
 import inspect
 import os
@@ -78,7 +78,7 @@ def test_arrays_of_numpy_jax_and_python_are_arrays(kind, model, data):
 
 
 class Place(os.PathLike):
-    """A path of somebody's own."""
+    """A user's own class of paths."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -54,7 +54,9 @@ def test_the_grid_reads_like_a_picture():
     wide, ticks = latent_grid(coordinates * [1, 3], 9, aspect=2.0)
     assert len(wide) == len(ticks[0]) * len(ticks[1])
     assert len(ticks[1]) == 9
-    np.testing.assert_allclose(np.diff(ticks[1]), 2 * (ticks[0][1] - ticks[0][0]))  # one scale, in images of 2 : 1
+    np.testing.assert_allclose(
+        np.diff(ticks[1]), 2 * (ticks[0][1] - ticks[0][0])
+    )  # the same scale, for images of 2 : 1
     for axis, values in zip(ticks, (coordinates * [1, 3]).T, strict=True):
         assert axis[0] <= np.quantile(values, 0.0101)
         assert axis[-1] >= np.quantile(values, 0.9899)

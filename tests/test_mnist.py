@@ -1,4 +1,4 @@
-"""On the real images."""
+"""Tests on the real MNIST."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def mnist():
 
 @pytest.mark.slow
 def test_two_epochs_of_the_exercise_reach_the_expected_elbo(mnist):
-    """PyTorch's loop stands near -107 after two epochs; an ELBO far above that would be a wrong density."""
+    """PyTorch's loop is near -107 after two epochs; an ELBO far above that would be a wrong density."""
     *_, model = api.train_config_epochs(Config(latent_dim=10, epochs=2, batch_size=128), mnist)
     result = api.evaluate(model, mnist)[0]
     assert -112 < result.elbo.value < -103

@@ -1,4 +1,4 @@
-"""Monte Carlo errors are what they say: what another key changes, of every output and with one level and two."""
+"""Monte Carlo errors are what another key changes, for every output and with one and two levels."""
 
 import jax
 import numpy as np
@@ -21,10 +21,10 @@ OUTPUTS = {
 
 
 def measured_and_reported(fields, levels, dataset, num_keys):
-    """Standard deviations over keys of ELBO, reconstruction, KL and IWAE-50 of 10 images, and their mean errors.
+    """Return sd over keys of ELBO, reconstruction, KL and IWAE-50 of 10 images, and the mean reported errors.
 
-    Not dequantised, a narrow density of a decoder far from the data has one weight that outweighs all others: there the
-    jackknife is on the safe side, by up to a third, so that such a decoder is nearer to them.
+    Without dequantisation, a decoder with a narrow density far from the data gives one weight that outweighs all else.
+    The jackknife is then up to a third too large, so such a decoder is moved nearer to the data.
     """
     spread = 0.1 if "dequantise" in fields else 0.3
     upper = {"levels": 2, "upper_dim": 2} if levels == 2 else {}
@@ -42,7 +42,7 @@ def measured_and_reported(fields, levels, dataset, num_keys):
 
 
 def check(measured, reported, low, high):
-    """Each ratio lies between the limits; a closed KL of data without noise does not change at all."""
+    """Assert that each ratio is between the limits; a closed-form KL of data without noise does not change at all."""
     changes = reported > 1e-6
     np.testing.assert_allclose(measured[~changes], 0, atol=1e-6)
     assert set(np.flatnonzero(~changes)) <= {2}

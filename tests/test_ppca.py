@@ -39,13 +39,13 @@ def covariance(model):
 
 
 def correlated_data(n=200, d=6, m=2, seed=0):
-    """Data with a covariance of no special form."""
+    """Return data with a covariance of no special form."""
     rng = np.random.default_rng(seed)
     return jnp.asarray(rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d))
 
 
 def with_unbiased_covariance(model, n):
-    """The model whose covariance is n/(n-1) of the given one's: scikit-learn's convention."""
+    """Return the model with n/(n-1) times the covariance of the given one: scikit-learn's convention."""
     scale = np.sqrt(n / (n - 1))
     return PPCA(model.loc, model.weights * scale, model.log_scale + np.log(scale))
 
@@ -113,7 +113,7 @@ def test_log_likelihood_of_the_digits_is_scikit_learns_score(digit_rows, latent_
 
 
 def test_the_convention_of_the_covariance_is_all_the_difference_to_scikit_learn(float64):
-    """With C replaced by C n/(n-1) the score is equal; and else higher by d/2 (log c - 1 + 1/c), c = n/(n-1)."""
+    """With C replaced by C n/(n-1) the score is equal; otherwise it is higher by d/2 (log c - 1 + 1/c), c = n/(n-1)."""
     n, d = 20, 6
     x = correlated_data(n, d)
     reference = PCA(2, svd_solver="full").fit(np.asarray(x))
@@ -192,7 +192,7 @@ def test_at_the_maximum_the_model_has_the_datas_variance_along_the_axes_it_keeps
 
 
 def test_other_eigenvectors_are_stationary_too_but_lower(float64):
-    """A saddle: with eigenvectors 1 and 3 in W all gradients vanish, and turning towards the second one climbs."""
+    """A saddle: with eigenvectors 1 and 3 in W all gradients vanish, and turning towards the second is uphill."""
     x = correlated_data()
     moments = ppca.compute_moments(x)
     values, vectors = np.linalg.eigh(np.asarray(moments.covariance))
@@ -306,7 +306,7 @@ def test_densities_are_scipys(float64, key):
 
 @pytest.fixture(scope="module")
 def wrong():
-    """A model of 8 dimensions, data from it, and a q that is shifted and a diagonal 1.4 times too wide."""
+    """Return a model of 8 dimensions, data from it, and a q that is shifted, diagonal and 1.4 times too wide."""
     model = random_model(8, 3, seed=4)
     x = ppca.sample(model, jax.random.key(5), 400)
     exact = ppca.posterior(model, x)

@@ -17,7 +17,7 @@ KINDS = ["gaussian", "mog", "vamp", "affine flow", "spline flow"]
 
 
 def make(kind: str, latent_dim: int):
-    """A VAE with the prior, and parameters pushed away from their start so that nothing is trivially standard."""
+    """Return a VAE with the prior, and parameters moved from their initial values, so that none is standard."""
     extra = {
         "gaussian": {},
         "mog": {"prior": "mog", "num_components": 3},
@@ -46,7 +46,7 @@ def sample(vae, params, n):
 
 @cache
 def on_a_grid(kind):
-    """log p(z) on a fine grid that holds all but a trace of the prior, and the area of a cell."""
+    """Return log p(z) on a fine grid that holds nearly all of the prior's mass, and the area of a cell."""
     vae, params = make(kind, 2)
     ticks = np.linspace(-16, 16, 641, dtype=np.float32)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)

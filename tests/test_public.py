@@ -1,4 +1,4 @@
-"""The public names, and the package's README, every line of whose code is run."""
+"""The public names, and the package's README, whose code is run line by line."""
 
 import inspect
 import os
@@ -18,13 +18,13 @@ from jvae.cli.main import main
 
 README = (Path(jvae.__file__).parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks(README, "python")
-WITH_FILES = [*blocks(text_of("README.md"), "python"), *BLOCKS]  # the first of them stands in the README at the top
+WITH_FILES = [*blocks(text_of("README.md"), "python"), *BLOCKS]  # the first of them is in the main README
 FILES = {block.split("\n")[0].removeprefix("# "): block for block in WITH_FILES if block.startswith("# my_")}
 ROWS = [row.replace("\\|", "|") for row in re.findall(r"^\| `((?:next\()?jvae\..*?)` \|", README, re.MULTILINE)]
 
 
 def test_import_jvae_imports_nothing_heavy():
-    """In seconds of the processor, for other processes may be at work."""
+    """Measured in CPU seconds, since other processes may be running."""
     code = "import sys, time; s = time.process_time(); import jvae; t = time.process_time() - s; print(t, *sys.modules)"
     seconds = []
     for _ in range(5):
@@ -57,7 +57,7 @@ def test_every_public_name_is_documented(name):
 
 
 class Recorder:
-    """What a tracker is to the README's lines."""
+    """A stand-in for the tracker in the README's code."""
 
     def __init__(self, folder):
         self.scalars = []
@@ -69,7 +69,7 @@ class Recorder:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Matplotlib is currently using agg")
 def test_the_readmes_lines_from_python_run_as_they_stand(tmp_path, monkeypatch):
-    """And after them every example of the table of names, and the trained model in 8 lines at most."""
+    """With every example in the table of names after them; a model is trained in 8 lines at most."""
     monkeypatch.chdir(tmp_path)
     tracker = types.ModuleType("torch.utils.tensorboard")
     tracker.SummaryWriter = Recorder

@@ -1,4 +1,4 @@
-"""What the READMEs promise: few words, links that lead somewhere, figures that were kept, commands that are run."""
+"""What the READMEs promise: few words, working links, figures from kept results, commands that are run."""
 
 import json
 import re
@@ -23,7 +23,7 @@ NOT_KEPT = "## Ten runs beside published ones"
 
 
 def sections(text: str) -> dict[str, str]:
-    """Return the sections of a Markdown text by their headings; code is no heading."""
+    """Return the sections of a Markdown text by heading; lines in code are no headings."""
     parts = re.split(r"^(#{2,3} .+)$", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -35,13 +35,13 @@ def table(text: str) -> list[list[str]]:
 
 
 def figures(text: str) -> set[str]:
-    """Return the numbers of a text, each with its error where it has one, without their signs."""
+    """Return the numbers of a text, each with its error if it has one, without signs."""
     return set(FIGURE.findall(text))
 
 
 @cache
 def told(name: str) -> set[str]:
-    """Return the figures that a part tells of its kept results."""
+    """Return the figures in a part's story of its kept results."""
     (part,) = (part for part in PARTS if part.name == name)
     kept = json.loads((ROOT / "experiments" / "report" / name / "results.json").read_text(encoding="utf-8"))
     story = part.tell(kept["values"])
@@ -84,7 +84,7 @@ def test_the_figures_of_the_exercises_are_those_of_the_kept_results(name, headin
 
 
 def known(part: str) -> set[str]:
-    """Return the figures of a part's kept results; none where none are kept."""
+    """Return the figures of a part's kept results, if there are any."""
     return told(part) if (ROOT / "experiments" / "report" / part / "results.json").exists() else set()
 
 
@@ -101,7 +101,7 @@ def test_what_is_reproduced_stands_beside_its_reference():
 
 
 def finished(name: str) -> float | None:
-    """Return what the literature's row came to, if it was trained to its end."""
+    """Return the result of a row of the literature, if it was trained to its end."""
     path = ROOT / "experiments" / "report" / "literature" / "results.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["values"]["rows"] if path.exists() else []
     return next((row["obtained"]["value"] for row in rows if row["id"] == name), None)
@@ -134,7 +134,7 @@ def test_the_injected_faults_are_counted():
 
 
 def test_the_commands_of_the_blocks_are_run_by_ci():
-    """Word for word by `tests/readme.py`, but for those that make an environment."""
+    """Verbatim, by `tests/readme.py`, except those that make an environment."""
     script, ci = tour(README), (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "tests/readme.py" in ci
     for command in commands(README):
@@ -150,7 +150,7 @@ TESTED = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.n
 
 @pytest.mark.parametrize("command", sorted(set(INLINE)))
 def test_a_command_within_a_line_is_known_and_run_by_a_test(command):
-    """All its words stand in one test's file, as a command's words do."""
+    """All its words are in one test's file, as a command's words are."""
     program, rest = (experiments, command.split()[3:]) if "experiments" in command else (main, command.split()[1:])
     found: click.Command = program
     while rest and isinstance(found, click.Group):

@@ -30,13 +30,13 @@ TOOLS = {"ipykernel", "mypy", "pytest-xdist", "ruff"}
 
 
 def packages(requirements: list[str]) -> set[str]:
-    """Return the names that requirements are imported by."""
+    """Return the import names of requirements."""
     names = [re.match(r"[\w-]+", requirement)[0] for requirement in requirements]
     return {IMPORTED_AS.get(name, name) for name in names} - {"jvae"}
 
 
 def imported(folder: str) -> set[str]:
-    """Return the packages of others that a folder's files import, anywhere in them."""
+    """Return the third-party packages that a folder's files import, anywhere in them."""
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

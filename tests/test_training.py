@@ -26,7 +26,7 @@ from jvae.transforms import binarise
 
 
 def parts(config: Config):
-    """The model's state and train step."""
+    """Return the model's state and train step."""
     recipe = build_recipe(config, (8, 8, 1), 4)
     return init_state(recipe, jax.random.key(config.seed), (8, 8, 1)), make_train_step(recipe)
 
@@ -44,7 +44,7 @@ def test_every_image_counts_once_an_epoch(num_images, batch_size, key):
 
 
 def test_padding_does_not_touch_the_step(small, tiny, key):
-    """A batch of 20 images padded with other images of weight 0 steps as the 20 alone, drawn with the same noise."""
+    """A batch of 20 images padded with others of weight 0 gives the step of the 20 alone, with the same noise."""
 
     @fake_model
     def densities(params, key, x):  # a model whose noise does not depend on the batch's size
@@ -66,13 +66,13 @@ def test_padding_does_not_touch_the_step(small, tiny, key):
     ("estimator", "bound", "prior"),
     [
         ("stl", "elbo", "gaussian"),
-        ("dreg", "iwae", "vamp"),  # whose prior's gradient reaches the encoder too
+        ("dreg", "iwae", "vamp"),  # its prior's gradient reaches the encoder too
         pytest.param("stl", "elbo", "vamp", marks=pytest.mark.slow),
         pytest.param("dreg", "iwae", "gaussian", marks=pytest.mark.slow),
     ],
 )
 def test_a_steps_gradient_is_that_of_the_bound_whatever_the_estimator(estimator, bound, prior, tiny):
-    """Over many keys, of every parameter of the encoder and the decoder, with a datum of padding in the batch."""
+    """Over many keys, for every parameter of the encoder and the decoder, with one padding datum in the batch."""
     components = {"num_components": 3} if prior == "vamp" else {}
     fields = {"latent_dim": 2, "hidden": (4,), "bound": bound, "num_samples": 3, "prior": prior, **components}
     batch = Batch(jnp.asarray(tiny.train_images[:4]), jnp.array([1.0, 1.0, 1.0, 0.0]))
@@ -96,7 +96,7 @@ def test_a_steps_gradient_is_that_of_the_bound_whatever_the_estimator(estimator,
         error = np.sqrt(sum(each.var(axis=0, ddof=1) / len(each) for each in both))
         off = np.abs(both[0].mean(axis=0) - both[1].mean(axis=0)) / (error + 1e-12)
         assert np.max(off) < 5, f"{part}: {np.max(off):.2f} standard errors off"
-        assert np.max(np.abs(both[1].mean(axis=0)) / (error + 1e-12)) > 15  # what is compared is no noise
+        assert np.max(np.abs(both[1].mean(axis=0)) / (error + 1e-12)) > 15  # the gradients are not lost in noise
 
 
 def test_scan_equals_a_loop_over_steps(small, tiny, key):
@@ -133,7 +133,7 @@ def test_a_run_is_a_function_of_its_key(small, tiny):
 
 
 def test_epochs_shuffle_anew_and_continue_from_the_step(small, tiny, key):
-    """Two epochs in one go, and one epoch resumed from a copy of the first one's state, give the same bits."""
+    """Two epochs at once, and one epoch resumed from a copy of the first one's state, give the same bits."""
     state, step = parts(small)
     epoch = make_epoch(step, small.batch_size)
     images = jnp.asarray(tiny.train_images)
@@ -200,8 +200,8 @@ def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
         list(api.train_config_epochs(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))
 
 
-def test_non_finite_parameters_are_seen_though_the_bound_was_finite(key):
-    """The very last update breaks the parameters: no bound of the epoch shows it."""
+def test_non_finite_parameters_are_seen_although_the_bound_was_finite(key):
+    """The last update breaks the parameters, which no bound of the epoch shows."""
 
     @fake_model
     def densities(params, key, x):

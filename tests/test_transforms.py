@@ -44,7 +44,7 @@ def test_data_follow_the_decoder(fields, transform):
 
 
 def test_stochastically_binarised_data_are_drawn_once(key):
-    """Whatever the key and the batch: by a datum's number alone, with the probabilities of its pixels."""
+    """For any key and batch: a datum's draw depends only on its index and its pixels' probabilities."""
     data = jnp.tile(LEVELS, (400, 1, 1, 1))
     x = observe(stochastic_binarise, key, data)
     np.testing.assert_array_equal(x, observe(stochastic_binarise, jax.random.key(7), data))
@@ -54,7 +54,7 @@ def test_stochastically_binarised_data_are_drawn_once(key):
 
 
 def twice(key, images):
-    """A transform of one's own, which splits the key and draws nothing."""
+    """Split the key without drawing, as a user's transform may."""
     return rescale(jax.random.split(key)[0], images)
 
 

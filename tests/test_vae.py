@@ -1,4 +1,4 @@
-"""The model against independent computations: SciPy, PyTorch's stored numbers, PyTorch live."""
+"""The model against independent computations: SciPy, PyTorch's stored numbers, and PyTorch itself."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def params(vae, key, x):
 
 
 def mlp(layers, x):
-    """The network in NumPy, in float64."""
+    """Compute the network in NumPy, in float64."""
     h = np.asarray(x, np.float64).reshape(len(x), -1)
     for i in range(len(layers)):
         h = h @ np.asarray(layers[f"linear_{i}"]["kernel"], np.float64) + np.asarray(layers[f"linear_{i}"]["bias"])
@@ -100,7 +100,7 @@ def test_any_latent_dimension_and_image_shape(latent_dim, image_shape, key):
 
 
 def with_weights(stored) -> tuple:
-    """Our model and parameters with the weights that PyTorch's model had, and its data and noise."""
+    """Return our model with the weights that PyTorch's model had, and its data and noise."""
     hidden = (int(stored["hidden_dim"]),) * 2
     vae = build_model(Config(latent_dim=int(stored["latent_dim"]), hidden=hidden), (8, 8, 1))
     params = {
@@ -121,7 +121,7 @@ def with_weights(stored) -> tuple:
 
 
 def our_numbers(stored, monkeypatch) -> dict[str, np.ndarray]:
-    """Our log-densities at PyTorch's weights, data and noise."""
+    """Return our log-densities at PyTorch's weights, data and noise."""
     vae, params, x, noise = with_weights(stored)
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, *_, **__: jnp.asarray(noise).reshape(shape))
     with jax.disable_jit():

@@ -129,7 +129,7 @@ def test_a_command_is_ended_from_its_first_moment(module, command):
 
 
 def test_what_comes_before_a_signal_is_heard_imports_next_to_nothing():
-    """`python -m jvae` imports the package before `__main__`, which listens; `typing` alone takes a tenth of a second."""
+    """`python -m jvae` imports the package before `__main__`, which listens; `typing` takes a tenth of a second."""
     code = "import sys, jvae; print({'typing', 'inspect', 'click'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -1,4 +1,4 @@
-"""tensorflow-datasets: its downloads, from a local server, and sets that it has prepared."""
+"""tensorflow-datasets: downloads from a local server, and prepared sets."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""The report of all experiments: resumable, self-contained, and saying what was measured."""
+"""The report of all experiments: resumable, self-contained, and true to what was measured."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def run_all(folder, *more):
 
 
 def a_part(name, measure, **more):
-    """A part that is measured at once."""
+    """Return a part that takes no time to measure."""
     return Part(
         name, f"Exercise {name}", "What?", None, lambda s: 0.1, measure, lambda v: Story(f"It is {v['x']}.", ""), **more
     )
@@ -139,7 +139,7 @@ def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_par
     assert "`python -m experiments one --quick --runs 7 --most 10 --whole`" in text
 
 
-def test_a_part_that_fails_loses_only_itself(tmp_path, monkeypatch):
+def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     def fail(lab):
         (lab.folder / "here").touch()
         raise RuntimeError("the disk is on fire\nand more")

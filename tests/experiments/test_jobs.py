@@ -12,7 +12,7 @@ import pytest
 JOBS = Path(__file__).parents[2] / "experiments" / "jobs"
 SCRIPTS = sorted(JOBS.glob("*.sh"))
 STUBS = {
-    # notes its arguments; is trained after as many calls as `needs` has lines, and until then waits for a signal
+    # records its arguments; the training ends after `needs` calls, and before that waits for a signal
     "jvae": """
 echo "$*" >> calls
 [ "$1" = train ] || exit 0
@@ -29,7 +29,7 @@ touch "waits-$BASHPID"; while true; do sleep 0.05; done
 
 @pytest.fixture
 def cluster(tmp_path):
-    """A folder to submit from."""
+    """Make a folder to submit from."""
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f"PATH={programs}:$PATH\n")
@@ -41,7 +41,7 @@ def cluster(tmp_path):
 
 
 def run(script, folder, needs, number=None, to_script=False) -> int:
-    """Its exit code; a signal comes to its trainings once all wait, or to all its processes as LSF sends it."""
+    """Return a script's exit code; a signal goes to its waiting trainings, or to all its processes as LSF sends it."""
     (folder / "needs").write_text(str(needs))
     names = {"SLURM_JOB_ID": "7", "LSB_DJOB_HOSTFILE": str(folder / "hosts")}
     job = subprocess.Popen(["bash", str(script)], cwd=folder, env=os.environ | names, start_new_session=True)
@@ -82,7 +82,7 @@ def test_slurm_stops_the_training_in_time_and_queues_it_again(cluster):
     assert re.search(r"^#SBATCH --requeue$", script.read_text(), re.MULTILINE)
     assert run(script, cluster, needs=1, number=signal.SIGUSR1) == 138
     assert (cluster / "requeued").read_text() == "requeue 7\n"
-    assert run(script, cluster, needs=1) == 0  # the same script goes on, and is not queued a third time
+    assert run(script, cluster, needs=1) == 0  # the same script resumes, and is not queued a third time
     first, second = trainings(cluster)
     assert first == second
     assert (cluster / "requeued").read_text() == "requeue 7\n"
@@ -95,7 +95,7 @@ def test_a_job_that_is_cancelled_is_not_queued_again(cluster):
 
 @pytest.mark.parametrize(("name", "processes"), [("lsf.sh", 1), ("lsf-hosts.sh", 2)])
 def test_lsf_stops_the_training_in_time_and_queues_it_again_by_its_exit_code(name, processes, cluster):
-    """SIGUSR2 comes to all processes of a job, its script among them, which waits for the training's save."""
+    """SIGUSR2 goes to all processes of a job, including its script, which waits for the training to save."""
     text = (JOBS / name).read_text()
     options = dict(re.findall(r'^#BSUB (-\w+) "?([^"\n]*)"?$', text, re.MULTILINE))
     assert (options["-wa"], options["-Q"]) == ("USR2", "140")

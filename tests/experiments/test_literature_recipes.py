@@ -1,4 +1,4 @@
-"""The recipes of published tables: their models, starts and schedules."""
+"""The recipes of published tables: their models, initial values and schedules."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tutorial notebook is stripped, and every cell runs on the digits, with its pictures and without a complaint.
+"""The tutorial notebook is stripped, and every cell runs on the digits, with its pictures and without warnings.
 
 To strip it: `jupyter nbconvert --clear-output --ClearMetadataPreprocessor.enabled=True --inplace`.
 """
@@ -17,11 +17,11 @@ CELL["code"] = CELL["markdown"] | {"execution_count", "outputs"}
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """The notebook with its outputs, run in a process of its own, from its own folder as a reader's Jupyter would."""
+    """Run the notebook in its own process, from its own folder as a reader's Jupyter does; return it with outputs."""
     notebook = nbformat.read(PATH, as_version=nbformat.NO_CONVERT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JVAE_TUTORIAL_DATASET", "digits")
-        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))  # nobody's profile, nobody's history
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))  # no user's profile or history
         resources = {"metadata": {"path": str(PATH.parent)}}
         return NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
 
@@ -38,7 +38,7 @@ def test_the_notebook_is_valid():
 
 
 def test_the_notebook_is_stripped():
-    """Read as JSON, for nbformat mends what it reads."""
+    """Read as JSON, since nbformat repairs what it reads."""
     notebook = json.loads(PATH.read_text(encoding="utf-8"))
     assert notebook["metadata"] == {"language_info": {"name": "python"}}
     for cell in notebook["cells"]:

@@ -53,7 +53,7 @@ def test_every_image_is_seen_once_an_epoch_in_steps_of_one_pure_function(key):
 
 @pytest.fixture
 def mnist(tmp_path, monkeypatch):
-    """A hundred made images, where jvae keeps its data."""
+    """Write a hundred made-up images where jvae keeps its data."""
     folder = tmp_path / "datasets" / "mnist"
     folder.mkdir(parents=True)
     for split, count in (("train", 100), ("t10k", 30)):
@@ -63,7 +63,7 @@ def mnist(tmp_path, monkeypatch):
     return folder
 
 
-def test_what_is_missing_is_told_in_one_line(tmp_path, mnist):
+def test_what_is_missing_is_named_in_one_line(tmp_path, mnist):
     for flags, said in (
         (["--data-dir", str(tmp_path)], "jvae datasets fetch mnist"),
         (["--device", "x"], "--device is x"),

@@ -1,4 +1,4 @@
-"""bfloat16 products: rounded operands, exact sums, and gradients that are such products too."""
+"""bfloat16 matmuls: rounded operands, exact sums, and gradients that are bfloat16 matmuls too."""
 
 import jax
 import jax.numpy as jnp

@@ -59,7 +59,7 @@ def test_convolutional_networks_treat_every_datum_alone(key):
 
 
 def test_networks_have_the_layers_of_their_widths_and_channels(key):
-    """Under the names that files of before have, and the decoder's in reverse."""
+    """Under the names of older model files, and with the decoder's in reverse."""
     encoder, decoder = build_networks(Config(latent_dim=2, hidden=(5, 4, 3)), (8, 8, 1))
     narrowing, widening = [(64, 5), (5, 4), (4, 3), (3, 4)], [(2, 3), (3, 4), (4, 5), (5, 64)]
     assert shapes(encoder, key, (8, 8, 1)) == {f"linear_{i}": shape for i, shape in enumerate(narrowing)}
@@ -89,7 +89,7 @@ REFERENCES = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("fields", [{"hidden": (6, 5)}, {"network": "cnn", "channels": (3,)}], ids=["mlp", "cnn"])
 def test_activations_are_what_their_names_say(name, fields, key):
-    """Between the layers, and not after the last."""
+    """Between the layers, not after the last one."""
     x, calls = 3 * jax.random.normal(key, (3, 4, 4, 1)), []
 
     def reference(h):

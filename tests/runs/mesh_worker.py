@@ -1,6 +1,6 @@
-"""Trains one configuration over every mesh of 8 simulated devices, and saves the runs' parameters of each.
+"""Train one configuration over every mesh of 8 simulated devices, and save each mesh's runs.
 
-To be run with JAX_NUM_CPU_DEVICES=8: how many devices a CPU pretends to be is settled when jax starts.
+Run it with JAX_NUM_CPU_DEVICES=8: the number of simulated CPU devices is fixed when jax starts.
 """
 
 import sys

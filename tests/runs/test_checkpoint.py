@@ -87,7 +87,7 @@ def test_a_truncated_file_is_refused_in_one_line(path, kept):
 
 
 def reject(path, arrays, description, match):
-    """A file with a good digest, but with content that does not fit, is refused with the reason."""
+    """Assert that a file with a valid digest, but content that does not fit, is refused with the reason."""
     path.write_bytes(pack(arrays, description))
     with pytest.raises(ModelFileError, match=match) as caught:
         load(path)
@@ -164,7 +164,7 @@ def test_names_are_paths(model):
 
 
 def test_readers_check_the_parameters_and_nothing_else(path):
-    """So that another optimizer locks no model away; going on reads and checks everything."""
+    """A model can thus be read with another optimizer; resuming reads and checks everything."""
     arrays, description = content_of(path)
     name = "runs/opt_state/0/mu/params/encoder/net/linear_0/bias"
     path.write_bytes(pack({k: v for k, v in arrays.items() if k != name}, description))
@@ -183,8 +183,8 @@ def test_counters_that_make_no_sense_are_refused(path):
         reject(path, {**arrays, name: np.array(value)}, description, "counters make no sense")
 
 
-def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_and_not_gone_on_with(digits):
-    """It was trained for two epochs in two runs, whose best epochs were kept."""
+def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_but_not_resumed(digits):
+    """It was trained for two epochs in two runs, and the best epochs were kept."""
     model = load(STORED)
     elbos = [api.evaluate(model, digits)[i].elbo.value for i in (0, 1)]
     np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)

@@ -37,7 +37,7 @@ def state_at(epoch: int, runs: int) -> TrainState:
     st.integers(0, 4),
 )
 def test_select_does_what_a_loop_over_one_run_does(bounds, keep_best, patience, warmup):
-    """Ties are no improvement, a run that has stopped keeps what it had, and one that warms up keeps its latest."""
+    """A tie is no improvement; a stopped run keeps what it had, and a run in its warm-up keeps the latest."""
     loop = init_loop_state(state_at(0, 3), 1, validated=True)
     for epoch, bound in enumerate(bounds, 1):
         loop = loop._replace(runs=state_at(epoch, 3), epoch=np.array(epoch))
@@ -78,7 +78,7 @@ def test_an_epoch_warms_up_while_the_weight_at_its_start_is_below_the_last(field
 
 @pytest.mark.slow
 def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
-    """A case where the validation bound falls all through the warm-up, on images that nobody trains on."""
+    """A case in which the validation bound falls throughout the warm-up, on images that are not trained on."""
     negatives = tiny._replace(test_images=255 - tiny.test_images)
     config = Config(**QUICK, epochs=8, validation="test", keep="best", patience=1, kl_warmup=5.0)
     *_, model = api.train_config_epochs(config, negatives)
@@ -92,9 +92,9 @@ def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
 @pytest.mark.slow
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
-    """The kept state is that of a training which ended there, and has the highest validation bound of all.
+    """The kept state is that of a training that ended there, and has the highest validation bound of all.
 
-    Negatives judge: the longer one trains on positives, the worse is their bound.
+    Negatives are the validation images: longer training on positives makes their bound worse.
     """
     negatives = tiny._replace(test_images=255 - tiny.test_images)
     config = Config(
@@ -168,12 +168,12 @@ def test_held_out_images_are_never_trained_on(tiny):
         ({"held_out": 0.95, "validation": "held-out"}, "held_out is 0.95: must be above 0 and at most 0.9"),
     ],
 )
-def test_a_selection_that_makes_no_sense_is_refused(fields, message):
+def test_invalid_options_of_early_stopping_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Config(**fields)
 
 
-def test_a_share_that_is_no_image_is_refused(tiny):
+def test_a_held_out_share_below_one_image_is_refused(tiny):
     with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
         api.train_config_epochs(Config(validation="held-out", held_out=0.001), tiny)
 

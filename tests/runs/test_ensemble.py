@@ -1,4 +1,4 @@
-"""Many runs in one program, and each of them as it would be alone."""
+"""Many runs in one program, each the same as it would be alone."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
 
 @pytest.mark.slow
 def test_runs_computed_together_are_the_same_within_rounding(tiny):
-    """As on a GPU: a vmap over groups of 2, the last one smaller."""
+    """As on a GPU: a vmap over groups of 2 runs, the last one smaller."""
     *_, apart = api.train_config_epochs(config_of({}, runs=3), tiny)
     apart = jax.device_get(apart.params)
     *_, together = api.train_config_epochs(config_of({}, runs=3), tiny, how=api.Conditions(runs_together=2))
@@ -72,7 +72,7 @@ def test_runs_computed_together_are_the_same_within_rounding(tiny):
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("runs_together", [1, 2])
 def test_steps_in_blocks_of_known_length_are_the_same_bits(runs_together, tiny):
-    """As on a GPU: loops of 3 steps, and a loop of what is left over of an epoch's 4 or of a chunk."""
+    """As on a GPU: loops of 3 steps, and a loop of the steps that are left of an epoch's 4 or of a chunk."""
     how = api.Conditions(runs_together=runs_together, chunking=Chunking(first_steps=2))
     *_, plain = api.train_config_epochs(config_of({}, runs=2, batch_size=13), tiny, how=how)
     *_, blocks = api.train_config_epochs(config_of({}, runs=2, batch_size=13), tiny, how=how._replace(block=3))
@@ -81,7 +81,7 @@ def test_steps_in_blocks_of_known_length_are_the_same_bits(runs_together, tiny):
 
 @pytest.mark.slow
 def test_an_accelerators_program_has_loops_of_known_length_and_keeps_no_copy_of_the_state(tiny):
-    """What is donated - parameters and optimizer state - is written over."""
+    """What is donated - parameters and optimizer state - is overwritten."""
     recipe_of = make_recipe_of(config_of({}, runs=4), tiny.train_images.shape[1:], 4)
     numbers = make_numbers(range(4), [1e-3] * 4, [1.0] * 4)
     states = init_states(recipe_of(None), numbers, tiny.train_images, np.arange(100))

@@ -1,4 +1,4 @@
-"""Files and folders that one process owns while it writes there."""
+"""Files and folders that a process owns while it writes there."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ QUICK = ("--dataset", "digits", "--latent-dim", "2", "--hidden", "8,8", "--batch
 
 
 def start(path) -> subprocess.Popen:
-    """A process that owns the path, or is refused, once it is told a line; until another."""
+    """Start a process that, on a line of input, owns the path or is refused, and, on another, ends."""
     command, pipe = [sys.executable, "-c", HOLD, str(path)], subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
@@ -72,7 +72,7 @@ def test_what_a_killed_owner_leaves_locks_nothing(tmp_path):
 
 
 def test_what_a_path_leads_to_is_owned(tmp_path):
-    """Links and spellings included, there or not; others beside it are free."""
+    """Through links and other spellings, whether it exists or not; its neighbours are free."""
     (tmp_path / "scratch").mkdir()
     for name in ("link.npz", "again.npz"):
         (tmp_path / name).symlink_to(tmp_path / "scratch" / "m.npz")
@@ -107,7 +107,7 @@ def test_a_lock_that_another_user_has_left_is_taken(tmp_path, monkeypatch):
 
 
 def test_without_locks_a_file_that_another_has_written_is_left_as_it_is(tmp_path, monkeypatch, tiny, small):
-    """Its end tells: a model file's digest."""
+    """The digest at its end shows that."""
 
     def none(descriptor, how):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -124,7 +124,7 @@ def test_without_locks_a_file_that_another_has_written_is_left_as_it_is(tmp_path
         with pytest.raises(JvaeError, match="another process has written it"), theirs.saving():
             save(path, other)
         assert path.read_bytes() == before
-        path.unlink()  # whoever removes it overwrites nothing
+        path.unlink()  # once it is removed, a save overwrites nothing
         with ours.saving():
             save(path, model)
         save(path, other)
@@ -145,7 +145,7 @@ def test_a_second_training_of_a_file_is_refused_before_any_work(more, tmp_path):
 
 
 def test_a_training_ends_where_another_has_written_its_file(tmp_path, monkeypatch):
-    """As a copy to its place does, or a process where there are no locks."""
+    """As copying a file there does, or a process on a system without locks."""
     path, train_config_epochs = tmp_path / "m.npz", api.train_config_epochs
 
     def meanwhile(*arguments, **options):

@@ -1,4 +1,4 @@
-"""How much memory there is and how much is needed, and what is chosen, or refused, of a made limit. None is filled."""
+"""How much memory there is and is needed, and what is chosen or refused under a made-up limit. None is filled."""
 
 import resource
 from functools import partial
@@ -23,7 +23,7 @@ QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 1, "batch_size": 32, "h
 
 
 def system_with(root: Path, files: dict[str, object]) -> Path:
-    """A made system that tells of itself in these files."""
+    """Simulate a system that describes itself in these files."""
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"{content}\n")
@@ -80,12 +80,12 @@ def test_the_most_that_is_alive_at_once_is_counted():
     x = jax.ShapeDtypeStruct((1000,), jnp.float32)
     need = lambda f: memory.program_bytes(jax.jit(f).trace(x)) / 4000  # noqa: E731  in vectors
     assert need(lambda x: x + 1) == 2
-    assert need(lambda x: jnp.sin(jnp.cos(jnp.sin(x)))) == 3  # what was read is given up
+    assert need(lambda x: jnp.sin(jnp.cos(jnp.sin(x)))) == 3  # the input is no longer needed
     assert need(lambda x: x * jnp.sin(x) * jnp.cos(x)) == 4
     outer = need(lambda x: jnp.sum(x[:, None] * x[None]))
     assert 1001 < outer < 1005
     loop = need(lambda x: jax.lax.scan(lambda c, _: (c, jnp.sin(c)), x, length=50)[1])
-    assert 51 < loop < 56  # stacked, not 50 times what is within
+    assert 51 < loop < 56  # the stacked results, not 50 times the loop's inside
     assert need(lambda x: jax.lax.fori_loop(0, 50, lambda i, c: jnp.sin(c), x)) < 5
 
 
@@ -98,7 +98,7 @@ def one_step(config: Config, draws: int | None = None):
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
 def test_how_many_runs_are_evaluated_together_follows_an_accelerators_memory(tiny, monkeypatch, bound):
-    """All in one program, or half of them, and so on; one after the other on a CPU. The numbers are those of each."""
+    """All in one program, or half of them, and so on; one after another on a CPU, always with the same results."""
     one = random_model(Config(**QUICK), tiny)
     runs = [jax.tree.map(lambda leaf: leaf * (1 + i / 10), one.params) for i in range(5)]  # noqa: B023
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *runs)
@@ -148,17 +148,17 @@ def test_the_first_that_leaves_half_is_chosen_or_the_last_that_fits(monkeypatch)
         chosen[available] = memory.choose([100, 50, 10], lambda size: size, "it")
     assert chosen == {200: 100, 30: 10, 15: 10, 10: 10}
     monkeypatch.setattr(memory, "available_bytes", lambda: 9)
-    monkeypatch.setattr(memory, "compiled_bytes", lambda size: 9)  # the compiler needs less than was thought
+    monkeypatch.setattr(memory, "compiled_bytes", lambda size: 9)  # the compiler needs less than estimated
     assert memory.choose([100, 10], lambda size: size, "it") == 10
     monkeypatch.setattr(memory, "compiled_bytes", lambda size: 10)
     with pytest.raises(NotEnoughMemoryError, match=r"^it needs .* GiB of memory: .* GiB are available$"):
         memory.choose([100, 10], lambda size: size, "it")
     monkeypatch.setattr(memory, "available_bytes", lambda: 200)
-    assert memory.choose([100, 10], lambda size: size, "it", agree=lambda place: 1) == 10  # as another process
+    assert memory.choose([100, 10], lambda size: size, "it", agree=lambda place: 1) == 10  # like another process
 
 
 def made_needs(monkeypatch, call) -> list[int]:
-    """What every size that might be chosen needs: recorded where nothing fits."""
+    """Return what every candidate size needs, recorded while nothing fits."""
     needs, count = [], memory.program_bytes
     monkeypatch.setattr(memory, "available_bytes", lambda: 1)
     monkeypatch.setattr(memory, "program_bytes", lambda traced: needs.append(count(traced)) or needs[-1])
@@ -169,7 +169,7 @@ def made_needs(monkeypatch, call) -> list[int]:
 
 
 class Chosen(Exception):  # noqa: N818
-    """What was chosen, and the end of the training."""
+    """The chosen size; raised to end the training."""
 
 
 def chosen_by(config: Config, data) -> Together:
@@ -221,7 +221,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_made(command, options, tm
 
 @pytest.mark.slow
 def test_an_evaluation_is_cut_to_the_memory(tiny, monkeypatch):
-    """Fewer draws at a time are the same draws; fewer images at a time others of the same distribution."""
+    """Fewer draws at a time give the same draws; fewer images at a time give others of the same distribution."""
     model = random_model(Config(**QUICK), tiny)
     whole = api.evaluate(model, tiny, 10, iwae=120)[0]
     for sizes in ((portions.Portion(30, 1),) * 2, (portions.Portion(10, 1), portions.Portion(10, 10))):
@@ -280,7 +280,7 @@ def test_many_draws_of_large_images_are_refused_as_arrays(tiny, tmp_path, monkey
 
 
 @pytest.mark.parametrize("error", [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")])
-def test_memory_that_runs_out_all_the_same_is_one_line(error, capsys):
+def test_memory_that_runs_out_nevertheless_is_one_line(error, capsys):
     group = Commands("group")
 
     @group.command()

@@ -35,7 +35,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [*MESHES[1:], "runs=2,data=4,stream"], ids=str)
 def test_every_mesh_gives_the_same_training(shape, trained):
-    """8 runs on 1, 2 and 8 devices; equal within the rounding of sums that are split over devices."""
+    """8 runs on 1, 2 and 8 devices, equal up to the rounding of sums that are split over devices."""
     expected, found = np.load(trained / "None.npz"), np.load(trained / f"{shape}.npz")
     assert expected.files == found.files
     for name in expected.files:
@@ -46,7 +46,7 @@ def test_every_mesh_gives_the_same_training(shape, trained):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> TrainedModel:
-    """What one process trains."""
+    """Train in one process."""
     path = tmp_path_factory.mktemp("alone") / "alone.npz"
     flags = ["--validation", "test", "--keep", "best", "--model", str(path)]
     assert CliRunner().invoke(main, ["train", *QUICK, *flags]).exit_code == 0
@@ -64,7 +64,7 @@ def free_port() -> int:
     ("mesh", "stream"), [("runs=2", "--stream"), ("data=2", "--stream"), ("data=2", "--no-stream")]
 )
 def test_two_processes_train_what_one_does(mesh, stream, alone, tmp_path):
-    """Two real processes over loopback; only the first of them writes and speaks."""
+    """Two real processes over loopback; only the first one writes files and prints."""
     address = f"127.0.0.1:{free_port()}"
     spread = [
         "--mesh",

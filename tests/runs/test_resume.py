@@ -1,4 +1,4 @@
-"""Trainings that go on from a model file."""
+"""Trainings that resume from a model file."""
 
 import os
 
@@ -74,7 +74,7 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     ("chunks", "done"), [(6, 9), *(pytest.param(*other, marks=pytest.mark.slow) for other in ((1, 4), (12, 5)))]
 )
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
-    """Stopped after some safe points, in the first epoch or the second; saved, loaded and resumed."""
+    """After a stop at a safe point in the first or second epoch: saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})
     *_, whole = api.train_config_epochs(config, tiny)
     chunking = Chunking(first_steps=3, seconds=0)  # every later chunk is one step
@@ -90,7 +90,7 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, d
 
 
 @pytest.mark.slow
-def test_a_file_of_other_data_is_not_gone_on_with(tiny, tmp_path):
+def test_a_file_of_other_data_is_not_resumed(tiny, tmp_path):
     config = Config(**{**QUICK, "batch_size": 50})
     model = next(api.train_config_epochs(config, tiny))
     with pytest.raises(DataError, match="is not the data set that the model was trained on"):
@@ -112,7 +112,7 @@ def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     assert line.endswith("m.npz holds epoch 1, the last good one")
 
 
-def test_only_what_the_dead_have_left_is_swept(tmp_path):
+def test_only_leftovers_of_dead_processes_are_swept(tmp_path):
     path = tmp_path / "m.npz"
     host = os.uname().nodename
     dead, alive = tmp_path / f".m.npz.{host}.{2**22 + 1}.x.tmp", tmp_path / f".m.npz.{host}.{os.getpid()}.x.tmp"

@@ -14,7 +14,7 @@ STEPS = 10
 
 
 def step_sizes(config: Config) -> np.ndarray:
-    """How far Adam goes at each step under a constant gradient: just its step size."""
+    """Return how far Adam moves in each step under a constant gradient: its step size."""
     optimizer = build_recipe(config, (8, 8, 1), STEPS).optimizer
     params = jnp.zeros(())
     state, sizes = optimizer.init(params), []
@@ -58,7 +58,7 @@ def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     second = api.select_run(load(tmp_path / "model.npz"), 1)
     jax.tree.map(np.testing.assert_array_equal, second.state.runs, alone.state.runs)
     *_, plain = api.train_config_epochs(small, tiny)
-    assert plain.history[0]["kl"] < alone.history[0]["kl"]  # a KL that weighs less grows
+    assert plain.history[0]["kl"] < alone.history[0]["kl"]  # with a lower weight the KL grows
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Snapshots of the parameters over a training: when they are taken, what they hold, and that nothing else changes."""
+"""Snapshots of the parameters during training: when they are taken, what they hold, and that nothing else changes."""
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def test_snapshots_are_planned_from_the_first_step_to_the_last(asked, total):
     assert len(steps) <= asked
     gaps = np.diff(steps)
     if len(steps) == asked:
-        assert np.all(np.diff(gaps) >= -1)  # but for rounding they grow
+        assert np.all(np.diff(gaps) >= -1)  # up to rounding they grow
 
 
 def test_the_first_epoch_of_few_or_many_is_seen_to_unfold():
@@ -123,7 +123,7 @@ def test_a_file_whose_snapshots_do_not_fit_is_refused_in_one_line(saved, tmp_pat
 
 
 def test_more_epochs_of_another_length_go_on_with_the_snapshots_there_are(whole, saved, tiny, tmp_path):
-    """From Python a training may go on with other batches: steps and epochs rise all the same."""
+    """From Python a training may resume with other batches: steps and epochs still increase."""
     config = Config(**{**CONFIG.to_dict(), "epochs": 6, "batch_size": 20})
     longer = api.train_config(config, tiny, resume=load(saved))
     assert [shot.step for shot in taken(longer)] == [*STEPS, 31, 37, 45]

@@ -19,7 +19,7 @@ QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "h
 
 @pytest.fixture
 def on_disk(tiny, tmp_path):
-    """The same data set, its training images mapped from a file."""
+    """Return the same data set, with training images mapped from a file."""
     np.save(tmp_path / "images.npy", tiny.train_images)
     return tiny._replace(train_images=np.load(tmp_path / "images.npy", mmap_mode="r"))
 

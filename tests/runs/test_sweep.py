@@ -1,4 +1,4 @@
-"""Grids of configurations: what is trained together, what is kept, and what a failure costs."""
+"""Grids of configurations: what is trained together, what is kept, and what a failure affects."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ def cells(*texts, **more) -> list[sweep.Cell]:
 
 
 class Recorder(contextlib.nullcontext):
-    """A watcher that keeps what it is told."""
+    """A watcher that records its calls."""
 
     def __init__(self, group) -> None:
         super().__init__(self)
@@ -112,7 +112,7 @@ def test_cells_that_differ_in_traced_fields_share_a_program():
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("schedule", [{}, {"schedule": "cosine", "warmup": 0.5, "kl_warmup": 1.0}], ids=str)
 def test_a_cell_among_others_is_the_training_of_its_configuration(schedule, tiny):
-    """Bit by bit, though step size and beta are the program's arguments."""
+    """Bit by bit, although step size and beta are arguments of the program."""
     found = cells("beta=1,0.25", "learning-rate=0.01,0.001", **schedule)
     *_, together = api.train_configs([cell.config for cell in found], tiny)
     for cell, mine in zip(found, together, strict=True):
@@ -145,7 +145,7 @@ def test_configurations_that_differ_in_more_are_refused(tiny):
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
-    """What has a result is not trained again, and a cell that failed loses only itself."""
+    """Cells with a result are not trained again, and a failed cell does not stop the others."""
     found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")
     watched: list[Recorder] = []
     results = list(

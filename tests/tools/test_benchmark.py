@@ -1,4 +1,4 @@
-"""What a benchmark counts is what the network does, and its command says it."""
+"""A benchmark counts what the network computes, and its command reports it."""
 
 import json
 
@@ -14,7 +14,7 @@ from jvae.tools.profile import part_of
 
 
 def test_the_products_of_the_exercise_are_counted(tiny):
-    """Forward, and for every layer the gradients of weights and inputs, but for the first layer's inputs."""
+    """The forward pass, and every layer's gradients of weights and inputs, except the first layer's inputs."""
     config = Config(dataset="digits", latent_dim=3, hidden=(16, 16), batch_size=32)
     counted = benchmark.step_products(training_of(config, tiny.train_images))
     layers = [(64, 16), (16, 16), (16, 6), (3, 16), (16, 16), (16, 64)]

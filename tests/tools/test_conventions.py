@@ -1,4 +1,4 @@
-"""Students' models: what they compute in PyTorch is what the imported model computes, or they are refused."""
+"""Students' models: the imported model computes what they compute in PyTorch, or they are refused."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ def mlp(*widths, activation=nn.ReLU):
 
 
 class Student(nn.Module):
-    """The exercise's model with a student's own names: `spread` makes scales of the encoder's second half."""
+    """The exercise's model with a student's names: `spread` turns the encoder's second half into scales."""
 
     def __init__(self, hidden=(6, 5), spread=torch.exp, heads=(), prior=None, decoder=None, activation=nn.ReLU):
         super().__init__()
@@ -90,7 +90,7 @@ def from_log_var(value):
 
 
 def assert_imported(student, tmp_path, gaussian=False, activation="relu", **conventions):
-    """Saved, loaded and translated, it gives the same log-densities; return what was said."""
+    """Assert that a model, saved and imported, gives the same log-densities; return what the import printed."""
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in student.named_parameters():
@@ -125,7 +125,7 @@ def assert_imported(student, tmp_path, gaussian=False, activation="relu", **conv
         (("fc_mu", "fc_var"), from_log_var, {"log_var": True}),
         (("mean", "std"), torch.exp, {"log_var": False}),
         (("fc21", "fc22"), from_log_var, {"log_var": True}),
-        (("fcMean", "fcLogVar"), torch.exp, {"log_var": False}),  # what is said goes before a name
+        (("fcMean", "fcLogVar"), torch.exp, {"log_var": False}),  # an explicit option overrides a name
     ],
 )
 def test_encoders_of_one_head_and_of_two(tmp_path, heads, spread, conventions):
@@ -143,7 +143,7 @@ def test_heads_are_told_apart_by_name_and_not_by_place(tmp_path):
 
 @pytest.mark.parametrize(("hidden", "heads"), [((6,), ()), ((7, 6, 5), ()), ((2 * M, M), ("fc_mu", "fc_log_std"))])
 def test_any_number_of_layers(tmp_path, hidden, heads):
-    """Also where a hidden layer is as wide as a head."""
+    """Even if a hidden layer is as wide as a head."""
     assert_imported(Student(hidden, heads=heads), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The bridge: the same numbers here and there, and every misfit named."""
+"""The PyTorch bridge: the same numbers on both sides, and every mismatch named."""
 
 import json
 from functools import partial
@@ -67,7 +67,7 @@ def peer(config: Config):
 
 @pytest.mark.parametrize("eta", [-300.0, -20.0, -1.0, -0.02, 0.0, 0.09, 5.0, 40.0])
 def test_without_its_clamp_pytorchs_continuous_bernoulli_is_the_density(eta):
-    """Ours is held to float64 and to quadrature elsewhere; with the clamp PyTorch's is 15.94/|logit| of it."""
+    """Ours is tested against float64 and quadrature elsewhere; with the clamp PyTorch's is 15.94/|logit| times it."""
     from experiments.peers.pytorch import ContinuousBernoulliDecoder
 
     x = torch.linspace(0, 1, 9)[:, None, None]
@@ -87,7 +87,7 @@ def state_of(model) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("network", LAYERS, ids=str)
 def test_the_elbo_of_any_layers_is_pytorchs(network):
-    """And the layers are read from the weights; the activation is not."""
+    """The layers are read from the weights, unlike the activation."""
     assert_the_elbo_is_pytorchs({}, "bernoulli", network)
     told = {name: value for name, value in network.items() if name != "activation"}
     assert infer_config(state_of(peer(Config(latent_dim=5, **network)))) == Config(latent_dim=5, **told)
@@ -101,7 +101,7 @@ def test_the_elbo_is_pytorchs(prior, decoder, network):
 
 
 def assert_the_elbo_is_pytorchs(prior, decoder, network):
-    """Same weights and same noise: within 1e-5 relative; the KL in closed form, or of the draw for a mixture."""
+    """Assert equality within 1e-5 relative, with the same weights and noise; a mixture's KL is that of the draw."""
     torch.manual_seed(0)
     config = Config(latent_dim=5, decoder=decoder, **prior, **network)
     theirs = peer(config)
@@ -129,7 +129,7 @@ def assert_the_elbo_is_pytorchs(prior, decoder, network):
     found = jax.jit(lambda params, x, noise: vae.apply(params, x, noise, method=ours))(
         params, jnp.asarray(x.numpy())[..., None], jnp.asarray(noise.numpy())
     )
-    # a density's 784 terms may cancel to a small sum: what is left of their rounding is absolute
+    # a density's 784 terms may cancel to a small sum: their rounding is then an absolute error
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-4)
     np.testing.assert_allclose(np.mean(found), np.mean(expected), rtol=1e-5, atol=2e-5)
 
@@ -151,7 +151,7 @@ def test_there_and_back_is_the_same_bits(network):
 
 
 def test_a_mixture_comes_back_within_rounding():
-    """Its log-scales are bounded here and not there: the values agree, not the last bit."""
+    """Its log-scales are bounded in jvae only: the values agree, but not to the last bit."""
     torch.manual_seed(1)
     config = Config(latent_dim=3, hidden=(16, 16), prior="mog", num_components=4)
     weights = state_of(peer(config))
@@ -258,7 +258,7 @@ def digits_peer(hidden):
 
 @pytest.fixture
 def few_images(monkeypatch):
-    """Three hundred images for the experiments."""
+    """Give the experiments three hundred images."""
     from jvae.data import datasets
 
     whole = datasets.load_dataset("digits")

@@ -1,4 +1,4 @@
-"""The files of PyTorch: what holds one state dict gives it, and nothing in any is run."""
+"""PyTorch's files: a state dict is found in them, and no code in them is run."""
 
 import pickle
 from collections import OrderedDict

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from jvae.view.classes import COLOURS, class_colours
 from jvae.view.plots import plot_posterior
 
-# what eyes without one kind of cone see, of linear RGB: Machado, Oliveira and Fernandes (2009), severity 1
+# how eyes without one kind of cone see linear RGB: Machado, Oliveira and Fernandes (2009), severity 1
 EYES = {
     "all cones": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -19,7 +19,7 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 
 
 def lab(colours: list[str], eye: np.ndarray) -> np.ndarray:
-    """CIELAB of colours as an eye sees them."""
+    """Return the CIELAB of colours as an eye sees them."""
     rgb = np.array([to_rgb(colour) for colour in colours])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     x, y, z = (np.clip(linear @ np.transpose(eye), 0, 1) @ XYZ.T / [0.9505, 1, 1.089]).T
@@ -37,7 +37,7 @@ def least_distance(colours: list[str], eye: np.ndarray) -> float:
 def test_ten_classes_differ_to_every_eye(eye):
     assert len(COLOURS) == 10
     assert least_distance(list(COLOURS), EYES[eye]) > 19
-    assert min(np.hypot(*seen[1:]) for seen in lab(list(COLOURS), EYES["all cones"])) > 25  # none is a grey
+    assert min(np.hypot(*seen[1:]) for seen in lab(list(COLOURS), EYES["all cones"])) > 25  # none is grey
 
 
 def test_the_distance_finds_what_cannot_be_told_apart():

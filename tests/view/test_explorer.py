@@ -23,7 +23,7 @@ from jvae.view.weights import with_page_weights
 
 
 def data_of(page: str) -> dict:
-    """The value in a page's one JSON element, with its arrays unpacked."""
+    """Return the value in a page's one JSON element, with its arrays unpacked."""
     (content,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     return unpacked(json.loads(content))
 
@@ -33,13 +33,13 @@ def test_what_stands_in_the_data_cannot_end_its_element():
     assert data_of(assembled_page({"title": title})) == {"title": title}
 
 
-def test_the_page_is_whole_and_asks_nobody_for_anything(small, tiny):
+def test_the_page_is_self_contained_and_makes_no_requests(small, tiny):
     page = explorer_page(random_model(small, tiny), tiny)
     without_data = re.sub(r'(?<=id="data">).*?(?=</script>)', "", page, flags=re.DOTALL)
     assert not re.findall(r"https?:|//\w+\.\w|@import|url\(|fetch\(|XMLHttp|WebSocket|<iframe|\bimport\b", without_data)
     assert re.findall(r'\b(?:src|href)="([^"]*)"', without_data) == ["data:,"]
     assert "default-src 'none'" in page
-    assert page.count("<style>") == 2  # what every page has, and its own
+    assert page.count("<style>") == 2  # the style of every page, and its own
     assert "function makeDecoder" in page
 
 
@@ -62,7 +62,7 @@ def test_all_points_are_shown_where_there_are_no_more(small, tiny):
 
 
 def test_classes_have_the_colours_of_the_pictures(small, digits):
-    """Those of all test images, whichever are shown."""
+    """The classes of all test images, whichever images are shown."""
     data = data_of(explorer_page(random_model(small, digits), digits, num_points=3))
     assert [entry["name"] for entry in data["classes"]] == [str(digit) for digit in range(10)]
     for entry, colour in zip(data["classes"], class_colours(np.arange(10)), strict=True):
@@ -79,7 +79,7 @@ def test_the_window_is_square_and_holds_every_point():
 
 @pytest.mark.parametrize("m", [1, 2, 4])
 def test_the_priors_bands_hold_their_share_of_its_mass(small, tiny, m):
-    """Of a standard normal, in any projection: outside a radius r of the plane lies exp(-r^2/2) of the mass."""
+    """For a standard normal, in any projection: exp(-r^2/2) of the mass is beyond radius r of the plane."""
     model = random_model(replace(small, latent_dim=m), tiny)
     data = data_of(explorer_page(model, tiny))
     density, window = data["prior"]["density"], np.array(data["window"])

@@ -36,7 +36,7 @@ def visit(visit):
 
 
 def means(model, z: np.ndarray) -> np.ndarray:
-    """What JAX decodes, with the page's weights."""
+    """Return what JAX decodes with the page's weights."""
     vae, params = build_model(model.config, model.data_shape), with_page_weights(model).run_params()
     return np.asarray(jax.jit(lambda params, z: vae.apply(params, z, method="decode").mean())(params, z))
 
@@ -73,7 +73,7 @@ def name_of(value: dict | tuple) -> str:
 
 @pytest.mark.parametrize(("fields", "shape"), DECODED, ids=name_of)
 def test_the_browser_decodes_what_jax_decodes(visit, fields, shape):
-    """Within 1e-3; near the latents' origin and far from it, where pixels saturate and a series ends."""
+    """Within 1e-3, near the latents' origin and far from it, where pixels saturate and a series ends."""
     data = images_of(shape)
     model = random_model(Config(**{"dataset": "tfds:noise", "latent_dim": 5, **fields}), data)
     page = visit(explorer_page(model, data))
@@ -108,25 +108,25 @@ def small():
 
 
 def pixels(page, selector: str) -> np.ndarray:
-    """The colours on a canvas."""
+    """Return the colours on a canvas."""
     url = page.locator(selector).evaluate("canvas => canvas.toDataURL()")
     with Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def drawn(page) -> str:
-    """The map's picture."""
+    """Return the map's picture."""
     return page.locator("#points").evaluate("canvas => canvas.toDataURL()")
 
 
 def assert_probe_at(page, place) -> None:
-    """The probe's latent lies there, within a pixel or so of the map."""
+    """Assert that the probe's latent is there, to within about a pixel of the map."""
     limits, width = page.evaluate("[explorer.map.limits, explorer.map.frame.width]")
     np.testing.assert_allclose(latent(page), place, atol=1.2 * (limits[0][1] - limits[0][0]) / width)
 
 
 def on_screen(page, place) -> tuple[float, float]:
-    """Where a place of the map is on the screen."""
+    """Return where a place of the map is on the screen."""
     box = page.locator("#plane").bounding_box()
     x, y = page.evaluate("([x, y]) => explorer.map.toPixels(x, y)", list(map(float, place)))
     # the map lies inside the plane's border
@@ -134,7 +134,7 @@ def on_screen(page, place) -> tuple[float, float]:
 
 
 def toucher(page) -> Callable[[str, dict[int, tuple[float, float]]], None]:
-    """What sends a touch event of numbered fingers at places of the map, and waits for what it draws."""
+    """Return a function that touches the map with numbered fingers, and waits for the drawing."""
     wire = page.context.new_cdp_session(page)
 
     def touch(kind: str, fingers: dict[int, tuple[float, float]]) -> None:
@@ -155,7 +155,7 @@ def latent(page) -> np.ndarray:
 
 
 def outermost(page) -> int:
-    """The point farthest from the middle: no other is under the pointer there."""
+    """Return the point farthest from the middle: no other is under the pointer there."""
     places = np.array(page.evaluate("Array.from(explorer.map.places)")).reshape(-1, 2)
     return int(np.argmax(np.linalg.norm(places, axis=1)))
 
@@ -258,7 +258,7 @@ def test_a_finger_does_all(visit, plane_page, viewport):
     assert_probe_at(page, [-0.4, -1.0])
     tip, finger = page.locator("#tip").bounding_box(), on_screen(page, [-0.4, -1.0])
     assert tip["y"] + tip["height"] < finger[1] - 40  # not under the finger
-    page.wait_for_timeout(300)  # a finger that rests does not fling, which would swallow the next tap
+    page.wait_for_timeout(300)  # a resting finger does not fling, which would swallow the next tap
     touch("touchEnd", {})
     assert page.locator("#tip").is_hidden()
     assert page.evaluate("scrollY") == scrolled
@@ -285,12 +285,12 @@ def test_a_second_finger_leaves_the_first_ones_drag_alone(visit, plane_page):
     assert_probe_at(page, [0.1, -0.4])
     touch("touchEnd", {0: (0.1, -0.4)})
     assert page.locator("#tip").is_hidden()
-    touch("touchStart", {0: (-0.2, 0.3)})  # and one may begin again
+    touch("touchStart", {0: (-0.2, 0.3)})  # a new drag may begin
     assert_probe_at(page, [-0.2, 0.3])
 
 
 def test_a_drag_is_its_pointers_own(visit, plane_page):
-    """A mouse that moves and clicks beside a finger is a primary pointer too."""
+    """A mouse that moves and clicks during a finger's drag is a primary pointer too."""
     page = visit(plane_page, has_touch=True)
     toucher(page)("touchStart", {0: (0.5, 0.5)})
     mouse = "new PointerEvent(kind, { pointerId: 77, pointerType: 'mouse', isPrimary: true, button: 0, clientX: 300 })"
@@ -317,7 +317,7 @@ def test_one_class_is_not_named(visit, plane_model, digits):
 
 
 def test_the_image_that_is_shown_is_the_one_to_decode(visit, plane_page):
-    """By the keyboard, while the mouse rests on another point than the nearest."""
+    """With the keyboard, while the mouse rests on a point that is not the nearest."""
     page = visit(plane_page)
     i = outermost(page)
     page.locator("#go").focus()
@@ -468,7 +468,7 @@ def test_a_long_title_breaks_within_its_names(visit, viewport):
 
 
 def luminance(colour: str) -> float:
-    """The relative luminance of #rrggbb, as WCAG defines it."""
+    """Return the relative luminance of #rrggbb, as WCAG defines it."""
     parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
@@ -489,7 +489,7 @@ def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
 
 @pytest.mark.parametrize("fields", [{"hidden": (512, 512)}, CNN], ids=["mlp", "cnn"])
 def test_decoding_keeps_up_with_a_pointer(visit, fields):
-    """Well within a frame of 16 ms, on a machine that does something else too."""
+    """Well within a frame of 16 ms, even on a busy machine."""
     data = images_of((28, 28, 1))
     page = visit(explorer_page(random_model(Config(dataset="tfds:noise", latent_dim=10, **fields), data), data))
     timed = """() => {
@@ -514,19 +514,19 @@ def test_an_old_browser_is_told(chromium, plane_page, tmp_path):
 
 
 def posterior(model, x: np.ndarray) -> np.ndarray:
-    """What JAX encodes, with the page's weights: loc and scale."""
+    """Return what JAX encodes with the page's weights: loc and scale."""
     params, vae = with_page_weights(model).run_params(), model.recipe.model
     q = jax.jit(lambda params, x: vae.apply(params, x, method="posterior"))(params, x)
     return np.stack([q.mean()[0], q.stddev()[0]])
 
 
 def encoded(page) -> np.ndarray:
-    """What the page says of q(z|x) of what is on the pad."""
+    """Return the page's q(z|x) for the drawing on the pad."""
     return np.array(page.evaluate("['loc', 'scale'].map(name => Array.from(explorer.drawing.q[name]))"))
 
 
 def seen(page, model) -> np.ndarray:
-    """The pixels that the page gives to the model, through the model's own transform: x[1, ...]."""
+    """Return the page's pixels after the model's own transform: x[1, ...]."""
     image = np.array(page.evaluate("Array.from(explorer.drawing.image())"), np.uint8).reshape(1, *model.data_shape)
     return np.asarray(SEEN[model.recipe.transform][1](image), np.float32)
 
@@ -537,7 +537,7 @@ def choose(page, mode: str) -> None:
 
 
 def on_pad(page, x: float, y: float) -> tuple[float, float]:
-    """Where a share of the pad's width and height is on the screen."""
+    """Return where a share of the pad's width and height is on the screen."""
     box = page.locator("#pad").bounding_box()
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
@@ -546,7 +546,7 @@ SEVEN = ((0.3, 0.2), (0.6, 0.22), (0.5, 0.5), (0.45, 0.7))
 
 
 def draw(page, places=SEVEN) -> None:
-    """By the mouse."""
+    """Draw with the mouse."""
     page.mouse.move(*on_pad(page, *places[0]))
     page.mouse.down()
     for place in places[1:]:
@@ -563,7 +563,7 @@ ENCODED += [({**CNN, "channels": (8,), "decoder": "continuous-bernoulli", "laten
 
 @pytest.mark.parametrize(("fields", "shape"), ENCODED, ids=name_of)
 def test_the_browser_encodes_what_jax_encodes(visit, fields, shape):
-    """Within 1e-3, with the weights of the page; the probe stands at the mean, and what is decoded is told so."""
+    """Within 1e-3, with the page's weights; the probe is at the mean, decoded as the reconstruction."""
     data = images_of(shape)
     model = random_model(Config(**{"dataset": "tfds:noise", "latent_dim": 3, **fields}), data)
     page = visit(explorer_page(model, data))
@@ -616,7 +616,7 @@ def test_the_keyboard_draws_erases_and_takes_back(visit, plane_page, plane_model
     frame(page)
     assert np.all(pixels(page, "#pad canvas")[..., 0] == 0)
     assert page.evaluate("explorer.drawing.q ?? null") is None
-    page.keyboard.press("Backspace")  # takes the clearing back
+    page.keyboard.press("Backspace")  # undoes the clearing
     frame(page)
     np.testing.assert_array_equal(pixels(page, "#pad canvas")[..., 0], ink)
     page.locator("#edit").focus()
@@ -636,7 +636,7 @@ def test_the_keyboard_draws_erases_and_takes_back(visit, plane_page, plane_model
 
 
 def test_drawings_are_laid_as_the_images_are(visit, plane_page):
-    """Wherever, and how large, they are drawn: in MNIST's box of 20 pixels, with the centre of mass in the middle."""
+    """At any place and size: scaled to MNIST's box of 20 pixels, with the centre of mass in the middle."""
     page = visit(plane_page)
     laid = """([scale, x, y]) => {
         const points = [[3, 2], [9, 3], [8, 9], [5, 14], [4, 5]].map(([u, v]) => [scale * u + x, scale * v + y]);
@@ -655,7 +655,7 @@ def test_drawings_are_laid_as_the_images_are(visit, plane_page):
 
 
 def test_the_ellipses_are_the_posteriors(visit, space_page):
-    """Its covariance in the plane; where the probe is moved, a button takes it back to the mean."""
+    """They show its covariance in the plane; after the probe was moved, a button returns it to the mean."""
     page = visit(space_page)
     choose(page, "draw")
     assert page.locator(".posterior").is_hidden()
@@ -681,7 +681,7 @@ def test_the_ellipses_are_the_posteriors(visit, space_page):
 
 
 def test_two_images_are_interpolated(visit, space_page, small, digits):
-    """By clicks and by the keyboard; along the straight line between their posterior means."""
+    """By clicks and by keyboard, along the straight line between their posterior means."""
     page = visit(space_page)
     choose(page, "interpolate")
     places = np.array(page.evaluate("Array.from(explorer.map.places)")).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""A page of several files, put into one."""
+"""A page joined from several files."""
 
 from jvae.view.one_page import one_page
 

@@ -1,4 +1,4 @@
-"""The pictures of any set: whatever its classes, its number of images and their shape."""
+"""The pictures of any data set: any classes, number of images and shape."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from jvae.view.plots import PriorView, plot_posterior, plot_prior, plot_priors
 
 
 def made(n: int, shape: tuple[int, ...], classes: int | None, name: str = "mine") -> Dataset:
-    """A set of n test images of noise; without classes it has no labels."""
+    """Make a set of n test images of noise; without classes it has no labels."""
     rng = np.random.default_rng(0)
     test, train = (rng.integers(0, 256, (count, *shape), np.uint8) for count in (n, 50))
     labels = [None, None] if classes is None else [np.arange(50) % classes, np.arange(n) % classes]
@@ -33,7 +33,7 @@ ANY = {
 
 
 def texts(fig: Figure) -> Iterator[Text]:
-    """All text that is drawn, but for the labels of ticks beyond their axis."""
+    """Return all text that is drawn, without tick labels beyond their axis."""
     yield from fig.texts
     for legend in fig.legends:
         yield from (legend.get_title(), *legend.get_texts())
@@ -46,7 +46,7 @@ def texts(fig: Figure) -> Iterator[Text]:
 
 
 def assert_not_clipped(fig: Figure) -> None:
-    """All text lies within the figure."""
+    """Assert that all text is within the figure."""
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     width, height = fig.bbox.size
@@ -75,7 +75,7 @@ def test_every_picture_of_any_set_is_drawn_and_not_clipped(name):
 
 
 def scales(fig: Figure) -> list[float]:
-    """The length of a unit of the second axis, as a multiple of that of the first, panel by panel."""
+    """Return the length of a unit on the second axis relative to the first, panel by panel."""
     fig.draw_without_rendering()
     panels = [ax for ax in fig.axes if ax.axison]
     corners = [ax.transData.transform([(0, 0), (1, 1)]) for ax in panels]
@@ -84,7 +84,7 @@ def scales(fig: Figure) -> list[float]:
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (12, 3, 1)])
 def test_a_unit_is_as_long_on_both_axes(shape):
-    """So that a standard Gaussian is a circle; the aggregate posterior here is narrow."""
+    """A standard Gaussian is then a circle; the aggregate posterior here is narrow."""
     data = made(60, shape, 1)
     model = random_model(Config(dataset="digits", hidden=(8, 8), latent_dim=2), data)
     for fig in (pictures.posterior(model, data), pictures.prior(model, data), pictures.manifold(model, data)):

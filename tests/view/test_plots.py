@@ -19,8 +19,8 @@ def test_a_montage_keeps_every_image_in_its_place():
     np.testing.assert_array_equal(montage(images, 5, gap=0)[:, 2:4, 0], np.full((3, 2), 0.1, np.float32))
 
 
-def test_points_wear_their_class_colour():
-    """Class 3 lies left and class 7 right, and the drawing order is shuffled."""
+def test_points_have_their_class_colour():
+    """Class 3 is on the left and class 7 on the right, and the drawing order is shuffled."""
     labels = np.array([3, 7] * 50)
     coordinates = np.stack([labels - 5.0, np.linspace(0, 1, 100)], axis=1)
     points = plot_posterior(coordinates, labels, ("a", "b"), "title").axes[0].collections[0]

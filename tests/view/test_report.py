@@ -1,4 +1,4 @@
-"""What is said beside an evaluation's figures."""
+"""The remarks beside an evaluation's figures."""
 
 import pytest
 
@@ -13,7 +13,7 @@ NAN = float("nan")
     [
         (0.03, 0.2, 100.0, True),  # the bound rises by more than its error says
         (0.03, 0.05, 100.0, False),
-        (0.001, 0.009, 100.0, False),  # it rises, but by next to nothing
+        (0.001, 0.009, 100.0, False),  # it rises, but negligibly
         (0.5, 0.3, 4.0, True),  # few draws count
         (NAN, NAN, 1.0, True),  # a single draw
     ],
@@ -26,6 +26,6 @@ def test_a_bound_is_loose_where_it_still_rises_or_few_draws_count(error, rise, e
 
 
 def test_bits_are_those_of_a_pixel_only_where_that_is_one_number():
-    """A density of 1 says nothing of the 8 bits of each number."""
+    """A density of 1 says nothing about the 8 bits of each number."""
     for shape, of in (((8, 8, 1), "pixel"), ((8, 8), "pixel"), ((8, 8, 3), "dimension"), ((64,), "dimension")):
         assert describe_discrete(Estimate(0.0, 1.0, 0.1), shape).endswith(f"8.000 bits per {of}")

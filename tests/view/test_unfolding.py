@@ -1,4 +1,4 @@
-"""A training in frames: the same axes, keys and images in all, as a strip and as a GIF."""
+"""A training in frames, as a strip and as a GIF, with the same axes, keys and images in all."""
 
 import io
 
@@ -31,7 +31,7 @@ LINE = "one pixel, on a line"
 
 
 def snapped(data, scales=(0.1, 1.0, 1.0), **fields):
-    """An untrained model with snapshots of its parameters, each multiplied by a number."""
+    """Return an untrained model with snapshots of its parameters, each multiplied by a number."""
     model = random_model(Config(dataset="digits", hidden=(8, 8), **fields), data)
     taken = [
         Snapshot(10 * i, i / 2, jax.tree.map(lambda leaf: halved(scale * leaf), model.params))  # noqa: B023
@@ -54,7 +54,7 @@ def test_all_frames_have_the_last_ones_axes_and_the_same_images_and_keys(frames)
         np.testing.assert_array_equal(frame.originals, last.originals)
         assert frame.latents.axis_labels == last.latents.axis_labels
     assert second.name.splitlines()[1] == last.name.splitlines()[1] != first.name.splitlines()[1]
-    for field in ("means", "samples"):  # of the same parameters: all that is drawn is drawn by one key
+    for field in ("means", "samples"):  # from the same parameters: everything is drawn with one key
         np.testing.assert_array_equal(getattr(second, field), getattr(last, field))
         assert np.abs(getattr(first, field) - getattr(last, field)).max() > 0.01
     np.testing.assert_array_equal(second.latents.coordinates, last.latents.coordinates)
@@ -89,7 +89,7 @@ def test_a_level_can_be_asked_for(tiny):
         pictures.training(model, tiny, level=2)
 
 
-def test_a_model_without_snapshots_is_told_how_it_gets_them(tiny):
+def test_a_model_without_snapshots_gets_a_line_that_says_how_to_take_them(tiny):
     model = random_model(Config(dataset="digits", hidden=(8, 8)), tiny)
     for draw in (pictures.training, pictures.training_gif):
         for none in (None, Snapshots(3)):
@@ -97,7 +97,7 @@ def test_a_model_without_snapshots_is_told_how_it_gets_them(tiny):
                 draw(model._replace(snapshots=none), tiny)
 
 
-def test_the_gif_has_a_frame_a_snapshot_in_the_colours_of_the_classes_and_goes_on_for_ever(frames):
+def test_the_gif_has_a_frame_per_snapshot_in_the_colours_of_the_classes_and_loops_for_ever(frames):
     written = gif_of(figures_of(frames, "a title"))
     with Image.open(io.BytesIO(written)) as gif:
         durations = []

@@ -1,4 +1,4 @@
-"""What the explorer's page computes with, read without a browser."""
+"""The numbers that the explorer's page computes with, read without a browser."""
 
 import json
 
@@ -83,8 +83,10 @@ def test_a_weight_beyond_16_bits_keeps_its_own(model):
 
 
 def test_a_bfloat16_models_kernels_are_those_that_it_multiplies_by():
-    """What JAX rounds to bfloat16 in a product is not rounded twice."""
-    kernel = jnp.exp(jax.random.normal(jax.random.key(0), (8, 99)) * 5 - 5)  # down to what float16 has few bits for
+    """What JAX rounds to bfloat16 in a matmul is not rounded twice."""
+    kernel = jnp.exp(
+        jax.random.normal(jax.random.key(0), (8, 99)) * 5 - 5
+    )  # down to numbers for which float16 has few bits
     rounded = rounded_net({"linear_0": {"kernel": kernel}}, MLP((), (99,), matmul=bfloat16))["linear_0"]["kernel"]
     np.testing.assert_array_equal(rounded, rounded.astype(jnp.bfloat16).astype(jnp.float32))
     own = np.asarray(kernel.astype(jnp.bfloat16).astype(jnp.float32))
@@ -147,7 +149,7 @@ def test_what_the_page_cannot_encode_has_a_reason(model, change, said):
 @pytest.mark.parametrize("transform", SEEN)
 def test_the_pages_encoder_sees_what_the_model_sees_on_average(model, tiny, transform):
     trained = with_parts(model, transform=transform)
-    images = np.where(tiny.test_images >= 128, 255, 0).astype(np.uint8)  # of which binarisation draws nothing else
+    images = np.where(tiny.test_images >= 128, 255, 0).astype(np.uint8)  # binarisation draws nothing else from them
     loc, scale = page_posterior(trained, images)
     noisy = transform is dequantise
     theirs = [encode(trained, images, jax.random.key(i)) for i in range(40 if noisy else 1)]

@@ -7,7 +7,7 @@ from experiments.faults.writes import failing_writes
 from experiments.parts.faults import CAMPAIGNS
 from jvae.runs import checkpoint
 
-LONG = ("SIG", "two ", "interrupted", "failing write", "mutated")  # the processes, and what trains again and again
+LONG = ("SIG", "two ", "interrupted", "failing write", "mutated")  # processes, and repeated trainings
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_faults_are_handled(campaign, tmp_path):
     assert [text for text in texts if text] == []
 
 
-def test_the_campaign_sees_what_goes_unnoticed(tmp_path, monkeypatch):
+def test_the_campaign_sees_faults_that_are_not_handled(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "load", lambda path: None)
     assert all("was loaded" in text for text in flipped_bits(tmp_path, 0.01))
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""The answers of experiments/parts/exercise_1_4.md, checked on the code, and that the checks can fail."""
+"""The answers of experiments/parts/exercise_1_4.md, checked on the code by checks that can fail."""
 
 from pathlib import Path
 

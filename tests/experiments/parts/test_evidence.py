@@ -26,7 +26,7 @@ ROUNDING = 2e-5
 
 
 def found(half: float, side: int) -> tuple[Evidence, np.ndarray]:
-    """The sum over a square of points, and how far it is from the integral."""
+    """Return the sum over a square of points, and its distance from the integral."""
     evidence = log_evidence(MODEL, PARAMS, X, grid_over(np.full(2, -half), np.full(2, half), side))
     return evidence, np.abs(evidence.log_px - EXACT)
 
@@ -42,11 +42,11 @@ def test_the_sum_over_a_grid_is_the_integral():
 def test_a_grid_that_is_too_coarse_or_too_small_says_so(half, side):
     evidence, off = found(half, side)
     assert np.max(off) > 10 * ROUNDING
-    assert np.all(evidence.error + ROUNDING > np.minimum(off, 0.5))  # an error of more is told as large, not how large
+    assert np.all(evidence.error + ROUNDING > np.minimum(off, 0.5))  # above that an error is only known to be large
 
 
 def test_a_box_holds_what_a_far_coarser_grid_sees():
-    """p(z|x) = N(mean, (W'W / s^2 + I)^-1): 4.75 deviations to a side but for a millionth, and two points further."""
+    """p(z|x) = N(mean, (W'W / s^2 + I)^-1): a millionth lies beyond 4.75 deviations; the box is two points wider."""
     plane = grid_over(np.full(2, -20.0), np.full(2, 20.0), 201)
     low, high = mass_boxes(MODEL, PARAMS, X, plane)
     w = np.asarray(PPCA.weights, np.float64)
@@ -67,8 +67,8 @@ def test_spacings_may_differ():
 
 
 @pytest.mark.parametrize("scale", [1.3, 0.5])
-def test_what_draws_reach_is_known_where_x_says_nothing_of_z(scale):
-    """There p(z|x) = N(0, I); w / p(x) of q = N(0, s^2 I) grows with |z| for s < 1, without variance for s^2 < 1/2."""
+def test_what_draws_reach_is_known_where_x_says_nothing_about_z(scale):
+    """There p(z|x) = N(0, I); w / p(x) of q = N(0, s^2 I) grows with |z| for s < 1, with no variance for s^2 < 1/2."""
     decoder = {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}
     bias = jnp.array([0.0, 0.0, np.log(scale), np.log(scale)])
     encoder = {"net": {"linear_0": {"kernel": jnp.zeros((D, 4)), "bias": bias}}}

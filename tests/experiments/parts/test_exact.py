@@ -1,4 +1,4 @@
-"""The exact log-evidence: what is told of made-up results, and the errors that a bound is judged by."""
+"""The exact log-evidence: the story of made-up results, and the errors that a bound is judged by."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from experiments.parts import exact
 
 
 def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4):
-    """Results of two images of two priors, of which one image is so far from its log p(x)."""
+    """Make results of two images for two priors, with one image this far from its log p(x)."""
     each = {
         "log_px": [-90.0, -100.0], "grid_error": [1e-4, grid_error], "iwae": [-90.0 + np.log(share), -100.0 + off],
         "standard_error": [0.1, error], "bias": [float(np.log(share)), 0.0], "share": [share, 1.0],
@@ -27,7 +27,7 @@ def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4):
         (of_exact(off=0.49), True, 0),
         (of_exact(off=-0.6), False, 1),  # too far
         (of_exact(off=0.6), False, 1),  # above log p(x)
-        (of_exact(share=0.05), True, 1),  # what no draw reaches is known on the grid, and not to the draws
+        (of_exact(share=0.05), True, 1),  # the grid knows what no draw reaches, the draws do not
         (of_exact(error=np.nan), False, 0),  # undefined
     ],
 )
@@ -48,7 +48,7 @@ def test_an_evidence_that_no_grid_resolves_is_not_told_as_exact():
 
 
 def test_the_errors_of_a_mean_weight_are_those_of_repetition():
-    """Of log-normal weights of mean 1: bias and standard error from one set of draws are those over many sets."""
+    """For log-normal weights of mean 1, bias and standard error from one set of draws are those over many sets."""
     log_w = 0.6 * np.random.default_rng(0).normal(size=(500, 2000)) - 0.18  # 2,000 sets of 500 draws
     found = exact.Importance(log_w.mean(axis=0), log_w)
     bound = found.bound(500)

@@ -1,4 +1,4 @@
-"""Published tables, trained again: in as many sittings as one likes, and told beside the papers' numbers."""
+"""Published tables, reproduced: trained in several sessions, and told beside the papers' numbers."""
 
 import json
 
@@ -26,7 +26,7 @@ def lab(tmp_path, monkeypatch, tiny):
 
 
 @pytest.mark.slow
-def test_a_row_is_gone_on_with_and_what_is_finished_stays(lab, tmp_path):
+def test_a_row_is_resumed_and_what_is_finished_stays(lab, tmp_path):
     (row,) = obtain(literature.PART, lab, {"minutes": 1e-9}).values["rows"]
     assert (row["epochs"], row["epochs_asked"], row["obtained"]["value"]) == (0, 2, None)
     state = tmp_path / "literature" / "state" / "small-seed0.npz"
@@ -44,8 +44,8 @@ def test_a_row_is_gone_on_with_and_what_is_finished_stays(lab, tmp_path):
     assert not state.exists()
 
 
-def test_a_training_outlives_a_sitting_or_a_save_that_was_killed(tmp_path, monkeypatch):
-    """A state without results is gone on with; a save that fails, or is killed between two renames, loses none."""
+def test_a_training_outlives_a_session_or_a_save_that_was_killed(tmp_path, monkeypatch):
+    """A state without results is resumed; a save that fails, or is killed between two renames, loses nothing."""
     folder, state = tmp_path / "literature", tmp_path / "literature" / findings.STATE / "x.npz"
     state.parent.mkdir(parents=True)
     state.write_text("hours")

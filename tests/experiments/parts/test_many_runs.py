@@ -1,4 +1,4 @@
-"""Seeds against time: contenders in turn, of whom one may fail, and what is told of their seconds."""
+"""Seeds against time: contenders in turn, one of which may fail, and the story of their seconds."""
 
 import time
 

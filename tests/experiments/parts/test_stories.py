@@ -1,4 +1,4 @@
-"""What the parts of the report say, of made-up results: better, worse, no different, and of one seed."""
+"""What the parts of the report say about made-up results: better, worse, no different, and one seed."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ ONE = "One seed cannot tell a difference from the noise (+2.70 nats)."
 
 
 def moved(gain, by=1.0, base=BASE):
-    """As many values as the gain has, moved by it."""
+    """Return values around a base, moved by the gains: one value per gain."""
     return [value + by * g for value, g in zip(base, gain, strict=False)]
 
 
@@ -238,8 +238,8 @@ def test_the_mirror_holds_its_bar(runs, shift):
     assert f"| {interval.low:+.2f} to {interval.high:+.2f} |" in story.text
 
 
-def test_a_visible_difference_is_seen_four_times_of_five():
-    """The difference that the mirror calls visible, drawn again and again."""
+def test_a_visible_difference_is_seen_four_times_out_of_five():
+    """The difference that the mirror calls visible, drawn many times."""
     generator, n = np.random.default_rng(0), 8
     values = of_mirror(*generator.normal(0, 1, (2, n)).tolist())
     values["priors"]["gaussian"] |= {"difference": 0.0, "standard_error": 0.5}  # of two means of 8 values with sd 1

@@ -1,4 +1,4 @@
-"""The report that is kept: what its results tell, and openings that a reader with ten minutes reads."""
+"""The kept report: it follows from the kept results, and its parts open briefly, for a reader with ten minutes."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ FOUND = {part: found for part in PARTS if (found := load_findings(KEPT / part.na
 
 
 def test_it_is_what_the_kept_results_tell():
-    """Every figure of it, word for word; `python -m experiments all --retell --output experiments/report` writes it."""
+    """Verbatim, every figure included; `python -m experiments all --retell --output experiments/report` writes it."""
     assert (KEPT / "report.md").read_text() == report_text(FOUND, "python -m experiments all --output report", 5)
 
 

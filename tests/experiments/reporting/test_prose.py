@@ -1,4 +1,4 @@
-"""Templates are filled whole: no field without a value, no value without a field, no section that nothing tells."""
+"""Templates are filled completely: no field without a value, no value without a field, no unused section."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_a_section_that_is_not_there_is_an_error(prose):
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_every_section_is_told(part):
-    """By name, or by what its name begins with: `helps: better` by "helps" and a verdict."""
+    """By its name, or by the start of its name: `helps: better` by "helps" and a verdict."""
     prose = Prose(baseline.__file__.replace("baseline", part.name))
     code = prose.path.parents[1].joinpath(f"{part.name}.py").read_text()
     for section in prose.sections:

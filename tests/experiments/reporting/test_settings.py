@@ -1,4 +1,4 @@
-"""The settings that all parts share: what is typed, what is trained on, and what is typed again from it."""
+"""The settings that all parts share: as typed, as trained on, and as a command line again."""
 
 import click
 import numpy as np

@@ -38,7 +38,7 @@ PLACES = [(0.0, 1.0), (-1.7, 0.3), (1.4, 0.15), (0.9, 1.5)]
 
 
 def expectation(term, loc: float, scale: float) -> float:
-    """E[term(eps)], eps ~ N(0, 1), by quadrature on either side of the step."""
+    """Return E[term(eps)], eps ~ N(0, 1), by quadrature on either side of the step."""
     points = [-12.0, min(12.0, max(-12.0, (1 - loc) / scale)), 12.0]
     return sum(
         quad(lambda e: term(e) * norm.pdf(e), low, high, limit=500, epsabs=1e-11)[0]
@@ -73,7 +73,7 @@ def test_exact_gradients_and_variances_are_those_of_quadrature(visit, name):
 
 
 def moments_by_jvae(listing: str) -> dict:
-    """What the page's own listing prints: by estimator, the moments of its gradient."""
+    """Run the page's listing; return the moments of the gradient that it prints, by estimator."""
     found = {}
     names = {"print": lambda name, moments: found.update({name: moments})}
     exec(compile(listing, "listing", "exec"), names)
@@ -90,7 +90,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_gradients_are_jvaes_in_mean_and_variance(visit, case):
-    """Within 5 standard errors of two independent samples of 500, by the listing as it stands on the page."""
+    """Within 5 standard errors of two independent samples of 500, by the page's listing as it is."""
     name, loc, scale, power, constant = case
     page = visit(trick_page())
     choose(page, choice=name, loc=loc, scale=scale, power=power, constant=constant)
@@ -135,7 +135,7 @@ def test_with_the_same_noise_estimates_are_jvaes(visit, case):
 
 
 def test_the_jax_lines_beside_the_pictures_are_the_estimators(visit):
-    """They are run as they stand, on the noise of the page's first estimate."""
+    """They are run as they are, on the noise of the page's first estimate."""
     page = visit(trick_page())
     choose(page, choice="bump", loc=0.2, scale=0.6, power=6)
     eps = jnp.array(page.evaluate("Array.from(trick.noise.subarray(0, 64))"))
@@ -162,7 +162,7 @@ def test_the_jvae_lines_beside_the_pictures_run(visit, name):
 
 
 def places(page, side: str) -> np.ndarray:
-    """Where a picture's draws are, on its lower row: z, radius."""
+    """Return where a picture's draws are in its lower row: z, radius."""
     read = """side => {
         const svg = document.getElementById(side), { width, height } = svg.getBoundingClientRect();
         const { z, ways } = places(width, height), draws = [...svg.querySelectorAll("circle.draw")];
@@ -173,7 +173,7 @@ def places(page, side: str) -> np.ndarray:
 
 
 def knob(page, side: str, name: str) -> tuple[float, float]:
-    """Where a knob is on the screen."""
+    """Return where a knob is on the screen."""
     page.locator(f"#{side}").scroll_into_view_if_needed()
     box = page.locator(f"#{side}").bounding_box()
     x, y = page.evaluate("([name, w, h]) => knobs(trick.state(), w, h)[name]", [name, box["width"], box["height"]])
@@ -185,7 +185,7 @@ def q(page) -> list[float]:
 
 
 def per_pixel(page, side: str) -> float:
-    """Of z."""
+    """Return the change in z per pixel."""
     width = page.locator(f"#{side}").bounding_box()["width"]
     return page.evaluate("w => places(w, 400).z.back(1) - places(w, 400).z.back(0)", width)
 
@@ -291,7 +291,7 @@ def test_limits_hold_and_other_noise_is_other(visit):
 
 
 def test_noise_is_standard_normal(visit):
-    """Moments of 64,000 draws within 5 standard errors; and of any seed anew."""
+    """Moments of 64,000 draws within 5 standard errors; other seeds give independent draws."""
     page = visit(trick_page())
     noise = np.array(page.evaluate("[1, 2].map(seed => Array.from(makeNoise(seed, REPEATS * MOST)))"))
     n = noise.shape[1]
@@ -356,7 +356,7 @@ TEXT_OVER_TEXT = """[...document.querySelectorAll("svg")].flatMap((svg) => {
 
 
 def luminance(colour: str) -> float:
-    """The relative luminance of #rrggbb, as WCAG defines it."""
+    """Return the relative luminance of #rrggbb, as WCAG defines it."""
     parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
@@ -372,7 +372,7 @@ def test_every_control_has_a_name(visit):
 
 
 def test_a_frame_is_computed_in_time(visit):
-    """On a machine that does something else too."""
+    """With room for a busy machine."""
     page = visit(trick_page())
     timed = """() => {
         const times = [];

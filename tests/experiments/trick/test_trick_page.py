@@ -15,7 +15,7 @@ def write(*arguments):
     return CliRunner().invoke(experiments, ["reparametrisation", "--page", *map(str, arguments)])
 
 
-def test_the_page_is_whole_and_asks_nobody_for_anything():
+def test_the_page_is_self_contained_and_makes_no_requests():
     page = trick_page()
     assert "default-src 'none'" in page
     assert page.count("<style>") == 2
@@ -25,13 +25,13 @@ def test_the_page_is_whole_and_asks_nobody_for_anything():
     assert len(page.encode()) < 100_000
 
 
-def test_what_the_explorer_lends_is_style_and_no_layout():
+def test_the_shared_style_has_no_layout():
     assert "body {" in read(SHARED)
     assert not re.search(r"^(main|#[\w-]+|figure)\b", read(SHARED), re.MULTILINE)
 
 
 def test_every_colour_of_the_page_is_defined_in_both_schemes():
-    """Those that the explorer lends, too."""
+    """Including those shared with the explorer."""
     style = read(SHARED) + read("trick.css")
     used = set(re.findall(r"var\(--([\w-]+)\)", style)) - {"own"}
     assert {"paper", "ink", "pathwise", "score"} <= used
@@ -40,7 +40,7 @@ def test_every_colour_of_the_page_is_defined_in_both_schemes():
 
 
 def test_the_command_writes_it_without_jax(tmp_path):
-    """Into a folder that it makes, and into the present one."""
+    """To a folder that it creates, and to the current one."""
     code = (
         "import atexit, sys, runpy; sys.argv = ['experiments', 'reparametrisation', '--page']\n"
         "atexit.register(lambda: print([m for m in ('jax', 'flax', 'matplotlib') if m in sys.modules]))\n"
