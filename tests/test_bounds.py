@@ -78,10 +78,10 @@ def test_draw_runs_what_does_not_depend_on_the_key_once():
         return LogDensities(value, value, value, value)
 
     jaxpr = str(jax.make_jaxpr(lambda k, x: draw(model, k, x, 9))(jax.random.key(0), jnp.ones((4, 6))))
-    products = [line.split("=")[0] for line in jaxpr.splitlines() if "dot_general" in line]
-    assert len(products) == 2
-    assert "f32[4,11]" in products[0]
-    assert "9" in products[1]
+    matmuls = [line.split("=")[0] for line in jaxpr.splitlines() if "dot_general" in line]
+    assert len(matmuls) == 2
+    assert "f32[4,11]" in matmuls[0]
+    assert "9" in matmuls[1]
 
 
 def test_no_draws_are_refused(key):

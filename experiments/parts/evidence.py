@@ -80,7 +80,7 @@ class Evidence(NamedTuple):
 
     @property
     def error(self) -> Float[np.ndarray, " n"]:
-        """The error of log_px, in nats, from above: that of the coarser grids, and the border's mass."""
+        """An upper estimate of the error of log_px, in nats: that of the coarser grids, and the border's mass."""
         return self.spacing_error - np.log1p(-self.border)
 
 

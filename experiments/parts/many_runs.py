@@ -129,7 +129,7 @@ def time_in_turn(
 
 
 def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], backend: str) -> dict[str, Any]:
-    """Return an epoch's FLOPs of one run, in its matrix products, and the device's peak and launches in a second."""
+    """Return the FLOPs of one run's matmuls in an epoch, and the device's peak and launches per second."""
     from jvae.tools.benchmark import Shape, step_products, time_product, training_of
     from jvae.training import steps_per_epoch
 

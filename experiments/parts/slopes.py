@@ -185,7 +185,7 @@ PART = Part(
     tell=tell,
     uses=("quick",),
     options=(
-        click.option("--seeds", type=click.IntRange(1), help="data and parameters drawn anew; 3, or 2 with --quick"),
+        click.option("--seeds", type=click.IntRange(1), help="each draws data and parameters; 3, or 2 with --quick"),
         click.option("--repeats", type=click.IntRange(2), help="gradients of each; 200, or 50 with --quick"),
     ),
 )

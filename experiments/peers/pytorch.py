@@ -1,7 +1,7 @@
 """The exercise's VAE in PyTorch, as its students write it: the peer that jvae is measured against.
 
 The same networks, initialisation, optimizer, batches and ELBO as `jvae train`. The loop is the exercise's: a DataLoader
-that fetches and thresholds one image at a time, one optimizer step a batch. Needs the extra `pytorch`.
+that fetches and thresholds one image at a time, one optimizer step per batch. Needs the extra `pytorch`.
 """
 
 import math

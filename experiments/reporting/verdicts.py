@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
 
     @property
     def digits(self) -> int:
-        """The number of decimals that shows the uncertainty."""
+        """The number of decimals that show the uncertainty."""
         return 3 if abs(self.error if self.runs > 1 else self.difference) < 0.05 else 2
 
     def numbers(self, unit: str = "nats") -> str:

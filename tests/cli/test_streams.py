@@ -26,7 +26,7 @@ JVAE = f"{sys.executable} -m jvae"
         ("évaluate", 2, 1),
     ],
 )
-def test_what_cannot_be_said_is_no_traceback(line, code, errors):
+def test_output_that_cannot_be_written_gives_no_traceback(line, code, errors):
     variables = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONDEVMODE": "1"}
     pipe = {"args": ["bash", "-o", "pipefail", "-c", f"{JVAE} {line}"]}
     done = subprocess.run(**pipe, capture_output=True, env=variables, timeout=60)
@@ -34,7 +34,7 @@ def test_what_cannot_be_said_is_no_traceback(line, code, errors):
     assert (done.returncode, len(said)) == (code, errors), said
 
 
-def test_work_goes_on_where_nobody_hears_of_it(monkeypatch):
+def test_work_goes_on_when_its_output_fails(monkeypatch):
     monkeypatch.setattr("click.echo", Mock(side_effect=OSError(errno.ENOSPC, "full")))
     log("a line")
 

@@ -44,7 +44,7 @@ def test_it_is_decoded_once_and_mapped(decoder, tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "other", "absent", "deep", "list", "sha256", "unreadable"])
-def test_a_poisoned_entry_is_decoded_anew(decoder, tmp_path, harm):
+def test_a_damaged_entry_is_decoded_again(decoder, tmp_path, harm):
     entry = tmp_path / "cache/made"
     sha256 = decoder.load(entry)["x"].sha256
     path = entry / "x.npy"
@@ -74,7 +74,7 @@ def test_a_poisoned_entry_is_decoded_anew(decoder, tmp_path, harm):
     assert decoder.count == 2
 
 
-def test_another_source_is_decoded_anew(decoder, tmp_path):
+def test_another_source_is_decoded_again(decoder, tmp_path):
     decoder.load(tmp_path / "cache/made")
     (decoder.root / "a.bin").write_bytes(b"abcd")
     decoder.load(tmp_path / "cache/made")
@@ -92,7 +92,7 @@ def test_entries_without_a_source_are_removed(decoder, tmp_path):
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"made", ".made-somebody-writes", "file"}
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(decoder, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_not_needed(decoder, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("")
     decoder.load(tmp_path / "cache/made")
     assert "cannot be written" in decoder.lines[-1]

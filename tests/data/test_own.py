@@ -222,7 +222,7 @@ def jvae(*arguments, code=0):
 
 
 @pytest.mark.slow
-def test_every_command_finds_the_data_again_or_takes_them_anew(four, tmp_path, monkeypatch):
+def test_every_command_finds_the_data_again_or_takes_others_with_the_same_content(four, tmp_path, monkeypatch):
     """The path may change; other contents are refused in one line."""
     np.savez("a.npz", **dict(zip(NAMES, four, strict=True)))
     quick = ["--latent-dim", 2, "--hidden-dim", 8, "--epochs", 1, "--batch-size", 50]

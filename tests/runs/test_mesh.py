@@ -113,7 +113,7 @@ def test_what_does_not_divide_is_named(shape, message):
         choose_mesh(shape, 4, 10, jax.devices() * 8)
 
 
-def test_a_mesh_that_nobody_asked_for_splits_the_runs_only():
+def test_the_default_mesh_splits_only_the_runs():
     device = jax.devices()[0]
     assert choose_mesh(None, 4, 8, [device]) is None
     assert choose_mesh(None, 1, 8, [device] * 8) is None
