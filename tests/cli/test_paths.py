@@ -162,7 +162,7 @@ def test_another_folder_is_not_replaced_by_a_parts_results(tmp_path):
     for command in ("kl", "all"):
         result = CliRunner().invoke(experiments, [command, "--quick", "--output", str(tmp_path)])
         assert result.exit_code == 2, result.output
-        assert "holds something else" in result.stderr
+        assert "holds something other than results" in result.stderr
     assert (tmp_path / "kl" / "thesis.tex").read_text() == "mine"
 
 
