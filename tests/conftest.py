@@ -20,11 +20,6 @@ QUICK = "--xla_cpu_parallel_codegen_split_count=1" + (f" --{EMITTERS}=false" if 
 # a worker of pytest-xdist inherits it from the process that started it
 if os.environ.setdefault("XLA_FLAGS", QUICK) != QUICK:
     OLDER = False
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests share compiled programs, across processes
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jvae-tests-")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-
 from jaxtyping import install_import_hook
 
 # annotated shapes and types of the package are checked while the tests run, except Config's, which checks itself
@@ -39,10 +34,33 @@ import jax
 import pytest
 from jax._src import compiler
 
+from jvae.cli.compile_cache import processor
 from jvae.cli.interruption import SIGNALS
 from jvae.data.dataset import Dataset
 from jvae.data.datasets import load_dataset
 from jvae.runs.config import Config
+
+MOST_BYTES = 2**30
+
+
+def programs_folder() -> Path:
+    """Return a folder for compiled programs: kept for the next run, until it is too large or `pytest --cache-clear`."""
+    folder = ROOT / ".pytest_cache" / "d" / "programs" / processor()
+    if sum(path.stat().st_size for path in folder.glob("*")) > MOST_BYTES:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a checkout that cannot be written to
+        folder = Path(tempfile.mkdtemp(prefix="jvae-tests-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests share compiled programs, across processes
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs_folder())
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 for number in SIGNALS:  # a shell's background jobs ignore SIGINT, and nohup ignores SIGHUP
     if signal.getsignal(number) == signal.SIG_IGN:

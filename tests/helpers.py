@@ -2,10 +2,12 @@
 
 import base64
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 
 from jvae.bounds import LogDensities
@@ -16,6 +18,12 @@ from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.state import init_loop_state
 from jvae.training import init_state
 from jvae.vae import VAE
+
+
+def rest_slow(cases: Iterable[Any]) -> list[Any]:
+    """Return a test's cases, all but the first marked slow."""
+    first, *rest = (case if isinstance(case, tuple) else (case,) for case in cases)
+    return [pytest.param(*first), *(pytest.param(*case, marks=pytest.mark.slow) for case in rest)]
 
 
 def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> TrainedModel:

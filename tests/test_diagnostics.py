@@ -44,6 +44,7 @@ def test_kl_per_dimension_sums_to_the_kl(tiny):
     np.testing.assert_allclose(np.sum(kl), api.evaluate(model, tiny)[0].kl.value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_levels_kl_is_what_its_dimensions_sum_to(tiny):
     """And the model's KL is the sum over its levels, with the top level's in closed form."""
     model = random_model(Config(latent_dim=3, levels=2, upper_dim=2, **QUICK), tiny)

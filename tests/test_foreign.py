@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from helpers import rest_slow
 from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
@@ -178,7 +179,7 @@ def test_a_custom_start_and_weight_of_the_kl():
     assert model.history[0]["bound"] > model.history[0]["reconstruction"] - model.history[0]["kl"]
 
 
-@pytest.mark.parametrize("name", [*ELBO_ESTIMATORS, *IWAE_ESTIMATORS])
+@pytest.mark.parametrize("name", [*rest_slow(ELBO_ESTIMATORS), *rest_slow(IWAE_ESTIMATORS)])
 def test_every_estimator_trains_its_bound(name):
     """With a smaller last batch, whose padding does not count."""
     bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)

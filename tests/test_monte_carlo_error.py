@@ -50,6 +50,7 @@ def check(measured, reported, low, high):
     assert np.all((low <= ratios) & (ratios <= high)), ratios
 
 
+@pytest.mark.slow
 def test_another_key_changes_bounds_by_their_errors(tiny):
     check(*measured_and_reported(OUTPUTS["continuous Bernoulli"], 1, tiny, num_keys=100), 0.8, 1.25)
 

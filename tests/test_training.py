@@ -66,7 +66,7 @@ def test_padding_does_not_touch_the_step(small, tiny, key):
     ("estimator", "bound", "prior"),
     [
         ("stl", "elbo", "gaussian"),
-        ("dreg", "iwae", "vamp"),  # its prior's gradient reaches the encoder too
+        pytest.param("dreg", "iwae", "vamp", marks=pytest.mark.slow),  # its prior's gradient reaches the encoder too
         pytest.param("stl", "elbo", "vamp", marks=pytest.mark.slow),
         pytest.param("dreg", "iwae", "gaussian", marks=pytest.mark.slow),
     ],

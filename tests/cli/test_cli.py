@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner, Result
+from helpers import rest_slow
 from PIL import Image
 
 from jvae.cli.main import main
@@ -71,9 +72,7 @@ WITH_ANY_MODEL = ["posterior", "reconstructions", "manifold", "prior", "interpol
 
 
 @pytest.mark.parametrize("picture", WITH_ANY_MODEL)
-@pytest.mark.parametrize(
-    "suffix", [".png", *(pytest.param(other, marks=pytest.mark.slow) for other in (".pdf", ".svg"))]
-)
+@pytest.mark.parametrize("suffix", rest_slow([".png", ".pdf", ".svg"]))
 def test_plots_are_written(model, tmp_path, picture, suffix):
     path = tmp_path / f"picture{suffix}"
     jvae("plot", picture, "--model", model, "--output", path)

@@ -65,6 +65,7 @@ def test_the_latents_of_the_test_set_are_those_of_encode(folder, digits, tmp_pat
     assert (found["run"].tolist(), found["level"].tolist()) == ([0], [1])
 
 
+@pytest.mark.slow
 def test_both_splits_all_runs_and_levels(folder, digits, tmp_path):
     every = ["--split", "both", "--run", "all", "--level", "all"]
     jvae("encode", "--model", folder / "two.npz", "--output", tmp_path / "z.npz", *every)

@@ -22,6 +22,7 @@ def without(path, tmp_path):
     return tmp_path / "without.npz"
 
 
+@pytest.mark.slow
 def test_a_training_is_drawn_as_gif_and_as_strip(path, tmp_path):
     assert [shot.step for shot in load(path).snapshots.taken] == [0, 2, 4]
     gif, strip = tmp_path / "t.gif", tmp_path / "t.png"

@@ -20,7 +20,7 @@ SHAPE = (8, 8, 1)
 @pytest.mark.parametrize(
     ("name", "options", "read"),
     [
-        ("iwae", {"bound": "elbo"}, {"bound", "num_samples"}),
+        pytest.param("iwae", {"bound": "elbo"}, {"bound", "num_samples"}, marks=pytest.mark.slow),
         ("iwae", {"bound": "iwae", "num_samples": 5}, {"bound", "num_samples"}),
         ("vampprior", {"prior": "gaussian"}, {"prior"}),
         pytest.param("vampprior", {"prior": "vamp"}, {"prior"}, marks=pytest.mark.slow),

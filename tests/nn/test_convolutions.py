@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import rest_slow
 
 from jvae.nn.convolutions import conv, conv_transpose, gather, scatter
 
@@ -45,7 +46,7 @@ def test_convolutions_match_pytorch(h, w, key):
     np.testing.assert_allclose(nchw(conv_transpose(x, kernel)), up, atol=2e-5)
 
 
-@pytest.mark.parametrize(("h", "w"), SIZES)
+@pytest.mark.parametrize(("h", "w"), rest_slow(SIZES))
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(conv, xla_conv), (gather, xla_conv_transpose), (scatter, xla_conv_transpose)]
 )

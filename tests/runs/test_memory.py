@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import jvae, random_model, refused
+from helpers import jvae, random_model, refused, rest_slow
 
 from jvae.cli.commands import Commands
 from jvae.errors import NotEnoughMemoryError, is_out_of_memory
@@ -96,7 +96,7 @@ def one_step(config: Config, draws: int | None = None):
     return make_train_step(recipe, draws), (state, jax.random.key(2), Batch(jnp.asarray(images), jnp.ones(len(images))))
 
 
-@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+@pytest.mark.parametrize("bound", rest_slow(["elbo", "iwae"]))
 def test_how_many_runs_are_evaluated_together_follows_an_accelerators_memory(tiny, monkeypatch, bound):
     """All in one program, or half of them, and so on; one after another on a CPU, always with the same results."""
     one = random_model(Config(**QUICK), tiny)
@@ -203,7 +203,7 @@ def test_a_training_of_many_draws_is_cut(tiny, monkeypatch):
 @pytest.mark.parametrize(
     "options", [["--latent-dim", 4096, "--hidden-dim", 65536], ["--runs", 10_000], ["--num-samples", 10_000]], ids=str
 )
-@pytest.mark.parametrize("command", ["train", "benchmark"])
+@pytest.mark.parametrize("command", rest_slow(["train", "benchmark"]))
 def test_what_cannot_fit_is_refused_before_anything_is_made(command, options, tmp_path, monkeypatch):
     if command == "benchmark" and options[0] == "--num-samples":
         options = ["--batch-sizes", 1000, *options]

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import rest_slow
 
 from jvae.cli.main import main
 from jvae.errors import JvaeError
@@ -27,9 +28,7 @@ def on_disk(tiny, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("more", [{}, {"runs": 2, "validation": "held-out", "held_out": 0.3, "keep": "best"}], ids=str)
-@pytest.mark.parametrize(
-    "steps", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(100, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("steps", rest_slow([3, 1, 100]))
 def test_streamed_equals_resident(more, steps, tiny, on_disk):
     """In chunks of 1 step, of 3 with a shorter last one, and in one chunk."""
     config = Config(**QUICK, **more)
@@ -75,6 +74,7 @@ def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
         list(api.train_config_epochs(Config(**QUICK), tiny, how=api.Conditions(stream=True)))
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_named_across_chunks(tiny):
     config = Config(**{**QUICK, "learning_rate": 1e30})
     with pytest.raises(JvaeError) as streamed:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from helpers import random_model
+from helpers import random_model, rest_slow
 
 from jvae.cli.main import main
 from jvae.distributions import ContinuousBernoulli
@@ -95,7 +95,7 @@ def test_the_elbo_of_any_layers_is_pytorchs(network):
 
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("network", [{"hidden": (32, 32)}, {"network": "cnn"}], ids=str)
+@pytest.mark.parametrize("network", rest_slow([{"hidden": (32, 32)}, {"network": "cnn"}]), ids=str)
 def test_the_elbo_is_pytorchs(prior, decoder, network):
     assert_the_elbo_is_pytorchs(prior, decoder, network)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from helpers import random_model
+from helpers import random_model, rest_slow
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -57,7 +57,7 @@ def assert_not_clipped(fig: Figure) -> None:
         assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= -2, f"{text.get_text()!r} is clipped"
 
 
-@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("name", rest_slow(ANY))
 def test_every_picture_of_any_set_is_drawn_and_not_clipped(name):
     data, fields = ANY[name]
     model = random_model(Config(dataset="digits", hidden=(8, 8), **fields), data)

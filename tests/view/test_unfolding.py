@@ -71,6 +71,7 @@ def test_the_strip_of_any_set_is_drawn_and_not_clipped(name):
     assert_not_clipped(pictures.training(snapped(data, **fields), data))
 
 
+@pytest.mark.slow
 def test_frames_of_one_dimension_have_one_height():
     data, fields = ANY[LINE]
     frames = frames_of(snapped(data, **fields), data, None, 0, 0)
@@ -79,6 +80,7 @@ def test_frames_of_one_dimension_have_one_height():
     assert_not_clipped(plot_strip(frames, "a title"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_a_level_can_be_asked_for(tiny):
     model = snapped(tiny, latent_dim=3, levels=2, upper_dim=2)
