@@ -76,7 +76,7 @@ def chapter(part: Part, found: Findings) -> str:
     opening, _, rest = placed(story.text, part.name).partition("\n---\n")
     lines.append(opening.strip())
     if rest:
-        lines.append(folded("All that was measured, and how", rest.strip()))
+        lines.append(folded("Everything measured, and how", rest.strip()))
     if part.derivation:
         lines.append(folded("Derivation and explanation", derivation(part.derivation)))
     lines.append(f"<small>`{command_line(part, found)}`, {duration(found.seconds)}.</small>")

@@ -199,9 +199,9 @@ def of_ppca(gaps, expected=-3.5):
     [
         ([-3.6, -0.5, -0.04, 0.01], -3.5, ["agrees with it", "no longer distinguishable", "falls nowhere"], True),
         ([-3.6, -0.5, -0.3, -0.2], -3.5, ["still below it"], True),
-        ([-3.6, -0.5, -0.04, 0.5], -3.5, ["With K = 1000 it is above log p(x), which must not be"], False),
-        ([-3.6, 0.4, -0.04, 0.0], -3.5, ["With K = 10 it is above", "falls from K = 10 to 100, which must not"], False),
-        ([-3.6, -0.5, -0.04, 0.01], -5.0, ["does not agree with it, which must not be"], False),
+        ([-3.6, -0.5, -0.04, 0.5], -3.5, ["With K = 1000 it is above log p(x), which is a defect"], False),
+        ([-3.6, 0.4, -0.04, 0.0], -3.5, ["With K = 10 it is above", "falls from K = 10 to 100, which is a defect"], False),
+        ([-3.6, -0.5, -0.04, 0.01], -5.0, ["does not agree with it, which is a defect"], False),
         ([-3.6, -0.1, -0.5, -0.04], -3.5, ["rises from K = 1 to 10 and from K = 100 to 1000, and **falls"], False),
     ],
 )
@@ -210,7 +210,7 @@ def test_bounds_of_a_known_evidence_are_judged_on_both_sides(gaps, expected, sai
     assert story.sound == sound
     for words in said:
         assert words in story.text
-    assert ("must not be" in story.short) == (not sound)
+    assert ("defect" in story.short) == (not sound)
 
 
 def of_mirror(ours, theirs):
