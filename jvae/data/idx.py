@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from jvae.data.known import FILES, KNOWN_SETS, NUM_CLASSES, KnownSet
 from jvae.errors import DataError
@@ -30,6 +30,8 @@ SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-_](?P<kind>images|labels)[-.]idx\d-u?byte(\.gz)?")
 MAX_AXES = 4
 MAX_BYTES = 2**30
+PART = 2**20  # bytes read at a time
+ALIGNMENT = 64
 
 
 class NotThereError(DataError):
@@ -123,13 +125,13 @@ def decode_idx(
     if math.prod(length or 1 for length in found) * dtype.itemsize > MAX_BYTES:  # numpy refuses 0 x 2**32 x 2**32 too
         raise DataError(f"{name}: claims to hold {_show(found)} values, more than {MAX_BYTES:,} bytes")
 
-    values = stream.read(size)
-    if len(values) < size:
-        raise DataError(f"{name}: is truncated: it ends after {len(values):,} of {size:,} bytes of values")
+    values = _aligned(size)
+    if (end := _fill(values, stream)) < size:
+        raise DataError(f"{name}: is truncated: it ends after {end:,} of {size:,} bytes of values")
     if stream.read(1):  # at a gzip stream's end this also checks its checksum
         raise DataError(f"{name}: has more bytes than the {size:,} that its header announces")
-    array = np.frombuffer(values, dtype).astype(dtype.newbyteorder("="))  # a copy, so that it can be written
-    return array.reshape(found), _sha256((head, lengths, values))
+    sha256 = _sha256((head, lengths, values.data))
+    return values.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(found), sha256
 
 
 def find_files(known: KnownSet, folder: Path) -> tuple[Path, ...]:
@@ -281,6 +283,22 @@ def _encoding(array: np.ndarray) -> tuple[bytes, memoryview]:
         raise ValueError(f"array has {array.ndim} axes: an IDX file here has 1 to {MAX_AXES}")
     header = struct.pack(f">HBB{array.ndim}I", 0, CODES[dtype], array.ndim, *array.shape)
     return header, np.ascontiguousarray(array, array.dtype.newbyteorder(">")).data
+
+
+def _aligned(size: int) -> UInt8[np.ndarray, " size"]:
+    """Return an array at a multiple of 64 bytes, which JAX on a CPU reads where it lies; others it copies."""
+    longer = np.empty(size + ALIGNMENT, np.uint8)
+    start = -longer.ctypes.data % ALIGNMENT
+    return longer[start : start + size]
+
+
+def _fill(values: UInt8[np.ndarray, " size"], stream: io.BufferedIOBase) -> int:
+    """Read a stream's bytes into an array, and return how many there were."""
+    end = 0
+    while end < len(values) and (part := stream.read(min(len(values) - end, PART))):
+        values[end : end + len(part)] = np.frombuffer(part, np.uint8)
+        end += len(part)
+    return end
 
 
 def _sha256(chunks: Iterable[bytes | memoryview]) -> str:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PyTree, Shaped
 
 from jvae.errors import DeviceError, first_line
 
@@ -135,6 +135,14 @@ def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
     return jax.tree.map(put, tree)
+
+
+def place_data(data: Shaped[np.ndarray, "n ..."], mesh: Mesh | None) -> Array:
+    """Put data on the devices, whole on each; a CPU reads them where they lie if that is a multiple of 64 bytes.
+
+    They must not change as long as they are used, and not be donated.
+    """
+    return jax.device_put(data) if mesh is None else place(data, mesh)
 
 
 def fetch(tree: PyTree) -> PyTree:

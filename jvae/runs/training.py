@@ -31,7 +31,7 @@ from jvae.runs.ensemble import (
 )
 from jvae.runs.loop import Chunking, Member, Progress, TakeSteps, run_epochs
 from jvae.runs.memory import choose, fits_in_memory, tree_bytes
-from jvae.runs.mesh import RUNS, agree, place
+from jvae.runs.mesh import RUNS, agree, place, place_data
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan, split_rows
 from jvae.runs.portions import validation_portion
@@ -166,7 +166,7 @@ def train_members(
             batches = resident_batches(plan.batch_size)
             program = compiled_once(make_chunk(recipe_of, batches, at_a_time, mesh, how.steps_in_block))
         whole = data if len(kept) == len(data) else data[kept]
-        take = resident(program, place(numbers, mesh, RUNS), place(whole, mesh))
+        take = resident(program, place(numbers, mesh, RUNS), place_data(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
     loop = loop._replace(runs=runs, step_metrics=metrics)
     told = (how.interrupted, how.chunking, how.progress)
