@@ -47,7 +47,7 @@ def from_vae(vae: nn.Module) -> LatentModel:
         ValueError: the model has more than one level.
     """
     if vae.num_levels != 1:
-        raise ValueError(f"the model has {vae.num_levels} levels: the estimators know one")
+        raise ValueError(f"the model has {vae.num_levels} levels: the estimators take one")
 
     def kl(vae: nn.Module, x: Data) -> Float[Array, " b"] | None:
         try:

@@ -47,7 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.model.num_levels > 1:
         raise ValueError(f"estimator needs a model of one level, not {recipe.model.num_levels}")
     if recipe.kl_weight is not None:
-        raise ValueError("estimator knows no weight of the KL: kl_weight must be None")
+        raise ValueError("estimator takes no KL weight: kl_weight must be None")
     for bound, estimators in ((elbo, ELBO_ESTIMATORS), (iwae, IWAE_ESTIMATORS)):
         if recipe.estimator in estimators.values() and recipe.bound is not bound:
             raise ValueError(f"estimator is of the bound {bound.__name__}: bound must be jvae.bounds.{bound.__name__}")

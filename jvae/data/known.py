@@ -116,6 +116,6 @@ def check_options(kind: str, test_share: float, resize: str, transpose: bool) ->
     if not 0 <= test_share <= 0.9:
         raise ValueError(f"test_share is {test_share:g}: must be at least 0 and at most 0.9")
     if split_size(resize) and kind != "folder":
-        raise ValueError(f"resize is {resize}: means something only with folder:DIR")
+        raise ValueError(f"resize is {resize}: applies only with folder:DIR")
     if transpose and kind != "idx":
-        raise ValueError("transpose is True: means something only with idx:DIR")
+        raise ValueError("transpose is True: applies only with idx:DIR")

@@ -167,7 +167,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
         assert len(resumed.history) == 3
     assert load(folder / "m.npz", make).num_runs == 3
     line = refused("evaluate", "--model", folder / "python.npz", code=2)
-    assert "was trained by a recipe of one's own: that recipe must be given again, with --recipe FILE.py" in line
+    assert "was trained with a custom recipe: that recipe must be given again, with --recipe FILE.py" in line
     python = ["--model", folder / "python.npz", "--recipe", folder / "my_vae.py"]
     jvae("plot", "history", *python, "--latent-dim", 2, "--output", folder / "h.png")
     assert "was trained from Python" in refused("train", "--resume", *python, "--latent-dim", 2, code=1)

@@ -147,5 +147,5 @@ def test_a_wrong_command_line_is_one_line(words, message):
 def test_hosts_that_cannot_meet_are_named():
     known = {name for name in os.environ if name.startswith(("SLURM", "OMPI"))}
     assert not known, "this test must not run under a cluster's launcher"
-    with pytest.raises(DeviceError, match="the processes do not meet: "):
+    with pytest.raises(DeviceError, match="the processes do not connect: "):
         join_hosts(Hosts())
