@@ -179,5 +179,5 @@ def test_a_file_that_comes_before_it_is_owned_is_left_as_it_is(module, command, 
         yield
 
     monkeypatch.setattr(f"jvae.cli.{module}.owning", owning)
-    assert "m.npz: is there already" in refused(*command, "--dataset", "digits", "--model", "m.npz", code=2)
+    assert "m.npz: already exists" in refused(*command, "--dataset", "digits", "--model", "m.npz", code=2)
     assert Path("m.npz").read_bytes() == b"another's"

@@ -176,7 +176,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
 @pytest.mark.slow
 def test_a_model_file_runs_nothing(own, folder, tmp_path):
     """Without the recipe it is refused, with options alone it takes none, with another text it is warned of."""
-    assert "was trained by the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
+    assert "was trained with the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
     assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
     other = tmp_path / "other.py"
     other.write_text(FILE + "\n# another text\n")

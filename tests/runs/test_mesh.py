@@ -133,7 +133,7 @@ def test_what_was_placed_is_fetched_whole(key):
     [
         (["--mesh", "rows=2"], "rows=2: must be runs=R,data=D with whole numbers above 0"),
         (["--mesh", "runs=0"], "runs=0: must be runs=R,data=D with whole numbers above 0"),
-        (["--process-id", "0"], "mean something only with --distributed"),
+        (["--process-id", "0"], "apply only with --distributed"),
         (["--distributed", "--process-id", "0"], "takes all of --coordinator, --num-processes and --process-id, or"),
         (["--mesh", "runs=3", *QUICK], "mesh is runs=3,data=1: 3 devices, but there are 1"),
     ],

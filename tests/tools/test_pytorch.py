@@ -226,7 +226,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
     jvae("train", "--resume", "--epochs", 2, "--model", back)
-    assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
+    assert "already exists" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
 def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
