@@ -139,10 +139,10 @@ def train(
         sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
     again = "" if recipe_path is None else f" --recipe {recipe_path}"
-    how = f"continue with `jvae train --resume --model {model_path}{again}`"
+    hint = f"continue with `jvae train --resume --model {model_path}{again}`"
     with interruptible() as interruption:
         interruption.asks = hosts is not None  # a single process has nothing to save yet, and one step may take long
-        interruption.hint = "nothing was saved" if known is None else how
+        interruption.hint = "nothing was saved" if known is None else hint
 
         def chunk_done(at: "Progress") -> None:
             interruption.asks = True
@@ -166,7 +166,7 @@ def train(
                     if first:
                         with owned.saving():
                             save(model_path, model)
-                        interruption.hint = how
+                        interruption.hint = hint
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
