@@ -110,7 +110,7 @@ def over_batches(
         ValueError: there are no data.
     """
     if not len(data):
-        raise ValueError("data are none: there must be at least one")
+        raise ValueError("data is empty: there must be at least one datum")
     batch_size = min(batch_size, len(data))
     starts = range(0, len(data), batch_size)
     rows = []

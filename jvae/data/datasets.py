@@ -168,7 +168,7 @@ def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
         arrays = read_files(known, find_files(known, folder))
         check_sums(arrays, folder)
     except DataError as error:
-        raise DataError(f"{error}: remove {folder}, and it is fetched anew") from None
+        raise DataError(f"{error}: remove {folder}, and it is fetched again") from None
     return arrays
 
 

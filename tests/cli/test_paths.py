@@ -129,7 +129,7 @@ def test_pipes_take_text_and_stdout_takes_it_too(model):
         ("m.npz/result", 2, "does not exist"),
         (".", 2, "is a directory"),
         ("", 2, "is a directory"),
-        ("x" * 256, 2, "a name of 256 bytes: must be of at most 255"),
+        ("x" * 256, 2, "has a name of 256 bytes: must be at most 255"),
         ("y/" * 2100, 2, "File name too long"),
         ("/sys/result", 1, "cannot be written: "),
         ("loop", 2, "Too many levels of symbolic links"),
@@ -162,7 +162,7 @@ def test_another_folder_is_not_replaced_by_a_parts_results(tmp_path):
     for command in ("kl", "all"):
         result = CliRunner().invoke(experiments, [command, "--quick", "--output", str(tmp_path)])
         assert result.exit_code == 2, result.output
-        assert "holds something else" in result.stderr
+        assert "does not hold text" in result.stderr
     assert (tmp_path / "kl" / "thesis.tex").read_text() == "mine"
 
 
