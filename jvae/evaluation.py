@@ -82,7 +82,7 @@ class Runs(NamedTuple):
 
 
 class PerDatum(NamedTuple):
-    """The mean over the K draws and their variance (K - 1) for every datum, and for every run if there are several."""
+    """The mean over the K draws and their variance (K - 1) for every datum, and for each of several runs."""
 
     mean: Float[Array | np.ndarray, "b *r"]
     variance: Float[Array | np.ndarray, "b *r"]

@@ -110,7 +110,7 @@ class Config:
     kl_warmup: Annotated[float, "epochs in which the KL's weight rises linearly from 0 to beta", Range(0)] = 0.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
     schedule: Annotated[
-        Literal["constant", "linear", "cosine"], "step size over the training: constant, or how it falls to 0"
+        Literal["constant", "linear", "cosine"], "step size over the training: constant, or falling to 0"
     ] = "constant"
     warmup: Annotated[float, "epochs in which the step size rises linearly from 0", Range(0)] = 0.0
     validation: Annotated[
@@ -129,7 +129,7 @@ class Config:
     precision: Annotated[
         Literal["float32", "bfloat16"], "operands of the networks' matrix products; the rest is float32"
     ] = "float32"
-    seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, "seed of the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
     runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 
     def __post_init__(self) -> None:

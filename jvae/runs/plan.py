@@ -13,7 +13,7 @@ Keep = Literal["last", "best"]
 
 
 class Plan(NamedTuple):
-    """Everything that defines a training beside its recipe and its data."""
+    """Everything that defines a training, apart from its recipe and its data."""
 
     epochs: int
     batch_size: int

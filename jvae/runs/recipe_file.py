@@ -62,7 +62,7 @@ WatchedConfig.__name__ = Config.__name__  # for error messages, when a file read
 
 
 def load_recipe_file(path: Path) -> OwnRecipe:
-    """Execute a recipe file, and return the function it defines. It can import modules that lie beside it.
+    """Execute a recipe file, and return the function it defines. It can import modules beside it.
 
     Raises:
         JvaeError: the file cannot be read or executed; the message is one line with the file's name and line number.

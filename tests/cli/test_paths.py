@@ -107,7 +107,7 @@ def test_only_overwrite_replaces_models_and_state_dicts(model):
     unchanged("is a model file", "export-pytorch", "--model", model, other, "--overwrite")
     unchanged("is a model file", "evaluate", "--model", model, "--json", other)
     unchanged("is a model file", "encode", "--model", model, "--output", other)
-    unchanged("something else than text", "evaluate", "--model", model, "--json", "model.pt")
+    unchanged("does not hold text", "evaluate", "--model", model, "--json", "model.pt")
 
 
 def test_pipes_take_text_and_stdout_takes_it_too(model):
@@ -162,7 +162,7 @@ def test_another_folder_is_not_replaced_by_a_parts_results(tmp_path):
     for command in ("kl", "all"):
         result = CliRunner().invoke(experiments, [command, "--quick", "--output", str(tmp_path)])
         assert result.exit_code == 2, result.output
-        assert "does not hold text" in result.stderr
+        assert "holds something else" in result.stderr
     assert (tmp_path / "kl" / "thesis.tex").read_text() == "mine"
 
 
