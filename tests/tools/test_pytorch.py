@@ -184,7 +184,7 @@ def test_every_misfit_is_named_in_one_error():
         "decoder.decoder_net.0.weight [16, 3] is missing",
         "extra [2] is not expected",
         "encoder.encoder_net.1.weight is [16, 10], not [16, 784]",
-        "prior.std is from 2 to 2, and not 1 everywhere",
+        "prior.std is from 2 to 2, not 1 everywhere",
     ):
         assert text in str(caught.value)
 
