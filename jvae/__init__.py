@@ -10,9 +10,9 @@ import sys
 from importlib import import_module
 
 TYPE_CHECKING = False
-"""As in `typing`, whose import takes long enough for Ctrl-C to come before `__main__` hears it."""
+"""As in `typing`, whose import takes long enough for Ctrl-C to arrive before `__main__` handles it."""
 
-if TYPE_CHECKING:  # what type checkers and editors read; `_PLACES` says the same at run time
+if TYPE_CHECKING:  # for type checkers and editors; `_PLACES` says the same at run time
     from typing import Any
 
     from jvae.bounds import LogDensities as LogDensities, elbo as elbo, iwae as iwae
@@ -85,15 +85,15 @@ __all__ = [*_MODULE_OF, "pictures"]
 
 
 class _GiveBeforeImport:
-    """A finder of no module, that gives `jax.core` what TFP, and so distrax, reads of it, before anybody imports TFP.
+    """An import hook that restores a deprecated name of `jax.core` just before TFP, which distrax needs, is imported.
 
-    The name is deprecated in jax: TFP enters in it an array type that nobody here uses.
+    TFP registers an array type under that name; nothing here uses it.
     """
 
     reader, name = "tensorflow_probability.substrates.jax", "pytype_aval_mappings"
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        """Leave the search to the finders after this one, which has no more to do once the name is there."""
+        """Find no module; when TFP is about to be imported, set the name and remove this hook."""
         if fullname == self.reader:
             sys.meta_path.remove(self)
             import warnings
@@ -112,7 +112,7 @@ if _GiveBeforeImport.reader not in sys.modules:
 
 
 def __getattr__(name: str) -> "Any":
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name on first access (PEP 562)."""
     if name == "pictures":
         return import_module("jvae.view.pictures")
     if name not in _MODULE_OF:
@@ -121,5 +121,5 @@ def __getattr__(name: str) -> "Any":
 
 
 def __dir__() -> list[str]:
-    """Return the public names, and what else there is."""
+    """Return the public names and the module's own globals."""
     return sorted({*globals(), *__all__})

@@ -34,14 +34,14 @@ def draw(
 ) -> LogDensities:
     """Draw K = num_samples times for every datum, independently: LogDensities of shape [k, b].
 
-    A `vmap` over K keys, in which whatever does not depend on the key (the encoder) runs once.
+    It is a `vmap` over K keys, in which whatever does not depend on the key (the encoder) runs once.
 
     Args:
         log_densities: the model at fixed parameters, `(key, x) -> LogDensities`.
-        key: split into one key a draw; or several keys, as a tree, each of which is.
+        key: split into one key per draw; a tree of keys is split leaf by leaf.
         x: the batch.
         num_samples: K, at least 1.
-        draws_at_a_time: how many draws are made at a time, so that memory stays bounded; all at once by default.
+        draws_at_a_time: the most draws to compute together, to bound the memory; all by default.
 
     Raises:
         ValueError: num_samples is below 1.
@@ -65,7 +65,7 @@ def elbo(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Arra
 
     Args:
         d: log-densities of shape [k, b].
-        beta: weight of the KL term; a lower bound of log p(x) for beta >= 1 (beta = 1 is the ELBO proper).
+        beta: the weight of the KL term. beta = 1 is the ELBO proper; any beta >= 1 gives a lower bound of log p(x).
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and 7; beta: Higgins et al. 2017, beta-VAE, eq. 4.
@@ -74,12 +74,12 @@ def elbo(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Arra
 
 
 def elbo_terms(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
-    """Return log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw, in nats: its mean over draws is the ELBO."""
+    """Return log p(x|z) - beta * KL(q(z|x) || p(z)) at each draw, in nats; the mean over draws is the ELBO."""
     return d.log_px_z - beta * d.kl
 
 
 def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
-    """Return the ELBO per datum, in nats, without closed form: the mean of log p(x|z) + log p(z) - log q(z|x).
+    """Return the ELBO per datum, in nats, without a closed-form KL: the mean of log p(x|z) + log p(z) - log q(z|x).
 
     Source:
         Kingma & Welling 2014, eq. 6. The same expectation as `elbo`, usually with more variance.
@@ -88,14 +88,14 @@ def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
 
 
 def log_weights(d: LogDensities) -> Float[Array, "k b *r"]:
-    """Log importance weights log p(x, z) - log q(z|x), in nats, of every draw."""
+    """Return the log importance weight log p(x, z) - log q(z|x) of every draw, in nats."""
     return d.log_px_z + d.log_pz - d.log_qz_x
 
 
 def iwae(d: LogDensities) -> Float[Array, " b"]:
-    """Return the importance-weighted bound per datum, in nats: log of the mean over K draws of p(x, z) / q(z|x).
+    """Return the importance-weighted bound per datum, in nats: the log of the mean over K draws of p(x, z) / q(z|x).
 
-    Never above log p(x) in expectation, and rising with K. K = 1 is the one-draw ELBO.
+    In expectation it never exceeds log p(x), and it rises with K. K = 1 is the one-draw ELBO.
 
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8.

@@ -48,12 +48,12 @@ class ContinuousBernoulliDecoder(nn.Module):
 class GaussianDecoder(nn.Module):
     """p(x|z) = prod_i N(x_i | loc_i(z), scale_i^2), with a scale that does not depend on z.
 
-    A pixel that never changes has no maximum-likelihood scale above zero, so a learned log-scale is held softly above
+    The maximum-likelihood scale of a pixel that never changes is zero, so a learned log-scale is held softly above
     LOG_SCALE_FLOOR.
 
     Attributes:
         net: a network z[b, m] -> loc[b, ...].
-        variance: `fixed`, `scalar` (one learned scale) or `pixel` (one learned scale a pixel).
+        variance: `fixed`, `scalar` (one learned scale) or `pixel` (one learned scale per pixel).
         fixed_scale: the scale where it is fixed.
 
     Source:

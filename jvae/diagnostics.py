@@ -1,4 +1,4 @@
-"""What a trained model does with its latent space and its output scale, measured over a data set."""
+"""Diagnostics of a trained model over a data set: active units, KLs, mixture components and output scales."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,46 +18,47 @@ from jvae.vae import VAE, Level
 
 ACTIVE = 0.01
 DRAWS = 10
-"""For each datum, to estimate E[z|x] where it hangs on a draw from a level below, or on dequantisation's noise."""
+"""Draws per datum to estimate E[z|x] where it depends on a draw from a level below, or on dequantisation noise."""
 
 
 class LevelDiagnostics(NamedTuple):
-    """Of one level of latents; None where the level has no such thing."""
+    """The diagnostics of one level of latents; None where one does not apply."""
 
     num_units: int
     """Latent dimensions."""
     active_units: int | None
-    """Those whose E[z|x] has a variance above 0.01 over the data x (Burda et al. 2016, section 5); one datum has none.
-    E is also over the draws of a level below and over dequantisation's noise: their variance does not count."""
+    """The number of units whose E[z|x] has a variance above 0.01 over the data x (Burda et al. 2016, section 5); none
+    for a single datum. E also averages over the draws of a level below and over dequantisation noise, whose variance
+    does not count."""
     kl: float
-    """Nats per image: the closed form at the top where there is one, else the mean of log q - log p of this level's
-    draw, for the prior of a lower level hangs on the levels above. Near 0, the level has collapsed."""
+    """The KL in nats per image: at the top level in closed form where there is one, else the mean of log q - log p at
+    this level's draw, since a lower level's prior depends on the levels above. Near 0, the level has collapsed."""
     kl_per_dimension: list[float] | None
-    """What `kl` is the sum of. Only where posterior and prior have independent dimensions; at the top, only where there
-    is a closed form."""
+    """The terms of `kl`, if the dimensions of posterior and prior are independent and, at the top level, there is a
+    closed form."""
     num_components: int | None
-    """K of a mixture."""
+    """K of a mixture prior."""
     effective_components: float | None
-    """exp of the entropy of the mixture components' mean responsibilities for the aggregate posterior: 1 to K."""
+    """The exponential of the entropy of the components' mean responsibilities for the aggregate posterior: 1 to K."""
 
 
 class Diagnostics(NamedTuple):
-    """Of a model."""
+    """The diagnostics of a model."""
 
     levels: list[LevelDiagnostics]
-    """The lowest, from which images are decoded, first."""
+    """The levels, starting with the lowest, from which images are decoded."""
     pixels_at_floor: int | None
-    """Pixels - of a colour image, their numbers - whose learned scale lies within a factor of 2 of its floor, exp(-6);
-    None where none is learned."""
+    """The number of pixels (of a colour image, of pixels times channels) whose learned scale lies within a factor of 2
+    of its floor, exp(-6); None if no scale is learned."""
 
 
 class LevelStatistics(NamedTuple):
-    """Of one level, for each of b images."""
+    """The statistics of one level, for each of b images."""
 
     loc: Float[Array, "b m"]
-    """E[z|x], the mean of the posterior's means over draws of all that it hangs on."""
+    """E[z|x]: the mean of the posterior's means over draws of everything that it depends on."""
     loc_variance: Float[Array, "b m"]
-    """Of that mean over the draws: what they add to its variance over the data."""
+    """The variance of `loc` due to those draws, which they add to its variance over the data."""
     kl: Float[Array, " b"]
     kl_per_dimension: Float[Array, "b m"] | None
     responsibilities: Float[Array, "b k"] | None
@@ -71,7 +72,7 @@ def diagnose(
     transform: Transform,
     batch_size: int = 1000,
 ) -> Diagnostics:
-    """Return the diagnostics over all n data, with one draw z ~ q(z|x) each; for any prior and posterior."""
+    """Return the diagnostics over all n data, with one draw z ~ q(z|x) each, for any prior and posterior."""
     program = partial(statistics, model, params, transform=transform)
     found = over_batches(program, data, partial(jax.random.split, key), batch_size)
     levels = jax.tree.map(lambda values: values.astype(np.float64), found)
@@ -87,7 +88,7 @@ def statistics(
     first: Int[Array, ""] | int,
     transform: Transform,
 ) -> list[LevelStatistics]:
-    """Return every level's statistics of a batch, whose data's numbers begin at `first`."""
+    """Return every level's statistics of a batch; `first` is the index of its first datum."""
 
     def infer(keys: tuple[Key[Array, ""], Key[Array, ""]], of_levels: Callable) -> list:
         x = observe(transform, keys[0], data, first)
@@ -103,7 +104,7 @@ def statistics(
 
 
 def level_statistics(level: Level, locs: Float[Array, "k b m"], top: bool) -> LevelStatistics:
-    """Return one level's statistics, from a draw and the posterior's means of k draws."""
+    """Return one level's statistics from a draw and the posterior's means of k draws."""
     q, p, z = level
     mixture = isinstance(p, distrax.MixtureSameFamily)
     kl_per_dimension = kl_by_dimension(level, top)
@@ -117,10 +118,10 @@ def level_statistics(level: Level, locs: Float[Array, "k b m"], top: bool) -> Le
 
 
 def kl_by_dimension(level: Level, top: bool) -> Float[Array, "b m"] | None:
-    """Return what every latent dimension adds to the KL, where dimensions are independent.
+    """Return every latent dimension's term of the KL; None if the dimensions are not independent.
 
-    At the top it is the closed form, if there is one. A lower level's prior hangs on a draw from the level above, which
-    hangs on z: there it is log q - log p at z, whose expectation is not the mean of KL(q || p).
+    At the top level it is in closed form, or None if there is none. A lower level's prior depends on a draw from the
+    level above, which depends on z: there it is log q - log p at z, whose expectation is not the mean of KL(q || p).
     """
     q, p, z = level
     if not isinstance(q, distrax.Independent) or not isinstance(p, distrax.Independent):
@@ -134,7 +135,7 @@ def kl_by_dimension(level: Level, top: bool) -> Float[Array, "b m"] | None:
 
 
 def summary(level: LevelStatistics) -> LevelDiagnostics:
-    """Return a level's statistics over all images, summed up."""
+    """Summarise a level's statistics over all images."""
     kl_per_dimension, n = level.kl_per_dimension, len(level.loc)
     activity = level.loc.var(axis=0, ddof=1) - level.loc_variance.mean(axis=0) if n > 1 else None
     memberships = None if level.responsibilities is None else np.mean(level.responsibilities, axis=0)
@@ -155,7 +156,7 @@ def perplexity(p: Float[np.ndarray, " k"]) -> float:
 
 
 def count_at_floor(model: VAE, params: PyTree) -> int | None:
-    """Return how many pixels' learned scales stand at their floor; None where no scale is learned."""
+    """Return the number of pixels whose learned scale is at its floor; None if no scale is learned."""
     if not isinstance(model.decoder, GaussianDecoder) or model.decoder.variance == "fixed":
         return None
     scale = bounded_scale(jnp.asarray(params["params"]["decoder"]["log_scale"]))

@@ -1,4 +1,4 @@
-"""Distributions that distrax lacks, or that need a faster density here."""
+"""Distributions that distrax lacks, or whose density is faster here."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from tensorflow_probability.substrates import jax as tfp
 
-SERIES = 0.5  # below this |eta| the closed form of the normaliser loses digits, and its series is exact to float32
+SERIES = 0.5  # below this |eta| the normaliser's closed form loses digits, while its series is exact to float32
 INVERSE_SERIES = 0.1  # the same for the inverse of the distribution function
 
 
 def log_normaliser_tail(eta: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return A(eta) - max(eta, 0), where A(eta) = log((e^eta - 1)/eta): what stays small when |eta| is large."""
+    """Return A(eta) - max(eta, 0) with A(eta) = log((e^eta - 1)/eta): the part that stays small for large |eta|."""
     small = jnp.abs(eta) < SERIES
     large_eta = jnp.where(small, 1.0, eta)  # both branches must be finite, or the gradient of the unused one is NaN
     size = jnp.abs(large_eta)
@@ -29,29 +29,29 @@ def log_normaliser(eta: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 class Bernoulli(distrax.Bernoulli):
-    """distrax's Bernoulli for x in {0.0, 1.0}, with a density that takes a seventh of its time on a CPU.
+    """distrax's Bernoulli for x in {0.0, 1.0}, with a density that is seven times as fast on a CPU.
 
-    A test-set bound with thousands of draws evaluates little else but the decoder's matrix products and this density.
+    A test-set bound with thousands of draws computes little but the decoder's matrix products and this density.
     """
 
     def __init__(self, logits: Float[Array, "..."]) -> None:
         super().__init__(logits=logits, dtype=jnp.float32)
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log p(x) = x l - log(1 + e^l) in nats, at logits l of any size."""
+        """Return log p(x) = x l - log(1 + e^l), in nats, for logits l of any size."""
         size = jnp.abs(self.logits)  # max(l, 0) = (l + |l|)/2, whose gradient at 0 is right too
         return (value - 0.5) * self.logits - size / 2 - jnp.log1p(jnp.exp(-size))
 
 
 class ImageDistribution(distrax.Distribution):
-    """Independent pixels as one distribution a datum: batch shape [b], event shape [h, w, c] or any other.
+    """A datum's independent pixels as one distribution: batch shape [b], event shape [h, w, c] or any other.
 
-    What `distrax.Independent(pixels(...), 3)` is, but with the pixels in one flat axis inside: summing a density over
-    one long axis takes XLA a fifth of the time that it takes over three.
+    Equal to `distrax.Independent(pixels(...), 3)`, but with the pixels in one flat axis inside: XLA sums a density over
+    one long axis in a fifth of the time that it takes for three.
     """
 
     def __init__(self, pixels: Callable[..., distrax.Distribution], *parameters: Float[Array, "..."]) -> None:
-        """Make it of a distribution of scalars and its parameters, which broadcast to the first one's [b, ...]."""
+        """Build it from a distribution of scalars and its parameters, which broadcast to the first one's [b, ...]."""
         super().__init__()
         self._shape = parameters[0].shape[1:]
         images = (jnp.broadcast_to(p, parameters[0].shape) for p in parameters)
@@ -59,16 +59,16 @@ class ImageDistribution(distrax.Distribution):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """[h, w, c], or what shape a datum has."""
+        """The shape of a datum, such as [h, w, c]."""
         return self._shape
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
-        """[b]."""
+        """The number of data, [b]."""
         return self._flat.batch_shape
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "*b"]:
-        """Log p(x), summed over the pixels, in nats: [*b, h, w, c] -> [*b]."""
+        """Return log p(x), summed over the pixels, in nats: [*b, h, w, c] -> [*b]."""
         return self._flat.log_prob(value.reshape(*value.shape[: -len(self._shape)], -1))
 
     def _sample_n(self, key: Key[Array, ""], n: int) -> Float[Array, "n b ..."]:
@@ -103,7 +103,7 @@ class ContinuousBernoulli(distrax.Distribution):
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """(): a distribution of scalars."""
+        """The empty shape of a scalar."""
         return ()
 
     @property
@@ -128,7 +128,7 @@ class ContinuousBernoulli(distrax.Distribution):
         eta = jnp.broadcast_to(self.logits, u.shape)
         small = jnp.abs(eta) < INVERSE_SERIES
         size = -jnp.abs(jnp.where(small, 1.0, eta))
-        decreasing = jnp.log1p(jnp.where(eta > 0, 1 - u, u) * jnp.expm1(size)) / size  # of the density with -|eta|
+        decreasing = jnp.log1p(jnp.where(eta > 0, 1 - u, u) * jnp.expm1(size)) / size  # x for -|eta|
         near, product = jnp.where(small, eta, 0.0), u * (1 - u)
         series = u + near * product * (1 / 2 + near * ((1 - 2 * u) / 6 + near * (1 - 6 * product) / 24))
         return jnp.where(small, series, jnp.where(eta > 0, 1 - decreasing, decreasing))
@@ -146,7 +146,7 @@ class ContinuousBernoulli(distrax.Distribution):
         return (self.logits > 0).astype(self.logits.dtype)
 
     def entropy(self) -> Float[Array, "..."]:
-        """Return A(eta) - eta A'(eta), in nats: at most 0, which is that of eta = 0."""
+        """Return A(eta) - eta A'(eta), in nats; it is at most 0, its value at eta = 0."""
         return -self.cross_term(self)
 
     def cross_term(self, other: "ContinuousBernoulli") -> Float[Array, "..."]:

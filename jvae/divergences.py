@@ -1,7 +1,7 @@
-"""Kullback-Leibler divergences between Gaussians in closed form, in nats: array math only.
+"""Closed-form Kullback-Leibler divergences between Gaussians, in nats, as pure array math.
 
-Every KL(q || p) here is the sum of two parts that are never negative: one of the scales, of which `scale_part` is the
-univariate form, and half the squared distance of the locs, measured in p's scales.
+Every KL(q || p) here is the sum of two non-negative parts: one of the scales, whose univariate form is `scale_part`,
+and half the squared distance between the locs in units of p's scales.
 """
 
 import jax
@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 
 def scale_part(log_ratio: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Return KL(N(m, (r s)^2) || N(m, s^2)), in nats, of log r: (r^2 - 1)/2 - log r, which is 0 for r = 1 alone."""
-    # expm1 and one small difference: r^2 - 1 - 2 log r, taken as written, is mere rounding error for r near 1
+    """Return KL(N(m, (r s)^2) || N(m, s^2)) in nats, given log r: (r^2 - 1)/2 - log r, which is 0 only at r = 1."""
+    # expm1 and one small difference: r^2 - 1 - 2 log r, computed as written, is mere rounding error for r near 1
     return (jnp.expm1(2 * log_ratio) - 2 * log_ratio) / 2
 
 
@@ -23,7 +23,7 @@ def kl_univariate(
 ) -> Float[Array, "*b"]:
     """Return KL(N(loc_q, scale_q^2) || N(loc_p, scale_p^2)) in nats, element by element; p is N(0, 1) by default.
 
-    log(scale_p / scale_q) + (scale_q^2 + (loc_q - loc_p)^2) / (2 scale_p^2) - 1/2, for scales above 0.
+    It is log(scale_p / scale_q) + (scale_q^2 + (loc_q - loc_p)^2) / (2 scale_p^2) - 1/2, for scales above 0.
 
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B, for p = N(0, 1).
@@ -40,7 +40,7 @@ def kl_diagonal(
 ) -> Float[Array, "*b"]:
     """Return KL(N(loc_q, diag(scale_q^2)) || N(loc_p, diag(scale_p^2))) in nats, summed over the last axis.
 
-    The divergence of independent variables is the sum of theirs. p is N(0, I) by default.
+    The KL of independent variables is the sum of their KLs. p is N(0, I) by default.
     """
     return jnp.sum(kl_univariate(loc_q, scale_q, loc_p, scale_p), axis=-1)
 
@@ -54,10 +54,10 @@ def kl_full(
 ) -> Float[Array, "*b"]:
     """Return KL(N(loc_q, L_q L_q') || N(loc_p, L_p L_p')) in nats, for Cholesky factors L.
 
-    Each is lower triangular with a positive diagonal; what stands above the diagonal is not read.
+    Each factor is lower triangular with a positive diagonal; entries above the diagonal are ignored.
 
     With A = L_p^-1 L_q and y = L_p^-1 (loc_q - loc_p), it is (|A|^2 - m + |y|^2)/2 - log|det A|. A is triangular, and
-    so this is `scale_part` of its diagonal, plus half the squares of what stands below it, plus |y|^2 / 2.
+    so this is the sum of `scale_part` over its diagonal, plus half the squares below the diagonal, plus |y|^2 / 2.
     """
     return jnp.vectorize(_kl_full, signature="(m),(m,m),(m),(m,m)->()")(loc_q, scale_tril_q, loc_p, scale_tril_p)
 

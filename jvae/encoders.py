@@ -10,7 +10,7 @@ class GaussianEncoder(nn.Module):
     """q(z|x) = N(z | loc(x), diag(scale(x)^2)).
 
     Attributes:
-        net: a network x[b, ...] -> [b, 2m]; its first m outputs are the loc, its last m the log-scale.
+        net: a network x[b, ...] -> [b, 2m]; the first m outputs are the loc, the last m the log-scale.
     """
 
     net: nn.Module

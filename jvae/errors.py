@@ -1,15 +1,15 @@
-"""The one family of errors whose message is written for the user.
+"""The errors whose messages are written for the user.
 
-A `JvaeError` says in one line what outside the program - a file, the network, a device, a training run - is not
-as it must be. The command line prints it and exits with 1. A wrong *argument* is a plain `ValueError` instead.
+A `JvaeError` says in one line what is wrong outside the program: with a file, the network, a device or a training run.
+The command line prints it and exits with 1. A wrong *argument* is a plain `ValueError` instead.
 """
 
 from tokenize import TokenError
 
 LONGEST = 300
-"""Of what others' errors say: some quote what they met, bytes and all."""
+"""Characters kept of a third party's error message: some quote the bytes that they failed on."""
 NPY_ERRORS = (ValueError, TypeError, SyntaxError, TokenError, EOFError, MemoryError, OverflowError, RecursionError)
-"""What NumPy raises where it reads an array, and there is none: a header is parsed as Python."""
+"""What NumPy raises where a file holds no valid array: it parses the header as Python."""
 
 
 class JvaeError(Exception):
@@ -17,7 +17,7 @@ class JvaeError(Exception):
 
 
 class DataError(JvaeError):
-    """A data set cannot be found or its files are not what they claim to be."""
+    """A data set cannot be found, or its files are not what they claim to be."""
 
 
 class ModelFileError(JvaeError):
@@ -25,11 +25,11 @@ class ModelFileError(JvaeError):
 
 
 class RecipeNeededError(ModelFileError):
-    """A model file must be read with the recipe that it was trained by, or with none."""
+    """A model file must be read with the recipe that it was trained with, or without one."""
 
 
 class DeviceError(JvaeError):
-    """The requested device is not there."""
+    """The requested device is not available."""
 
 
 class NonFiniteError(JvaeError):
@@ -37,17 +37,17 @@ class NonFiniteError(JvaeError):
 
 
 class NotEnoughMemoryError(JvaeError):
-    """What is asked for needs more memory than there is."""
+    """A computation needs more memory than is available."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if an error says that memory ran out: Python's, or that of JAX, which need not be imported."""
+    """Return True if an error says that memory ran out: Python's own, or one of JAX's, which is not imported for it."""
     return isinstance(error, MemoryError) or (
         type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
     )
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, shortened; its type's name where it has none, as a MemoryError's."""
+    """Return the first line of an error's message, shortened; its type's name if the message is empty."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."

@@ -1,4 +1,4 @@
-"""Bounds of a whole data set: a value per datum first, then their mean and its errors."""
+"""Bounds of a whole data set: first a value per datum, then their mean and its errors."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from jvae.transforms import Transform, observe
 from jvae.vae import VAE
 
 DRAWS_AT_A_TIME = 10
-"""How many draws of a datum are computed together."""
+"""The number of draws of a datum that are computed together."""
 
 
 class Estimate(NamedTuple):
@@ -22,24 +22,24 @@ class Estimate(NamedTuple):
 
     value: float
     standard_error: float
-    """Of the mean over images, draws and noise included: what another test set of the same size would change."""
+    """Of the mean over images, draws and noise included: how much another test set of this size would change it."""
     monte_carlo_error: float
-    """Of the draws and of dequantisation's noise: what another key would change. NaN for a single draw."""
+    """Of the draws and the dequantisation noise: how much another key would change it. NaN for a single draw."""
 
 
 class ImportanceEvaluation(NamedTuple):
-    """The importance-weighted bound of a data set, and how many of its K draws count."""
+    """The importance-weighted bound of a data set, and the effective sample size of its K draws."""
 
     iwae: Estimate
-    """Its Monte Carlo error is the jackknife's over blocks of draws, also honest where few draws count; where what the
-    model sees is noisy, that of two replicates."""
+    """The bound. Its Monte Carlo error is the jackknife's over blocks of draws, which holds even if few draws carry the
+    weight; where the model's input is noisy, it is that of two replicates."""
     median_effective_sample_size: float
     least_effective_sample_size: float
     num_images: int
     num_samples: int
     rise: float
-    """By how much the bound of K draws exceeds that of K/2, in nats: log p(x) is about as far again above it, or
-    farther where few draws count. NaN for a single draw."""
+    """How far the bound of K draws lies above that of K/2, in nats. log p(x) lies about as far above again, or
+    farther if few draws carry the weight. NaN for a single draw."""
 
 
 class Evaluation(NamedTuple):
@@ -51,38 +51,38 @@ class Evaluation(NamedTuple):
     num_images: int
     num_samples: int
     importance: ImportanceEvaluation | None = None
-    """The importance-weighted bound of the same data, where it was asked for."""
+    """The importance-weighted bound of the same data, if requested."""
 
 
 class Spread(NamedTuple):
-    """Of a value over independent runs, in its own unit."""
+    """The spread of a value over independent runs, in the value's unit."""
 
     mean: float
     standard_deviation: float
-    """N - 1; NaN for one run."""
+    """The sample standard deviation (N - 1); NaN for one run."""
     standard_error: float
-    """Of the mean."""
+    """The standard error of the mean."""
 
 
 def spread(values: list[float]) -> Spread:
-    """Return mean, standard deviation and standard error over runs."""
+    """Return the mean, standard deviation and standard error over runs."""
     n = len(values)
     deviation = float(np.std(values, ddof=1)) if n > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
 
 
 class Runs(NamedTuple):
-    """Several runs of a model as a model, which are computed together: their log-densities have the shape [b, r]."""
+    """Several runs of a model as one model, computed together: its log-densities have the shape [b, r]."""
 
     model: VAE
 
     def apply(self, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
-        """Return the log-densities of r runs, whose parameters have an axis of runs in front; all have the same key."""
+        """Return the log-densities of r runs with one key; the parameters have a leading axis of runs."""
         return jax.vmap(self.model.apply, in_axes=(0, None, None), out_axes=-1)(params, key, x)
 
 
 class PerDatum(NamedTuple):
-    """The mean over the K draws, and the draws' variance (n-1), for every datum, and of several runs for each."""
+    """The mean over the K draws and their variance (K - 1) for every datum, and for each of several runs."""
 
     mean: Float[Array | np.ndarray, "b *r"]
     variance: Float[Array | np.ndarray, "b *r"]
@@ -95,22 +95,22 @@ def over_batches(
     batch_size: int,
     progress: Callable[[float], None] = lambda count: None,
 ) -> PyTree[np.ndarray]:
-    """Apply a compiled program of a batch to all n data, and join what it gives for each datum, as NumPy arrays.
+    """Apply a compiled program to n data in batches, and concatenate its results as NumPy arrays.
 
-    Batches have one size, so that the program is compiled once: the last one is padded, and its padding cut off again.
+    All batches have one size, so that the program is compiled once; the last one is padded, and its padding cut off.
 
     Args:
-        program: `(key, batch[b, ...], first) -> arrays [b, ...]`; `first` is the number of the batch's first datum.
+        program: `(key, batch[b, ...], first) -> arrays [b, ...]`; `first` is the index of the batch's first datum.
         data: of any rank, in the host's memory or mapped from a file.
-        keys: the number of batches -> their keys.
+        keys: a function from the number of batches to their keys.
         batch_size: b, at most.
-        progress: called with the number of data that are done, after each batch.
+        progress: called after each batch with the number of data done.
 
     Raises:
         ValueError: there are no data.
     """
     if not len(data):
-        raise ValueError("data are none: there must be at least one")
+        raise ValueError("data is empty: there must be at least one datum")
     batch_size = min(batch_size, len(data))
     starts = range(0, len(data), batch_size)
     rows = []
@@ -124,7 +124,7 @@ def over_batches(
 
 @partial(jax.jit, static_argnums=1)
 def numbered(key: Key[Array, ""], count: int) -> Key[Array, " batches"]:
-    """Return the keys of so many batches that a bound is evaluated with: `fold_in(key, i)` for batch i."""
+    """Return the keys that `count` batches of a bound are evaluated with: `fold_in(key, i)` for batch i."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
 
 
@@ -138,20 +138,20 @@ def evaluate(
     batch_size: int = 500,
     draws_at_a_time: int = DRAWS_AT_A_TIME,
 ) -> list[Evaluation]:
-    """Estimate the ELBO of each run over all n data with K = num_samples draws each; every datum counts once.
+    """Estimate the ELBO of each run over all n data with K = num_samples draws per datum, in nats per datum.
 
-    Dequantisation's noise is new for every draw; stochastic binarisation is drawn once, for it is part of the data.
-    Compiled once for a model, a transform and a shape.
+    The dequantisation noise is new for every draw; stochastic binarisation is part of the data and drawn once. The
+    program is compiled once per model, transform and shape.
 
     Args:
-        model: a module, compared by value: one run, or several together.
+        model: a module, compared by value, of one run or of several together.
         params: the model's parameters.
-        key: decides the draws, and dequantisation's noise, the same for every run.
+        key: decides the draws and the dequantisation noise, which are the same for every run.
         data: of any rank.
         transform: `(key, data) -> x`.
         num_samples: K, at least 1.
-        batch_size: data at a time; it decides which draws are made.
-        draws_at_a_time: how many are computed together.
+        batch_size: the number of data at a time; the draws depend on it.
+        draws_at_a_time: the number of draws that are computed together.
     """
     sizes = {"num_samples": num_samples, "draws_at_a_time": draws_at_a_time}
     program = partial(per_datum, model, params, transform=transform, **sizes)
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def run_by_run(found: PyTree[Shaped[np.ndarray, "n ..."]], *rest: int) -> Iterator[PyTree[Shaped[np.ndarray, "n ..."]]]:
-    """Yield what was found of n data for every run, or for the only one: of shape [n, *rest] of [n, r, *rest]."""
+    """Yield every run's part of results of shape [n, r, *rest], as [n, *rest]; those of one run may lack the axis r."""
     leaves, structure = jax.tree.flatten(found)
     for each in zip(*(np.moveaxis(leaf.reshape(len(leaf), -1, *rest), 1, 0) for leaf in leaves), strict=True):
         yield jax.tree.unflatten(structure, each)
@@ -181,7 +181,7 @@ def per_datum(
     num_samples: int,
     draws_at_a_time: int,
 ) -> tuple[PerDatum, PerDatum, PerDatum]:
-    """Return the ELBO, the reconstruction and the KL of every datum of a batch, whose numbers begin at `first`."""
+    """Return the ELBO, the reconstruction and the KL of every datum of a batch; `first` is the first datum's index."""
 
     def log_densities(keys: tuple[Key[Array, ""], Key[Array, ""]], data: UInt8[Array, "b ..."]) -> LogDensities:
         return model.apply(params, keys[1], observe(transform, keys[0], data, first))
@@ -192,7 +192,7 @@ def per_datum(
 
 
 def estimate(each: PerDatum, num_samples: int) -> Estimate:
-    """Return the mean over images with its two errors."""
+    """Return the mean over images, with its standard error and its Monte Carlo error."""
     n = len(each.mean)
     standard_error = float(np.std(each.mean, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     monte_carlo_error = float(np.sqrt(np.sum(each.variance) / num_samples) / n)

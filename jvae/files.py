@@ -1,7 +1,7 @@
-"""Files that are written whole or not at all, where their paths lead: links are followed, and stay.
+"""Files that are written whole or not at all. Symbolic links are followed, and stay.
 
-Text may also go to `-`, which is stdout, and to pipes and devices, which are written straight into; all else is
-written beside the file that it will be, and renamed.
+Text may also go to stdout (`-`), and to pipes and devices, which are written directly. Everything else is written to a
+temporary file beside its target, and then renamed.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from jvae.errors import JvaeError
 
 STDOUT = Path("-")
 PROBE_BYTES = 2**16
-"""What is written at the start of a command, to see that there is room for its results."""
+"""Bytes written at the start of a command, to check that there is room for its results."""
 STEM_BYTES = 128
-"""Of a name that is made of many options, at most: with any ending it fits every file system."""
+"""The most bytes of a file name made of options: with any suffix it fits every file system."""
 TAIL_BYTES = 23
-"""Of a temporary's name, what follows the host's: a process, random letters, the ending, and the dots between."""
+"""Bytes of a temporary file's name after the host: the process, random letters, the suffix and the dots."""
 
 
 @contextlib.contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside where a path leads; at the end flush it to the disk, and rename it into place.
+    """Open a temporary file beside a path's target; on exit flush it to the disk and rename it into place.
 
-    A file that is replaced passes its permissions on.
+    The new file takes the permissions of the one it replaces.
 
     Raises:
-        OSError: it cannot be written; what stood at the path is as it was, and nothing is left beside it.
+        OSError: it cannot be written; an existing file is unchanged, and no temporary file is left.
     """
     there, target = status_of(path), target_of(path)
     if is_stream(path):
@@ -49,7 +49,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
         temporary.chmod(0o666 & ~current_umask() if there is None else stat.S_IMODE(there.st_mode))
         temporary.replace(target)
-    with contextlib.suppress(OSError):  # not every file system lets a directory be synced
+    with contextlib.suppress(OSError):  # not every file system can sync a directory
         directory = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -58,10 +58,10 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def target_of(path: Path) -> Path:
-    """Return where a path leads, links followed.
+    """Return the path that a path leads to when symbolic links are followed.
 
     Raises:
-        OSError: nowhere, for the links lead to each other.
+        OSError: the links form a cycle.
     """
     target = Path(os.path.realpath(path))
     if os.path.islink(target):
@@ -71,7 +71,7 @@ def target_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a file beside another, which is gone at the end: renamed by then, or else removed."""
+    """Open a temporary file beside a target, and remove it on exit unless it has been renamed."""
     prefix = f"{temporary_stem(target)}{os.getpid()}."
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".tmp")
     temporary = Path(name)
@@ -83,14 +83,14 @@ def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 def temporary_stem(target: Path) -> str:
-    """Return what the names of a file's temporaries on this machine begin with; it leaves room for the rest."""
+    """Return the prefix of the names of a file's temporaries on this machine, short enough for the rest to fit."""
     host = socket.gethostname()
     room = longest_name(target.parent) - len(f"..{host}.") - TAIL_BYTES
     return f".{fitting_name(target.name, room)}.{host}."
 
 
 def fitting_name(name: str, room: int = STEM_BYTES) -> str:
-    """Return a name, or where it has more bytes than there is room for its beginning and a digest of all of it."""
+    """Return a name of at most `room` bytes: a longer one is cut, and ends with a digest of the whole."""
     data = os.fsencode(name)
     if len(data) <= room:
         return name
@@ -99,15 +99,15 @@ def fitting_name(name: str, room: int = STEM_BYTES) -> str:
 
 
 def longest_name(folder: Path) -> int:
-    """Return how many bytes a name in a folder may have."""
+    """Return the most bytes that a file name in a folder may have."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
-    except (OSError, ValueError, AttributeError):  # it is not there, or the system does not tell
+    except (OSError, ValueError, AttributeError):  # there is no such folder, or the system does not say
         return 255
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """Return the status of what stands at a path, links followed; None of nothing."""
+    """Return the status of the file at a path, following links; None if there is none."""
     try:
         return os.stat(path)
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def is_stream(path: Path) -> bool:
-    """Return True if a path is one that is written straight into: `-`, a pipe, a device, our own stdout or stderr."""
+    """Return True if a path is written directly: `-`, a pipe, a device, or this process's own stdout or stderr."""
     there = status_of(path)
     if path == STDOUT or there is None or stat.S_ISDIR(there.st_mode):
         return path == STDOUT
@@ -123,7 +123,7 @@ def is_stream(path: Path) -> bool:
 
 
 def is_stdout(path: Path) -> bool:
-    """Return True if a path is `-`, or the pipe or the file that this process's stdout is, as /dev/stdout is."""
+    """Return True if a path is `-`, or names the pipe or file that is this process's stdout, as /dev/stdout does."""
     there = status_of(path)
     if path == STDOUT or there is None or stat.S_ISCHR(there.st_mode):  # /dev/null may be both
         return path == STDOUT
@@ -131,7 +131,7 @@ def is_stdout(path: Path) -> bool:
 
 
 def is_descriptor(there: os.stat_result, number: int) -> bool:
-    """Return True if a file is what a descriptor of this process has open."""
+    """Return True if a descriptor of this process refers to the file with this status."""
     try:
         return os.path.samestat(there, os.fstat(number))
     except OSError:
@@ -139,7 +139,7 @@ def is_descriptor(there: os.stat_result, number: int) -> bool:
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Return True if two paths are one file or folder, or would be: by links, hard links or other spellings."""
+    """Return True if two paths lead, or would lead, to the same file or folder, through links or other spellings."""
     if STDOUT in (one, other):
         return one == other or (is_stdout(one) and is_stdout(other))
     there, here = status_of(one), status_of(other)
@@ -149,17 +149,17 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file, so that a reader, or a crash, meets what stood there before or all of it.
+    """Write a file so that a reader, even after a crash, finds the old content or all of the new.
 
     Raises:
-        OSError: it cannot be written; what stood at the path is as it was, and nothing is left beside it.
+        OSError: it cannot be written; an existing file is unchanged, and no temporary file is left.
     """
     with open_atomically(path) as file:
         file.write(data)
 
 
 def check_writable(path: Path) -> None:
-    """Write a little where a path leads and remove it, so that what would fail at the end fails now.
+    """Write and remove a probe beside a path's target, so that an unwritable path fails now and not at the end.
 
     Raises:
         OSError: it cannot be written.
@@ -176,7 +176,7 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def telling_unwritten(path: Path) -> Iterator[None]:
-    """Turn an OSError into a JvaeError that says that a path cannot be written."""
+    """Turn an OSError into a JvaeError that says which path cannot be written."""
     try:
         yield
     except OSError as error:
@@ -185,7 +185,7 @@ def telling_unwritten(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_result(path: Path) -> Iterator[BinaryIO]:
-    """Open a result to write to, which comes to be whole or not at all.
+    """Open a result for writing, which appears whole or not at all.
 
     Raises:
         JvaeError: the file cannot be written.
@@ -196,7 +196,7 @@ def open_result(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """Open text to write to: a file, which comes to be whole or not at all; or stdout, a pipe or a device.
+    """Open text for writing: to a file, which appears whole or not at all, or to stdout, a pipe or a device.
 
     Raises:
         JvaeError: it cannot be written.
@@ -216,7 +216,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder for results, if it is not there, and return it.
+    """Create a folder for results, unless it exists, and return its path.
 
     Raises:
         JvaeError: it cannot be made.
@@ -239,7 +239,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a result that is text, to a file whole or not at all.
+    """Write a text result; to a file, whole or not at all.
 
     Raises:
         JvaeError: it cannot be written.
@@ -249,7 +249,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write results as JSON; numbers that do not exist (NaN) become null."""
+    """Write results as JSON, with null for NaN and the infinities."""
     write_text(path, json.dumps(without_nan(values), indent=2, allow_nan=False) + "\n")
 
 
@@ -263,7 +263,7 @@ def without_nan(value: Any) -> Any:
 
 
 def sweep_temporaries(path: Path) -> list[Path]:
-    """Remove what writers of a file that were killed on this machine have left beside it, and return it."""
+    """Remove the temporaries that killed writers of a file left beside it on this machine, and return their paths."""
     target, swept = target_of(path), []
     ours = re.compile(rf"{re.escape(temporary_stem(target))}(\d+)\.\w+\.tmp")
     for name in os.listdir(target.parent):
@@ -276,18 +276,18 @@ def sweep_temporaries(path: Path) -> list[Path]:
 
 
 def is_running(process: int) -> bool:
-    """Return True if a process of this number lives on this machine."""
+    """Return True if a process with this number runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it lives, and is another user's
+    except OSError:  # it runs, as another user
         return True
     return True
 
 
 def current_umask() -> int:
-    """Return the process's file mode mask: mkstemp's files are private, a model file is as any other."""
+    """Return the process's umask: mkstemp makes private files, but results get the usual permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,9 +1,9 @@
-"""Gradient estimators of a bound: how to differentiate an expectation over z ~ q(z|x), whose q has parameters too.
+"""Gradient estimators of a bound: ways to differentiate an expectation over z ~ q(z|x), where q has parameters too.
 
 Every estimator is a pure function `(model, params, key, x, num_samples, weights=None) -> (bound, grads)`: the mean
-bound of the batch in nats per datum, larger is better, and an estimate of its gradient, a tree like the parameters;
-weights [b] count the data, all alike by default. They differ in which ways from a parameter to the bound are
-differentiated, and which are cut by `stop_gradient`.
+bound of the batch in nats per datum, larger is better, and an estimate of its gradient, a tree like the parameters.
+The weights [b] of the data are equal by default. The estimators differ in which paths from a parameter to the bound are
+differentiated, and which `stop_gradient` cuts.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 
 class LatentModel(NamedTuple):
-    """The parts of a latent variable model that an estimator handles one by one; densities in nats."""
+    """The parts of a latent variable model that an estimator treats separately; densities in nats."""
 
     posterior: Callable[[PyTree, Array], Any]
     """`(params, x) -> q(z|x)`, a distribution of batch shape [b] with reparametrised samples."""
@@ -35,7 +35,7 @@ PerDraw = Float[Array, "k b"]
 Weights = Float[Array, " b"] | None
 BoundAndGradient = tuple[Float[Array, ""], PyTree]
 SurrogateAndBound = tuple[Float[Array, ""], Float[Array, ""]]
-"""What is differentiated, and what is estimated."""
+"""The surrogate, which is differentiated, and the bound, which is reported."""
 Estimator = Callable[..., BoundAndGradient]
 """`(model, params, key, x, num_samples, weights=None) -> (bound, grads)`."""
 
@@ -47,7 +47,7 @@ def from_vae(vae: nn.Module) -> LatentModel:
         ValueError: the model has more than one level.
     """
     if vae.num_levels != 1:
-        raise ValueError(f"the model has {vae.num_levels} levels: the estimators know one")
+        raise ValueError(f"the model has {vae.num_levels} levels: the estimators take one")
 
     def kl(vae: nn.Module, x: Data) -> Float[Array, " b"] | None:
         try:
@@ -64,28 +64,28 @@ def from_vae(vae: nn.Module) -> LatentModel:
 
 
 def sample(model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int) -> Draws:
-    """Draw K times z ~ q(z|x), differentiable in the posterior's parameters: the reparametrisation trick."""
+    """Draw z ~ q(z|x) K times, differentiable in the posterior's parameters (the reparametrisation trick)."""
     keys = jax.random.split(key, num_samples)
     return jax.vmap(lambda k: model.posterior(params, x).sample(seed=k))(keys)
 
 
 def log_likelihood(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
-    """Return log p(x|z) of every draw."""
+    """Return log p(x|z) of every draw, in nats."""
     return jax.vmap(lambda z: model.log_likelihood(params, z, x))(z)
 
 
 def log_joint(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
-    """Return log p(x, z) of every draw."""
+    """Return log p(x, z) of every draw, in nats."""
     return log_likelihood(model, params, z, x) + jax.vmap(lambda z: model.log_prior(params, z))(z)
 
 
 def log_posterior(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerDraw:
-    """Return log q(z|x) of every draw."""
+    """Return log q(z|x) of every draw, in nats."""
     return model.posterior(params, x).log_prob(z)
 
 
 def estimator(objective: Callable[..., SurrogateAndBound]) -> Estimator:
-    """Make the estimator of an objective `(model, params, z, x, weights)`, differentiated through its draws z too."""
+    """Return the estimator of an objective `(model, params, z, x, weights)`, differentiated through the draws z too."""
 
     def estimate(
         model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
@@ -116,7 +116,9 @@ def pathwise(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Wei
 
 @estimator
 def pathwise_monte_carlo(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
-    """Estimate the ELBO's gradient by the reparametrisation trick, without closed form: of log p(x, z) - log q(z|x).
+    """Estimate the ELBO's gradient by the reparametrisation trick, with the KL by Monte Carlo.
+
+    It is the gradient of the mean of log p(x, z) - log q(z|x) over draws.
 
     Source:
         Kingma & Welling 2014, eq. 6.
@@ -129,7 +131,7 @@ def pathwise_monte_carlo(model: LatentModel, params: PyTree, z: Draws, x: Data, 
 def sticking_the_landing(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
     """Estimate the ELBO's gradient by sticking the landing (STL): `pathwise_monte_carlo` without the score of q.
 
-    At the exact posterior log p(x, z) - log q(z|x) does not depend on z: the encoder's gradient is zero at every draw.
+    At the exact posterior log p(x, z) - log q(z|x) does not depend on z, so the encoder's gradient is 0 at every draw.
 
     Source:
         Roeder, Wu & Duvenaud 2017, Sticking the Landing, eq. 8.
@@ -154,9 +156,9 @@ def score_function(model: LatentModel, params: PyTree, z: Draws, x: Data, weight
 def score_function_with_control_variate(
     model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights
 ) -> SurrogateAndBound:
-    """Estimate as `score_function`, less the mean f of the datum's other draws: leave-one-out REINFORCE (RLOO).
+    """Estimate as `score_function`, with f minus the mean f of the datum's other draws: leave-one-out REINFORCE (RLOO).
 
-    That mean is independent of the draw, so that subtracting it leaves the expectation alone.
+    That mean is independent of the draw, so subtracting it does not change the expectation.
 
     Raises:
         ValueError: num_samples is below 2.
@@ -172,7 +174,7 @@ def score_function_with_control_variate(
 def weighted_score(
     model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights, scale: Callable[[PerDraw], PerDraw]
 ) -> SurrogateAndBound:
-    """Return the surrogate of E[scale(f) grad log q(z|x)] + E[grad log p(x, z)], whose draws are fixed."""
+    """Return the surrogate of E[scale(f) grad log q(z|x)] + E[grad log p(x, z)] at fixed draws."""
     z = stop_gradient(z)
     log_p, log_q = log_joint(model, params, z, x), log_posterior(model, params, z, x)
     f = stop_gradient(log_p - log_q)
@@ -192,10 +194,10 @@ def iwae_pathwise(model: LatentModel, params: PyTree, z: Draws, x: Data, weights
 
 @estimator
 def doubly_reparametrised(model: LatentModel, params: PyTree, z: Draws, x: Data, weights: Weights) -> SurrogateAndBound:
-    """Estimate the IWAE-K bound's gradient with the score of q reparametrised too: DReG, clearer with every draw.
+    """Estimate the IWAE-K bound's gradient with the score of q reparametrised too (DReG); its SNR grows with K.
 
-    With v_k the normalised weights, sum_k v_k grad log p(x, z_k) at fixed draws, plus
-    sum_k v_k^2 (d log w_k / d z_k) grad z_k.
+    It is sum_k v_k grad log p(x, z_k) at fixed draws, plus sum_k v_k^2 (d log w_k / d z_k) grad z_k, where v_k are the
+    normalised weights.
 
     Source:
         Tucker et al. 2018, Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, eq. 8.
@@ -208,12 +210,12 @@ def doubly_reparametrised(model: LatentModel, params: PyTree, z: Draws, x: Data,
 
 
 def importance_bound(log_w: PerDraw, weights: Weights) -> Float[Array, ""]:
-    """Return the IWAE-K bound of log weights, mean over the batch."""
+    """Return the IWAE-K bound from log importance weights, averaged over the batch."""
     return mean(jax.nn.logsumexp(log_w, axis=0) - jnp.log(len(log_w)), weights)
 
 
 def mean(values: Float[Array, "*k b"], weights: Weights) -> Float[Array, ""]:
-    """Return the mean over draws, if there are any, and over the batch, whose data count by their weights."""
+    """Return the mean over draws, if there is an axis of them, and the weighted mean over the batch."""
     return jnp.mean(values) if weights is None else jnp.mean(values @ weights) / jnp.sum(weights)
 
 
@@ -228,13 +230,13 @@ IWAE_ESTIMATORS: dict[str, Estimator] = {"IWAE, pathwise": iwae_pathwise, "IWAE,
 
 
 class Moments(NamedTuple):
-    """Of an estimator's gradient over independent keys: trees like the parameters."""
+    """The moments of an estimator's gradient over independent keys, as trees like the parameters."""
 
     mean: PyTree
     variance: PyTree
-    """Per parameter, n-1."""
+    """The sample variance (n - 1) per parameter."""
     repeats: int
-    """How many keys."""
+    """The number of keys."""
 
 
 def gradient_moments(
@@ -246,7 +248,7 @@ def gradient_moments(
     num_samples: int,
     repeats: int,
 ) -> Moments:
-    """Return the gradient's mean and variance over at least 2 `repeats`, in the memory of a few (Welford 1962)."""
+    """Return the gradient's mean and variance over at least 2 `repeats`, in constant memory (Welford 1962)."""
     zeros = jax.tree.map(jnp.zeros_like, params)
 
     def update(sums: tuple[PyTree, PyTree], step: tuple[Array, Array]) -> tuple[tuple[PyTree, PyTree], None]:
@@ -268,18 +270,18 @@ class GroupNoise(NamedTuple):
     total_variance: Float[Array, ""]
     """The trace of the gradient's covariance."""
     signal_to_noise: Float[Array, ""]
-    """The expected gradient's norm over the square root of the total variance, of one estimate."""
+    """The norm of the expected gradient divided by the square root of the total variance of one estimate."""
 
 
 def noise_by_group(
     moments: Moments, groups: tuple[str, ...] = ("encoder", "decoder", "prior")
 ) -> dict[str, GroupNoise]:
-    """Return the noise in each of the model's modules that has parameters."""
+    """Return the estimator's noise in each module of the model that has parameters."""
     mean, variance = moments.mean["params"], moments.variance["params"]
     noise = {}
     for group in (name for name in groups if name in mean):
         total = jnp.sum(jnp.array([jnp.sum(leaf) for leaf in jax.tree.leaves(variance[group])]))
         square = jnp.sum(jnp.array([jnp.sum(leaf**2) for leaf in jax.tree.leaves(mean[group])]))
-        signal = jnp.maximum(square - total / moments.repeats, 0.0)  # the mean of so many gradients carries noise too
+        signal = jnp.maximum(square - total / moments.repeats, 0.0)  # the mean over repeats is noisy too
         noise[group] = GroupNoise(total, jnp.sqrt(signal / total))
     return noise

@@ -1,4 +1,4 @@
-"""What a trained model's latent space holds: the aggregate posterior and its projection onto a plane."""
+"""The latent space of a trained model: encoding, decoding, sampling, and projections onto a plane."""
 
 from functools import partial
 from typing import Any, NamedTuple, TypeGuard
@@ -14,7 +14,7 @@ from jvae.transforms import Transform, observe
 from jvae.vae import VAE
 
 KDE_DRAWS = 20_000
-"""Draws from a prior whose projected density has no formula."""
+"""Draws for the kernel density estimate of a prior whose projected density has no closed form."""
 
 
 class Projection(NamedTuple):
@@ -30,20 +30,20 @@ class Projection(NamedTuple):
         return (z - self.center) @ self.axes.T
 
     def lift(self, coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n m"]:
-        """Return the points of the latent space that lie in the plane at the coordinates."""
+        """Return the points of the latent space at these coordinates of the plane."""
         return coordinates @ self.axes + self.center
 
     def plane(self) -> "Projection":
-        """Return the projection onto the first two axes, or the one there is."""
+        """Return the projection onto the first two axes, or onto the only one."""
         return Projection(self.center, self.axes[:2], self.labels[:2])
 
 
 def principal_projection(z: Float[np.ndarray, "n m"], dimensions: int = 2) -> Projection:
-    """Return the projection onto the latent axes for m <= 2, else onto the latents' first principal components."""
+    """Return the projection onto the latent axes if m <= 2, else onto the first principal components of the latents."""
     m = z.shape[1]
     if m <= 2:
         return Projection(np.zeros(m, z.dtype), np.eye(m, dtype=z.dtype), tuple(f"$z_{i + 1}$" for i in range(m)))
-    if len(z) == 1:  # which has no variance
+    if len(z) == 1:  # one point has no variance
         center, axes, shares = z[0], np.eye(m, dtype=z.dtype)[:dimensions], np.zeros(dimensions)
     else:
         from sklearn.decomposition import PCA
@@ -63,7 +63,7 @@ class Mixture(NamedTuple):
 
 
 def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
-    """Return a level's prior as a mixture of diagonal Gaussians, a Gaussian being one of one; None if it is none."""
+    """Return a level's prior as a mixture of diagonal Gaussians (k = 1 for a Gaussian), or None if it is not one."""
 
     def parameters(vae: VAE) -> tuple[Array, Array, Array] | None:
         p = vae.marginal_priors()[level]
@@ -93,10 +93,10 @@ def projected_prior_density(
 ) -> tuple[Float[np.ndarray, " n"], bool]:
     """Return the density of a level's prior, *projected* onto the plane, at coordinates; and whether it is exact.
 
-    The projection is the density of (z - center) @ axes.T. It is exact in all the latent dimensions there are (m <= 2),
-    and for mixtures of Gaussians, whose projection is a mixture of Gaussians with means A (m_k - c) and covariances
-    A diag(s_k^2) A'. Else - a flow, or a lower level - it is a kernel density estimate from KDE_DRAWS draws. It is
-    never a slice, which is another function: the density of the plane's own points.
+    The projection is the density of (z - center) @ axes.T, and never a slice, which would be the density at the plane's
+    own points. It is exact if the axes span the latent space (m <= 2), and for mixtures of Gaussians, whose projection
+    is a mixture of Gaussians with means A (m_k - c) and covariances A diag(s_k^2) A'. Otherwise - for a flow, or a
+    lower level - it is a kernel density estimate from KDE_DRAWS draws.
     """
     mixture = prior_mixture(model, params, level)
     if mixture is not None:
@@ -121,7 +121,7 @@ def projected_prior_density(
 
 
 def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level: int = 0) -> Float[np.ndarray, "n m"]:
-    """Draw z ~ p(z) of a level."""
+    """Draw n latents z ~ p(z) of a level."""
     draw = jax.jit(lambda params, key: model.apply(params, key, n, method="sample_latents")[level])
     return np.asarray(draw(params, key))
 
@@ -129,9 +129,9 @@ def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level:
 def sample(
     model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: bool = False, at_a_time: int | None = None
 ) -> Float[np.ndarray, "n ..."]:
-    """Draw n data: z ~ p(z), then x ~ p(x|z), or E[x|z] in its place with `mean`, at the same z.
+    """Draw n data: z ~ p(z), then x ~ p(x|z); with `mean`, return E[x|z] at the same z instead.
 
-    Where not all are drawn at a time, later ones have keys of their own, `fold_in(key, i)` from datum i on.
+    If they are drawn in several batches, a later batch that starts at datum i has the key `fold_in(key, i)`.
     """
     at_a_time = at_a_time or n
     starts = range(0, n, at_a_time)
@@ -150,14 +150,14 @@ def sample_batch(model: VAE, params: PyTree, key: Key[Array, ""], n: int, mean: 
 
 
 class Encoding(NamedTuple):
-    """q(z|x) of n data, at a level of latents."""
+    """q(z|x) of n data, at one level of latents."""
 
     loc: Float[np.ndarray, "n m"]
-    """Its mean."""
+    """The mean."""
     scale: Float[np.ndarray, "n m"]
-    """Its standard deviation."""
+    """The standard deviation."""
     z: Float[np.ndarray, "n m"]
-    """A draw of it for each."""
+    """One draw for each datum."""
 
 
 def encode(
@@ -169,9 +169,10 @@ def encode(
     level: int = 0,
     batch_size: int = 1000,
 ) -> Encoding:
-    """Return q(z|x) of a level for every datum, with one draw: the z are n samples of the aggregate posterior.
+    """Return q(z|x) of a level for every datum, with one draw each: the z are n samples of the aggregate posterior.
 
-    The key decides the draws, and dequantisation's noise; stochastic binarisation is drawn once, by a datum's number.
+    The key decides the draws and the dequantisation noise. Stochastic binarisation is part of the data: it depends on a
+    datum's index only.
     """
     program = partial(encode_batch, model, params, transform=transform, level=level)
     return Encoding(*over_batches(program, data, partial(jax.random.split, key), batch_size))
@@ -215,14 +216,14 @@ def decode_batch(model: VAE, params: PyTree, z: Float[Array, "b m"]) -> Float[Ar
 def latent_grid(
     coordinates: Float[np.ndarray, "n d"], side: int, aspect: float = 1.0
 ) -> tuple[Float[np.ndarray, "k d"], list[Float[np.ndarray, " _"]]]:
-    """Return an even grid over the central 98 % of the coordinates along each axis, and the axes' ticks.
+    """Return an even grid over the central 98 % of the coordinates along each axis, and the ticks of the axes.
 
-    The k points run row by row from the top left, as a picture is read: the second axis falls from row to row.
+    The k points run row by row from the top left, so the second coordinate falls from row to row.
 
     Args:
-        coordinates: on d <= 2 axes.
-        side: how many points along the axis with the most of them; the other has those that its range asks for.
-        aspect: the grid's step along the second axis, as a multiple of that along the first.
+        coordinates: of points on d <= 2 axes.
+        side: points along the longer axis; the other axis has as many as its range needs.
+        aspect: the grid's step along the second axis divided by its step along the first.
     """
     low, high = np.quantile(coordinates, [0.01, 0.99], axis=0)
     shape = np.array([1.0, aspect])[: len(low)]

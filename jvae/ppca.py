@@ -1,8 +1,8 @@
-"""Probabilistic PCA, the VAE whose every integral is known: the oracle of the bounds and of the gradient estimators.
+"""Probabilistic PCA, a VAE whose integrals have closed forms: the oracle for the bounds and the gradient estimators.
 
     p(z) = N(z | 0, I_m)        p(x|z) = N(x | W z + b, sigma^2 I_d)        p(x) = N(x | b, C),  C = W W' + sigma^2 I_d
 
-A model is a tuple of parameters and everything else a pure function of it. All d x d algebra is done through the
+A model is a tuple of parameters, and everything else is a pure function of it. All d x d algebra is done through the
 posterior covariance sigma^2 M^-1 with the m x m matrix M = W'W + sigma^2 I_m. Log-likelihoods are in nats.
 
 Source:
@@ -44,19 +44,19 @@ class Posterior(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """All that the likelihood of PPCA needs to know of the data."""
+    """The sufficient statistics of the data for the likelihood of PPCA."""
 
     mean: Float[Array, " d"]
     covariance: Float[Array, "d d"]
-    """The population's: divided by n, not n - 1."""
+    """The population covariance: divided by n, not n - 1."""
 
 
 class Fit(NamedTuple):
-    """What an iteration found, and its way there."""
+    """The result of an iterative fit, and its path."""
 
     model: PPCA
     log_likelihood: Float[Array, " steps"]
-    """Mean over the data, in nats per datum, after every step: the last is the model's."""
+    """The mean log-likelihood, in nats per datum, after every step; the last one is the model's."""
 
 
 @jax.jit
@@ -72,14 +72,14 @@ def log_likelihood(model: PPCA, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     """
     q = posterior(model, x)
     residual = x - model.loc - matmul(q.loc, model.weights.T)
-    # a sum of squares: the textbook's r'r - r' W M^-1 W' r is a difference of nearly equal numbers for a small sigma
+    # a sum of squares: the textbook r'r - r' W M^-1 W' r is a difference of nearly equal numbers for a small sigma
     distance = _square(residual) * jnp.exp(-2 * model.log_scale) + _square(q.loc)
     return -(x.shape[1] * LOG_2PI + _log_det(model, q.scale_tril) + distance) / 2
 
 
 @jax.jit
 def mean_log_likelihood(model: PPCA, moments: Moments) -> Float[Array, ""]:
-    """Return the mean of `log_likelihood` over data with these moments, in nats per datum: O(d^2 m), no data read."""
+    """Return the mean of `log_likelihood` over data with these moments, in nats per datum, at a cost of O(d^2 m)."""
     scale_tril = posterior_scale_tril(model)
     precision = jnp.exp(-2 * model.log_scale)
     away = moments.mean - model.loc
@@ -109,7 +109,7 @@ def posterior_scale_tril(model: PPCA) -> Float[Array, "m m"]:
     identity = jnp.eye(w.shape[1], dtype=w.dtype)
     precision = identity + matmul(w.T, w)
     # precision = U U' with U upper triangular (the Cholesky factor of the matrix turned by 180 degrees), so that
-    # U'^-1 is the lower factor of the inverse: no inverse is formed and then factorised
+    # U'^-1 is the lower factor of the inverse, without forming the inverse
     upper = jnp.linalg.cholesky(precision[::-1, ::-1])[::-1, ::-1]
     return jax.scipy.linalg.solve_triangular(upper.T, identity, lower=True)
 
@@ -118,8 +118,8 @@ def posterior_scale_tril(model: PPCA) -> Float[Array, "m m"]:
 def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: Posterior | None = None) -> LogDensities:
     """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
 
-    With the exact posterior, the default, log_px_z + log_pz - log_qz_x is log p(x) at every draw, and every bound is
-    tight. With another q the ELBO is below log p(x) by KL(q || p(z|x)), which `kl_full` knows.
+    With the exact posterior, the default, log_px_z + log_pz - log_qz_x is log p(x) at every draw, so every bound is
+    tight. With another q the ELBO is below log p(x) by KL(q || p(z|x)), which `kl_full` computes.
 
     Raises:
         ValueError: x is not [b, d] for the model's d, or q's loc is not [b, m].
@@ -144,7 +144,7 @@ def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: P
 
 @partial(jax.jit, static_argnames="n")
 def sample(model: PPCA, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
-    """Draw x ~ p(x): z ~ p(z), x ~ p(x|z)."""
+    """Draw n data from p(x): z ~ p(z), then x ~ p(x|z)."""
     z_key, x_key = jax.random.split(key)
     d, m = model.weights.shape
     z = jax.random.normal(z_key, (n, m), model.loc.dtype)
@@ -154,21 +154,21 @@ def sample(model: PPCA, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
 
 @jax.jit
 def compute_moments(x: Float[Array, "n d"]) -> Moments:
-    """Return mean and population covariance (1/n) of the data."""
+    """Return the mean and the population covariance (1/n) of the data."""
     mean = jnp.mean(x, axis=0)
     centred = x - mean
     return Moments(mean, matmul(centred.T, centred) / len(x))
 
 
 def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
-    """Return the maximum of the likelihood: b the mean, W and sigma^2 from the covariance's spectrum.
+    """Return the maximum-likelihood model: b is the mean, W and sigma^2 follow from the covariance's spectrum.
 
     With eigenvalues l_1 >= ... >= l_d and eigenvectors u_i, sigma^2 is the mean of the last d - m eigenvalues and W's
-    columns are sqrt(l_i - sigma^2) u_i, up to a rotation of the latents. The covariance is the population's, 1/n, which
-    the likelihood asks for; scikit-learn's PCA uses 1/(n-1).
+    columns are sqrt(l_i - sigma^2) u_i, up to a rotation of the latents. The covariance is the population's, 1/n,
+    which maximises the likelihood; scikit-learn's PCA uses 1/(n-1).
 
     Raises:
-        ValueError: x is not [n, d], latent_dim is not from 1 to d - 1, or the data vary in no more than m directions:
+        ValueError: x is not [n, d], latent_dim is not from 1 to d - 1, or the data vary in at most m directions:
             then sigma^2 is 0 and the likelihood has no maximum.
 
     Source:
@@ -187,9 +187,9 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
 
 @partial(jax.jit, static_argnames="latent_dim")
 def _maximum(x: Float[Array, "n d"], latent_dim: int) -> tuple[PPCA, Float[Array, ""]]:
-    """Return the closed form, and the variance below which sigma^2 is rounding."""
+    """Return the closed-form model, and the variance below which sigma^2 is rounding error."""
     moments = compute_moments(x)
-    values, vectors = jnp.linalg.eigh(moments.covariance)  # rising
+    values, vectors = jnp.linalg.eigh(moments.covariance)  # in ascending order
     variance = jnp.maximum(jnp.mean(values[:-latent_dim]), 0)
     above = jnp.maximum(values[: -latent_dim - 1 : -1] - variance, 0)
     model = PPCA(moments.mean, vectors[:, : -latent_dim - 1 : -1] * jnp.sqrt(above), jnp.log(variance) / 2)
@@ -203,7 +203,7 @@ def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, 
     Args:
         x: the data, which must vary in more than m directions.
         latent_dim: m, from 1 to d - 1.
-        steps: E- and M-steps, at least 1.
+        steps: the number of pairs of an E-step and an M-step, at least 1.
         key: decides where W starts.
 
     Raises:
@@ -225,7 +225,7 @@ def fit_em(x: Float[Array, "n d"], latent_dim: int, steps: int, key: Key[Array, 
 
 @jax.jit
 def em_step(model: PPCA, moments: Moments) -> PPCA:
-    """Take one E-step, the posterior's moments averaged over the data, and one M-step, a linear regression of x on z.
+    """Take one E-step (the posterior's moments, averaged over the data) and one M-step (a regression of x on z).
 
     E[x z'] = S W T T' / sigma^2 and E[z z'] = T T' + E[z] E[z]', with S the data's covariance and T T' the posterior's.
     """
@@ -245,13 +245,13 @@ def fit_gradient(
 ) -> Fit:
     """Fit by gradient ascent (Adam) on the mean log-likelihood in b, W and log sigma, from b = 0 and random weights.
 
-    The learning rate falls to 0 along a cosine, so that the last steps settle. Every step sees all data, as moments.
+    The learning rate falls to 0 along a cosine, so that the last steps settle. Every step uses the moments of all data.
 
     Args:
         x: the data, which must vary in more than m directions.
         latent_dim: m, from 1 to d - 1.
-        steps: at least 1.
-        learning_rate: Adam's first step size, in the data's unit.
+        steps: the number of steps, at least 1.
+        learning_rate: Adam's initial step size, in the data's unit.
         key: decides where W starts.
 
     Raises:
@@ -276,7 +276,7 @@ def fit_gradient(
 
 
 def random_model(moments: Moments, latent_dim: int, key: Key[Array, ""]) -> PPCA:
-    """Return where the iterations start: b = 0, W random, sigma^2 the mean variance of the data."""
+    """Return the initial model: b = 0, W random, sigma^2 the mean variance of the data."""
     d = len(moments.mean)
     log_scale = jnp.log(jnp.trace(moments.covariance) / d) / 2
     weights = jnp.exp(log_scale) * jax.random.normal(key, (d, latent_dim), log_scale.dtype)

@@ -1,6 +1,6 @@
-"""Priors, -> p(z): modules that return the distribution of the latent variables.
+"""Priors p(z): modules that return the distribution of the latent variables.
 
-Every prior is called with the model's own encoder, `prior(encoder)`: a VampPrior is made from it, the rest ignore it.
+Every prior is called with the model's encoder, `prior(encoder)`: a VampPrior is built from it, the others ignore it.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jvae.nn.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.DistributionLike]
-LOG_SCALE_LIMIT = 5.0  # learned log-scales stay within +-5: exp(5) is already far wider than any useful latent
+LOG_SCALE_LIMIT = 5.0  # of learned log-scales: exp(5) is already far wider than any useful latent
 
 
 def diagonal_gaussian(loc: Float[Array, "*k m"], scale: Float[Array, "*k m"]) -> distrax.Independent:
@@ -24,7 +24,7 @@ def diagonal_gaussian(loc: Float[Array, "*k m"], scale: Float[Array, "*k m"]) ->
 
 
 def bounded(log_scale: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return the log-scale held within +-LOG_SCALE_LIMIT by a tanh, which leaves it alone near 0."""
+    """Return the log-scale held within +-LOG_SCALE_LIMIT by a tanh, which hardly changes it near 0."""
     return LOG_SCALE_LIMIT * jnp.tanh(log_scale / LOG_SCALE_LIMIT)
 
 
@@ -45,7 +45,7 @@ class GaussianPrior(nn.Module):
 class MoGPrior(nn.Module):
     """p(z) = sum_k pi_k N(z | m_k, diag(s_k^2)), with learned weights, means and scales.
 
-    The product over dimensions stands inside each component, and the sum over components outside.
+    Each component is a product over dimensions, and the density is a sum over components.
 
     Attributes:
         latent_dim: m, the dimension of z.
@@ -73,13 +73,13 @@ def near_black(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k h
 
 
 class VampPrior(nn.Module):
-    """p(z) = 1/K sum_k q(z | u_k): the model's own posterior at K learned pseudo-inputs.
+    """p(z) = 1/K sum_k q(z | u_k): the mixture of the model's own posteriors at K learned pseudo-inputs.
 
     Attributes:
         data_shape: the shape of a pseudo-input.
         num_components: K.
-        images: whether the data are images: the pseudo-inputs then start nearly black, as in the paper, and stay in
-            [0, 1]. Else, where the data are latents of a level below, they start as draws from N(0, I).
+        images: True if the data are images: the pseudo-inputs then start nearly black, as in the paper, and stay in
+            [0, 1]. Otherwise the data are latents of a level below, and the pseudo-inputs start as draws from N(0, I).
 
     Source:
         Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
@@ -90,7 +90,7 @@ class VampPrior(nn.Module):
     images: bool = True
 
     def setup(self) -> None:
-        """Make the pseudo-inputs, before they are clipped."""
+        """Create the pseudo-inputs, which are not clipped yet."""
         start = near_black if self.images else nn.initializers.normal(1.0)
         self.free = self.param("pseudo_inputs", start, (self.num_components, *self.data_shape))
 
@@ -100,12 +100,12 @@ class VampPrior(nn.Module):
         return distrax.MixtureSameFamily(uniform, posterior(self.pseudo_inputs()))
 
     def pseudo_inputs(self) -> Float[Array, "k ..."]:
-        """Return u_1 ... u_K."""
+        """Return u_1, ..., u_K."""
         return jnp.clip(self.free, 0.0, 1.0) if self.images else self.free
 
 
 def start_at_images(count: int, params: PyTree, key: Key[Array, ""], x: Float[Array, "n ..."]) -> PyTree:
-    """Return the parameters with a VampPrior's pseudo-inputs at `count` training images.
+    """Return the parameters with a VampPrior's pseudo-inputs set to `count` training images.
 
     Raises:
         ValueError: there are fewer images than pseudo-inputs.
@@ -120,10 +120,10 @@ class FlowPrior(nn.Module):
     """p(z) of z = f(e), e ~ N(0, I), for a chain f of coupling layers with alternating masks; starts as N(0, I).
 
     Attributes:
-        latent_dim: m, the dimension of z. With m = 1 there is nothing to couple: each layer is one learned map.
+        latent_dim: m, the dimension of z. With m = 1 there is nothing to couple, and each layer is one learned map.
         coupling: `affine` (RealNVP) or `spline` (monotone rational-quadratic splines on [-6, 6]).
-        num_layers: how many coupling layers.
-        hidden: the widths of every layer's conditioner.
+        num_layers: the number of coupling layers.
+        hidden: the widths of the hidden layers of every conditioner.
 
     Source:
         Dinh et al. 2017, Density estimation using Real NVP; Durkan et al. 2019, Neural Spline Flows.
@@ -137,18 +137,18 @@ class FlowPrior(nn.Module):
     spline_limit: float = 6.0
 
     def setup(self) -> None:
-        """Make one conditioner a layer, whose last layer starts at zero."""
+        """Create one conditioner per coupling layer; its output starts at zero."""
         per_dimension = 2 if self.coupling == "affine" else 3 * self.num_bins + 1
         out_shape = (self.latent_dim, per_dimension)
         self.conditioners = [MLP(self.hidden, out_shape, zero_output=True) for _ in range(self.num_layers)]
 
     def __call__(self, posterior: Posterior | None = None) -> distrax.Transformed:
-        """Return the prior: batch shape [], event shape [m]. Only inside `apply` do its conditioners have weights."""
+        """Return the prior: batch shape [], event shape [m]. Its conditioners have weights only inside `apply`."""
         base = diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
         return distrax.Transformed(base, distrax.Chain([self.layer(i) for i in range(self.num_layers)]))
 
     def layer(self, i: int) -> distrax.MaskedCoupling:
-        """Return a coupling layer: the dimensions of one parity pass, and decide the map of the others."""
+        """Return coupling layer i: the dimensions of one parity pass unchanged, and determine the map of the others."""
         passes = jnp.arange(self.latent_dim) % 2 != i % 2 if self.latent_dim > 1 else jnp.array([False])
         conditioner = self.conditioners[i]
 
@@ -170,6 +170,6 @@ class FlowPrior(nn.Module):
 
 
 def responsibilities(prior: distrax.MixtureSameFamily, z: Float[Array, "b m"]) -> Float[Array, "b k"]:
-    """Return the probability p(k|z) of every component of a mixture at every latent."""
+    """Return the probability p(k|z) of every mixture component k at every latent z."""
     log_weights = jax.nn.log_softmax(prior.mixture_distribution.logits)
     return jax.nn.softmax(log_weights + prior.components_distribution.log_prob(z[:, None, :]), axis=-1)

@@ -1,4 +1,4 @@
-"""Recipe: what is trained, as a value. Nothing downstream asks where it came from."""
+"""Recipe: what is trained, as a value. Nothing downstream depends on how it was made."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ Start = Callable[[PyTree, Key[Array, ""], Float[Array, "n ..."]], PyTree]
 
 
 class Recipe(NamedTuple):
-    """A model, the data it sees, the bound it climbs and the optimizer that climbs."""
+    """A model, the transform of its data, the bound to maximise and the optimizer that does so."""
 
     model: VAE
     transform: Transform
@@ -26,20 +26,20 @@ class Recipe(NamedTuple):
     optimizer: optax.GradientTransformation
     """Minimises the loss, -mean(bound)."""
     num_samples: int = 1
-    """K, the draws z ~ q(z|x) per datum in a step."""
+    """K, the draws z ~ q(z|x) per datum in a training step."""
     kl_weight: KlWeight | None = None
     """Step -> w; the step calls bound(d._replace(kl=w * d.kl)), while the metrics read d itself. None: no weight."""
     start: Start | None = None
-    """`(params, key, x[n, ...]) -> params`: a start that depends on data, such as pseudo-inputs or an output bias.
-    Called once after init with training data in random order, 10,000 at most; never on load."""
+    """`(params, key, x[n, ...]) -> params`: an initialisation from data, such as of pseudo-inputs or an output bias.
+    Called once, after init, with at most 10,000 training data in random order; never on load."""
     estimator: Estimator | None = None
-    """Another gradient of the same bound, such as STL, RLOO or DReG of `jvae.gradients`; None: the bound's own."""
+    """Another gradient of the same bound, such as STL, RLOO or DReG from `jvae.gradients`; None: the bound's own."""
     unit: str = "nats per datum"
     """What the numbers of the bound are, in words."""
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise a ValueError unless the recipe's parts go together."""
+    """Raise a ValueError unless the recipe's parts fit each other."""
     if recipe.num_samples < 1:
         raise ValueError(f"num_samples is {recipe.num_samples}: must be at least 1")
     if recipe.estimator is None:
@@ -47,7 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.model.num_levels > 1:
         raise ValueError(f"estimator needs a model of one level, not {recipe.model.num_levels}")
     if recipe.kl_weight is not None:
-        raise ValueError("estimator knows no weight of the KL: kl_weight must be None")
+        raise ValueError("estimator takes no KL weight: kl_weight must be None")
     for bound, estimators in ((elbo, ELBO_ESTIMATORS), (iwae, IWAE_ESTIMATORS)):
         if recipe.estimator in estimators.values() and recipe.bound is not bound:
             raise ValueError(f"estimator is of the bound {bound.__name__}: bound must be jvae.bounds.{bound.__name__}")

@@ -1,7 +1,7 @@
 """Training as pure functions: a step, a chunk of steps, an epoch, and the loop over epochs.
 
-A run is a function of its key alone: the step's noise comes from `fold_in(key, step)` and the epoch's shuffle from
-`fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run goes on exactly where it stopped.
+A run is a function of its key alone: a step's noise comes from `fold_in(key, step)` and an epoch's shuffle from
+`fold_in(key, epoch)`, so that `TrainState` holds no key and a resumed run continues exactly where it stopped.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from jvae.recipe import Recipe, check_recipe
 
 
 class TrainState(NamedTuple):
-    """All that changes in training."""
+    """Everything that changes in training."""
 
     params: PyTree
     opt_state: PyTree
@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
     """Means over the images of a step or of an epoch, in nats per image."""
 
     bound: Float[Array, "..."]
-    """What was maximised."""
+    """The bound that is maximised."""
     reconstruction: Float[Array, "..."]
     """log p(x|z)."""
     kl: Float[Array, "..."]
@@ -44,21 +44,21 @@ class Metrics(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """The record of an epoch's steps; zeros where one is not taken yet."""
+    """The metrics of an epoch's steps; zeros for steps that are not taken yet."""
 
     metrics: Metrics
-    """Of every step."""
+    """The metrics of every step."""
     sizes: Float[Array, "*r steps"]
-    """How many images each had."""
+    """The number of images in every step."""
 
 
 class EpochMetrics(NamedTuple):
-    """What an epoch came to."""
+    """The metrics of an epoch."""
 
     mean: Metrics
-    """Over the epoch's images."""
+    """The mean over the epoch's images."""
     params_finite: Bool[Array, "*r"]
-    """Whether the parameters that it left are finite numbers."""
+    """True if all parameters are finite at the end of the epoch."""
 
 
 TrainStep = Callable[[TrainState, Key[Array, ""], Batch], tuple[TrainState, Metrics]]
@@ -82,11 +82,11 @@ def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> Train
 
     Args:
         recipe: what is trained.
-        draws_at_a_time: how many of a datum's draws are computed together, and once more for the gradient, so that
-            memory stays bounded; None for all. An estimator of the recipe's own computes all together.
+        draws_at_a_time: the most draws of a datum to compute together, and again for the gradient, so that
+            memory stays bounded; None for all. A recipe with an `estimator` computes all of them together.
 
     Raises:
-        ValueError: the recipe's parts do not go together.
+        ValueError: the recipe's parts do not fit each other.
     """
     check_recipe(recipe)
     model, optimizer = recipe.model, recipe.optimizer
@@ -128,7 +128,7 @@ def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> Train
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the number of batches that hold every image once, the last one perhaps smaller.
+    """Return the number of batches that hold every image once; the last one may be smaller.
 
     Raises:
         ValueError: batch_size exceeds num_images.
@@ -141,7 +141,7 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 def shuffled_batches(
     key: Key[Array, ""], num_images: int, batch_size: int
 ) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
-    """Return a random order of the images as rows of indices, and weights: 1, and 0 for the last row's padding."""
+    """Return a random order of the images as rows of indices, and their weights: 1, or 0 for the last row's padding."""
     steps = steps_per_epoch(num_images, batch_size)
     order = jax.random.permutation(key, num_images)
     indices = jnp.pad(order, (0, steps * batch_size - num_images))
@@ -152,14 +152,14 @@ def shuffled_batches(
 def epoch_rows(
     key: Key[Array, ""], step: Int[Array, ""], num_images: int, batch_size: int
 ) -> tuple[Int[Array, "steps b"], Float[Array, "steps b"]]:
-    """Return the shuffled batches of the epoch that begins at a step of the run with this key."""
+    """Return the shuffled batches of the epoch that begins at `step`, in the run with this key."""
     shuffle_key, _ = jax.random.split(key)
     number = step // steps_per_epoch(num_images, batch_size)
     return shuffled_batches(jax.random.fold_in(shuffle_key, number), num_images, batch_size)
 
 
 def init_step_metrics(states: TrainState, num_steps: int) -> StepMetrics:
-    """Return zeros, for an epoch of which no step is taken yet; with the state's axis of runs, if it has one."""
+    """Return the step metrics before an epoch's first step: zeros, with the states' axis of runs if they have one."""
     zeros = jnp.zeros((*states.step.shape, num_steps))
     return StepMetrics(Metrics(zeros, zeros, zeros), zeros)
 
@@ -174,10 +174,10 @@ def take_steps(
     batch_of: Callable[[Int[Array, ""]], Batch],
     block: int = 1,
 ) -> tuple[TrainState, StepMetrics]:
-    """Take an epoch's steps start, ..., stop - 1, on the batches that `batch_of` gives for their numbers.
+    """Take an epoch's steps start, ..., stop - 1; step i uses the batch `batch_of(i)`.
 
-    With a `block` above 1, as many steps at a time are a loop whose length the compiler knows, and only what is left
-    over is not: a GPU reads the condition of a loop of unknown length back to the host at every step.
+    With a `block` above 1, blocks of that many steps run in loops of static length, and only the remainder in a loop of
+    dynamic length: a GPU copies the condition of a dynamic loop back to the host at every step.
     """
     _, step_key = jax.random.split(key)
 
@@ -200,13 +200,13 @@ def take_steps(
 def take_block(
     body: Callable[[Int[Array, ""], PyTree], PyTree], first: Int[Array, ""] | int, block: int, carry: PyTree
 ) -> PyTree:
-    """Apply a loop's body to the numbers first, ..., first + block - 1: a scan, whose length the compiler knows."""
+    """Apply a loop's body to first, ..., first + block - 1, as a scan of static length."""
     return jax.lax.scan(lambda c, i: (body(first + i, c), None), carry, jnp.arange(block, dtype=jnp.int32))[0]
 
 
 @jax.jit
 def summarise(state: TrainState, step_metrics: StepMetrics) -> EpochMetrics:
-    """Return the metrics of an epoch: of all its steps, and of the state that they left."""
+    """Return an epoch's metrics, from those of its steps and the state after the last."""
     mean = jax.tree.map(lambda v: jnp.vdot(step_metrics.sizes, v) / jnp.sum(step_metrics.sizes), step_metrics.metrics)
     return EpochMetrics(mean, jnp.all(jnp.array([jnp.all(jnp.isfinite(p)) for p in jax.tree.leaves(state.params)])))
 
@@ -214,9 +214,9 @@ def summarise(state: TrainState, step_metrics: StepMetrics) -> EpochMetrics:
 def shuffled(
     key: Key[Array, ""], step: Int[Array, ""], data: UInt8[Array, "n ..."], batch_size: int
 ) -> Callable[[Int[Array, ""]], Batch]:
-    """Return a function from a step's number in its epoch to its batch; the epoch is the one that begins at `step`.
+    """Return a function from a step's index in its epoch to its batch, for the epoch that begins at `step`.
 
-    Every datum counts once an epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
+    Every datum counts once per epoch, as with a PyTorch DataLoader that keeps its last, smaller batch.
     """
     indices, weights = epoch_rows(key, step, len(data), batch_size)
 
@@ -228,7 +228,7 @@ def shuffled(
 
 
 def make_epoch(train_step: TrainStep, batch_size: int) -> Epoch:
-    """Return a pure function `(state, run_key, data) -> (state, epoch_metrics)`: an epoch in one chunk."""
+    """Return a pure function `(state, run_key, data) -> (state, epoch_metrics)` that takes an epoch in one chunk."""
 
     def epoch(state: TrainState, key: Key[Array, ""], data: UInt8[Array, "n ..."]) -> tuple[TrainState, EpochMetrics]:
         steps = steps_per_epoch(len(data), batch_size)
@@ -242,9 +242,9 @@ def make_epoch(train_step: TrainStep, batch_size: int) -> Epoch:
 def fit(
     epoch: Epoch, state: TrainState, key: Key[Array, ""], data: UInt8[Array, "n ..."], epochs: int
 ) -> Iterator[tuple[TrainState, EpochMetrics]]:
-    """Run the epochs, compiled once, and yield `(state, epoch_metrics)` after each.
+    """Run epochs, compiled once, and yield `(state, epoch_metrics)` after each.
 
-    The state that was yielded is donated to the next epoch: read or save it before asking for the next.
+    A yielded state is donated to the next epoch: read or save it before asking for the next.
     """
     compiled = jax.jit(epoch, donate_argnums=0)
     for _ in range(epochs):

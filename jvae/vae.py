@@ -1,4 +1,4 @@
-"""Variational autoencoders of one level and of two: key, x -> LogDensities."""
+"""Variational autoencoders with one or two levels of latents: (key, x) -> LogDensities."""
 
 from typing import NamedTuple
 
@@ -11,24 +11,24 @@ from jvae.bounds import LogDensities
 
 
 class Level(NamedTuple):
-    """One level of latents: a draw z from the posterior of each of b data, and the prior it meets."""
+    """One level of latents: the posterior of each of b data, a draw z from it, and the prior."""
 
     posterior: distrax.DistributionLike
-    """Batch shape [b]: q of this level, given the level below."""
+    """q of this level given the level below: batch shape [b]."""
     prior: distrax.DistributionLike
-    """Batch shape [b] given the level above, or [] at the top."""
+    """p of this level: batch shape [b], given the level above, or [] at the top."""
     z: Float[Array, "b m"]
 
 
 def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> LogDensities:
-    """Return the levels' log-densities, summed; the KL is closed at the top where there is a closed form."""
+    """Return the log-densities summed over levels; the KL of the top level is in closed form where there is one."""
     log_p = [level.prior.log_prob(level.z) for level in levels]
     log_q = [level.posterior.log_prob(level.z) for level in levels]
     try:
         kl = levels[-1].posterior.kl_divergence(levels[-1].prior)
     except NotImplementedError:  # no closed form for this pair: the one-draw estimate
         kl = log_q[-1] - log_p[-1]
-    for q, p in zip(log_q[:-1], log_p[:-1], strict=True):  # a lower level's prior hangs on a draw from the one above
+    for q, p in zip(log_q[:-1], log_p[:-1], strict=True):  # a lower level's prior depends on a draw from the one above
         kl += q - p
     return LogDensities(log_px_z, sum(log_p[1:], log_p[0]), sum(log_q[1:], log_q[0]), kl)
 
@@ -66,9 +66,9 @@ class VAE(nn.Module):
         return self.encoder(x)
 
     def marginal_priors(self) -> tuple[distrax.DistributionLike | None, ...]:
-        """Return the marginal p(z) of every level - batch shape [], event shape [m] - or None where it has no density.
+        """Return the marginal p(z) of every level, with batch shape [] and event shape [m]; None without a closed form.
 
-        To be used inside `apply`, where a flow's networks have weights.
+        Call it inside `apply`, where a flow's networks have weights.
         """
         return (self.prior(self.encoder),)
 
@@ -77,7 +77,7 @@ class VAE(nn.Module):
         return self.decoder(z)
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """Draw n times from the prior: the latents of every level."""
+        """Draw n times from the prior; return the latents of every level."""
         return (self.prior(self.encoder).sample(seed=key, sample_shape=(n,)),)
 
     def sample(self, key: Key[Array, ""], n: int, mean: bool = False) -> Float[Array, "n ..."]:
@@ -118,18 +118,18 @@ class HierarchicalVAE(VAE):
         return (Level(q, self.prior.decode(above[0].z), z1), *above)
 
     def marginal_priors(self) -> tuple[distrax.DistributionLike | None, ...]:
-        """Return None for p(z1), an integral over z2 without closed form, and p(z2)."""
+        """Return None for p(z1), an integral over z2 with no closed form, and p(z2)."""
         return (None, *self.prior.marginal_priors())
 
     def sample_latents(self, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n _"], ...]:
-        """Draw n times z2 ~ p(z2), z1 ~ p(z1|z2): (z1, z2)."""
+        """Draw n times z2 ~ p(z2), z1 ~ p(z1|z2); return (z1, z2)."""
         z2_key, z1_key = jax.random.split(key)
         above = self.prior.sample_latents(z2_key, n)
         return (self.prior.decode(above[0]).sample(seed=z1_key), *above)
 
 
 def latent_dims(model: VAE, params: PyTree, data_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the latent dimension m of every level of a model of data of a shape, the lowest level first."""
+    """Return the latent dimension m of every level, the lowest first, of a model of data with this shape."""
     x = jax.ShapeDtypeStruct((1, *data_shape), jax.numpy.float32)
 
     def draws(params: PyTree, x: Float[Array, "1 ..."]) -> list[Float[Array, "1 _"]]:

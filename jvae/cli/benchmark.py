@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     ),
 )
 @numbers_option("--batch-sizes", default="128,1024,8192", help="images per training step")
-@numbers_option("--runs", "run_counts", default="1,8", help="how many runs in one program")
+@numbers_option("--runs", "run_counts", default="1,8", help="runs in one program")
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
-@click.option("--repeats", type=click.IntRange(3), default=7, help="measurements of which the median counts")
-@click.option("--profile", is_flag=True, help="also which part of the first combination's step takes which time")
+@click.option("--repeats", type=click.IntRange(3), default=7, help="measurements, of which the median is reported")
+@click.option("--profile", is_flag=True, help="also profile the first combination's step by parts")
 @partial(config_options, without=("batch_size", "runs", "precision"))
 @data_options
 @device_option
@@ -74,7 +74,7 @@ def benchmark(
     plot_path: Path | None,
     **values: Any,
 ) -> None:
-    """Measure how fast a training step is on this machine, and how near to its peak.
+    """Measure the speed of a training step on this machine, and how near it comes to the peak.
 
     Every combination of batch size, number of runs and precision is compiled and timed.
     """
@@ -86,7 +86,7 @@ def benchmark(
         check_together(config_fields(), configs[0], given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
-    backend = use_device(device, compile_cache=False)  # what is measured is a compilation
+    backend = use_device(device, compile_cache=False)  # compilation is measured too
     dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
     given = given_fields(context) | ({"precision"} if is_given(context, "precisions") else set())
@@ -95,7 +95,7 @@ def benchmark(
 
     measurements = []
     for config in configs:
-        log(f"{config.precision}, {config.runs} x {config.batch_size} images a step ...")
+        log(f"{config.precision}, {config.runs} x {config.batch_size} images per step ...")
         try:
             measurements.append(measure(training_of(config, dataset.train_images, own), repeats))
         except ValueError as error:
@@ -123,7 +123,7 @@ def benchmark(
 
 
 def describe_model(config: Config, image_shape: tuple[int, ...]) -> str:
-    """Return in words what a configuration builds for images of shape (h, w, c)."""
+    """Return a description of the model that a configuration builds for images of shape (h, w, c)."""
     from jvae.nn.networks import describe_network
     from jvae.runs.config import build_networks
 
@@ -143,7 +143,7 @@ def roofline(heading: str, measurements: "list[Measurement]") -> "Figure":
 
 
 def describe(measurements: "list[Measurement]") -> str:
-    """Return the measurements as a table for a person."""
+    """Return the measurements as a readable table."""
     cells = [
         {
             "precision": m.precision,
@@ -165,10 +165,10 @@ def describe(measurements: "list[Measurement]") -> str:
     lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
     first = measurements[0]
     per_image = first.product_flops / (first.batch_size * first.runs)
-    lines.append(f"matrix products: {per_image / 1e6:.2f} MFLOP an image, counted from their shapes")
+    lines.append(f"matrix products: {per_image / 1e6:.2f} MFLOP per image, counted from their shapes")
     if first.xla_flops is not None:
         all_flops = first.xla_flops / (first.batch_size * first.runs)
-        lines.append(f"all operations:  {all_flops / 1e6:.2f} MFLOP an image, by XLA's analysis")
+        lines.append(f"all operations:  {all_flops / 1e6:.2f} MFLOP per image, by XLA's analysis")
     for precision in dict.fromkeys(m.precision for m in measurements):
         peak = max(m.peak for m in measurements if m.precision == precision)
         lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
@@ -176,7 +176,7 @@ def describe(measurements: "list[Measurement]") -> str:
 
 
 def describe_shares(shares: "list[Share]") -> str:
-    """Return a profile as a table for a person: the parts of at least 1 %, and the rest together."""
+    """Return a profile as a readable table: the parts of at least 1 %, and the rest together."""
     whole = sum(share.seconds for share in shares)
     large = [share for share in shares if share.seconds >= 0.01 * whole]
     small = whole - sum(share.seconds for share in large)
@@ -201,7 +201,7 @@ def values_of(config: Config, m: "Measurement") -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what else decides how fast a step is."""
+    """Return the environment that the speed depends on."""
     import os
     import platform
 

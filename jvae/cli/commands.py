@@ -1,4 +1,4 @@
-"""Commands and groups of them: how a command line is read, and how its errors are said, in one line on stderr."""
+"""Commands and groups of them: parsing a command line, and reporting its errors in one line on stderr."""
 
 import contextlib
 import sys
@@ -20,12 +20,12 @@ from jvae.cli.variables import check_variables, name_variables, said_in
 from jvae.errors import JvaeError, first_line, is_out_of_memory
 
 FILES_OPTIONS = {".toml": "--config", ".py": "--recipe"}
-"""What a file of some ending, where no file is meant, was probably meant for; any other for the model."""
+"""The option that a stray file with a suffix was probably meant for; for other suffixes it is the model."""
 HELP = ["-h", "--help"]
 
 
 class Command(PathCommand):
-    """A command with `--config`, which says in one line where a file belongs that stands by itself.
+    """A command with `--config`, which tells in one line the option that a stray file belongs to.
 
     Args:
         examples: command lines that its help shows.
@@ -42,7 +42,7 @@ class Command(PathCommand):
         write_options(self, context, formatter)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Parse a command line; what is wrong in a config file or a variable is told with its name."""
+        """Parse a command line; an error in a config file or an environment variable names it."""
         name_variables(context)
         self.explain_file(context, read_words(self, context, args))
         check_variables(context)
@@ -54,18 +54,18 @@ class Command(PathCommand):
             raise click.UsageError(error.format_message() + instance, context) from error
 
     def explain_file(self, context: click.Context, words: Sequence[str]) -> None:
-        """Raise a UsageError where a word is left over that is probably a file for an option."""
+        """Raise a UsageError if the first remaining word is probably a file for an option."""
         option = FILES_OPTIONS.get(Path(words[0]).suffix.lower(), "--model") if words else ""
         if any(option in parameter.opts for parameter in self.params):
-            raise click.UsageError(f"{words[0]}: a file is named by its option; use {option} {words[0]}", context)
+            raise click.UsageError(f"{words[0]}: a file needs its option; use {option} {words[0]}", context)
 
 
 class Commands(click.Group):
-    """A group whose errors are one line on stderr: exit code 2 for a wrong command line, 1 for the world.
+    """A group that reports errors in one line on stderr: exit code 2 for a wrong command line, 1 for other errors.
 
     Args:
         examples: command lines that its help shows.
-        first: in their place, those that people type first, each with what it does.
+        first: shown instead of `examples`: the most common command lines, each with a description.
     """
 
     command_class = Command
@@ -86,7 +86,7 @@ class Commands(click.Group):
         write_options(self, context, formatter)
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command line, and exit."""
+        """Run a command line and exit."""
         open_streams()
         let_others_warn()
         try:
@@ -98,7 +98,7 @@ class Commands(click.Group):
             code = fail(end.line, end.code)
         except JvaeError as error:
             code = fail(str(error), 1)
-        except FloatingPointError as error:  # of JAX_DEBUG_NANS and JAX_DEBUG_INFS
+        except FloatingPointError as error:  # raised by JAX_DEBUG_NANS and JAX_DEBUG_INFS
             code = fail(first_line(error), 1)
         except click.ClickException as error:
             code = fail(error.format_message(), error.exit_code)
@@ -106,7 +106,7 @@ class Commands(click.Group):
             if not (is_out_of_memory(error) or is_of_a_device(error)):
                 raise
             code = fail(f"{'the memory ran out: ' if is_out_of_memory(error) else ''}{first_line(error)}", 1)
-        except BrokenPipeError:  # whoever read the output has read enough
+        except BrokenPipeError:  # the reader of the output has closed it
             code = discard_stdout(1)
         except OSError as error:
             code = discard_stdout(fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1))
@@ -115,7 +115,7 @@ class Commands(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Parse a command line up to the command's name; without any word, print the help and exit with 2."""
+        """Parse a command line up to the command's name; without arguments, print the help and exit with 2."""
         if not args and self.no_args_is_help and not context.resilient_parsing:
             click.echo(context.get_help(), err=True)
             context.exit(2)
@@ -127,7 +127,7 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that a word names; of a word that names none, say what was probably meant."""
+        """Return the command with this name; for an unknown name, raise an error with the closest one."""
         name = args[0]
         if self.get_command(context, name) is None and not context.resilient_parsing:
             raise click.UsageError(meant_command(self, context, name), context)
@@ -136,7 +136,7 @@ class Commands(click.Group):
 
 @contextlib.contextmanager
 def blaming_the_source(context: click.Context) -> Iterator[None]:
-    """Say of a bad value in which config file or variable it stands."""
+    """Add the config file or environment variable of a bad value to its error."""
     try:
         yield
     except click.BadParameter as error:
@@ -145,27 +145,27 @@ def blaming_the_source(context: click.Context) -> Iterator[None]:
 
 
 def is_of_a_device(error: BaseException) -> bool:
-    """Return True if an error is what JAX raises when a device, or its compiler, cannot do what it is asked."""
+    """Return True if an error is one that JAX raises when a device or its compiler fails."""
     return "jax" in sys.modules and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
 
 
 def let_others_warn() -> None:
-    """Let warnings that a user wants to be errors be so for jvae's modules only: packages warn of one another."""
+    """Limit a user's request to turn warnings into errors to jvae's own modules: other packages cause warnings too."""
     if any(option.startswith("error") for option in sys.warnoptions):
         warnings.filterwarnings("default", module=r"(?!jvae\b|experiments\b)")
 
 
 def fail(message: str, code: int) -> int:
-    """Say in one line what is wrong, and return the exit code."""
-    with contextlib.suppress(OSError):  # there may be nobody to tell
+    """Print an error message in one line, and return the exit code."""
+    with contextlib.suppress(OSError):  # stderr may be closed
         click.echo(f"jvae: error: {printable(message)}", err=True)
     return code
 
 
 def read_words(command: click.Command, context: click.Context, args: Sequence[str]) -> list[str]:
-    """Return the words that are no option's and no argument's; refuse unknown options, and options given twice.
+    """Return the words that belong to no option or argument; refuse unknown options, and options given twice.
 
-    With a word that asks for help nothing is refused.
+    If one of the words asks for help, nothing is refused.
     """
     if context.resilient_parsing or any(word in context.help_option_names for word in args):
         return []

@@ -1,7 +1,7 @@
-"""The compilation cache: programs that were compiled once start at once the next time, on this machine, for this user.
+"""The compilation cache: a compiled program starts at once the next time, on this machine and for this user.
 
-What lies in it is run, so it must be nobody else's: a folder of this user alone (mode 0700), named for the version of
-jaxlib and the processor, without whose instructions a program would not run.
+Its content is executed, so it must belong to this user alone: a folder with mode 0700, named after the version of
+jaxlib and the processor, whose instructions the programs use.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ import jax
 from jvae.data.cache import cache_root
 from jvae.errors import DataError
 
-LEAST_SECONDS = 0.1  # what compiles faster is not worth a file
+LEAST_SECONDS = 0.1  # a program that compiles faster is not worth a file
 
 
 def use_compile_cache() -> Path | None:
-    """Make jax keep compiled programs, unless the user has settled that in jax's own way; return the folder, if any.
+    """Make JAX keep compiled programs, unless the user has configured JAX's cache; return the folder, if any.
 
-    To be called before anything is compiled. A folder that cannot be made, or that others can write, is not used.
+    Call it before any compilation. A folder that cannot be created, or that others can write to, is not used.
     """
     enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") or not enabled:

@@ -12,7 +12,7 @@ CONFIG_FILE = "jvae.cli.config_file"
 
 
 def config_option() -> click.Option:
-    """Return `--config`. Its file's values count as given, after the command line's and the environment's."""
+    """Return `--config`. Values in its file count as given, but the command line and the environment override them."""
     return click.Option(
         ["--config"],
         type=InputFile(),
@@ -25,7 +25,7 @@ def config_option() -> click.Option:
 
 
 def use_config_file(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Take a file's values as the command's defaults."""
+    """Use a file's values as the command's defaults."""
     if path is None:
         return
     context.meta[CONFIG_FILE] = path
@@ -33,7 +33,7 @@ def use_config_file(context: click.Context, parameter: click.Parameter, path: Pa
         context.default_map = option_values(read_toml(path), context.command)
     except click.UsageError as error:
         raise click.UsageError(f"{path}: {error.format_message()}", context) from error
-    except ValueError as error:  # a number of more digits than Python writes
+    except ValueError as error:  # a number with more digits than Python converts
         raise JvaeError(f"{path}: {first_line(error)}") from error
 
 
@@ -41,7 +41,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        JvaeError: in one line, that it cannot be read or is none.
+        JvaeError: the file cannot be read, or is not TOML.
     """
     import tomllib
 
@@ -55,10 +55,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def option_values(values: dict[str, Any], command: click.Command) -> dict[str, Any]:
-    """Return the values of a command's parameters by their names; keys are options' names, with - or _.
+    """Return the values of a command's parameters by name; the keys are option names, with - or _.
 
     Raises:
-        click.UsageError: a key is no option of the command or comes twice, or its value is of another type.
+        click.UsageError: a key is not an option of the command or is given twice, or its value has another type.
     """
     options = {
         option.opts[0].removeprefix("--").replace("-", "_"): option
@@ -69,18 +69,18 @@ def option_values(values: dict[str, Any], command: click.Command) -> dict[str, A
     for key, value in values.items():
         option = options.get(key.replace("-", "_"))
         if option is None or option.name is None:
-            raise click.UsageError(f"{key!r:.50} is no option of this command")
+            raise click.UsageError(f"{key!r:.50} is not an option of this command")
         if option.name in found:
-            raise click.UsageError(f"{key!r:.50} is there twice, with - and with _")
+            raise click.UsageError(f"{key!r:.50} is given twice, with - and with _")
         found[option.name] = option_value(option, value)
     return found
 
 
 def option_value(option: click.Option, value: Any) -> Any:
-    """Return a value as the command line would have it: a bool, or text; for an option that may repeat, a list of them.
+    """Return a value as on the command line: a bool or a text, or a list of them for an option that may repeat.
 
     Raises:
-        click.BadParameter: it is of another type, or no line of text.
+        click.BadParameter: it has another type, or is more than one line of text.
     """
     if option.multiple:
         return [one_value(option, part) for part in (value if isinstance(value, list) else [value])]
@@ -88,10 +88,10 @@ def option_value(option: click.Option, value: Any) -> Any:
 
 
 def one_value(option: click.Option, value: Any) -> bool | str:
-    """Return a bool for an option that is on or off, and text for any other.
+    """Return a bool for an option that is a flag, and a text for any other.
 
     Raises:
-        click.BadParameter: it is of another type, or no line of text.
+        click.BadParameter: it has another type, or is more than one line of text.
     """
     on_or_off = isinstance(option.type, click.types.BoolParamType)
     if isinstance(value, bool) and on_or_off:

@@ -1,4 +1,4 @@
-"""What the commands share: opening what they read, checking what they write, and saying what they do."""
+"""Shared parts of the commands: opening their inputs, checking their outputs, and logging."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -30,12 +30,12 @@ ARRAY_FORMATS = (".npz", ".npy")
 
 
 def tell(text: str) -> None:
-    """Print a result for a person: on stdout, or on stderr where an output of the command has stdout for itself."""
+    """Print a readable result: on stdout, or on stderr if stdout is one of the command's outputs."""
     click.echo(text, err=click.get_current_context().meta.get(TAKES_STDOUT, False))
 
 
 def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True) -> "jax.Device":
-    """Choose the backend, and meet the other hosts if there are any, before anything is computed."""
+    """Select the backend, and connect to the other hosts if there are any, before any computation."""
     import_jax()
     from jvae.cli.compile_cache import use_compile_cache
     from jvae.runs.mesh import Hosts, select_device
@@ -46,7 +46,7 @@ def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True
 
 
 def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
-    """Return the mesh over all devices, of the sizes asked for or else the best; None where there is one device."""
+    """Return the mesh over all devices, of the requested sizes or by default the best; None for a single device."""
     import jax
 
     from jvae.runs.mesh import MeshShape, choose_mesh
@@ -58,7 +58,7 @@ def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "
 
 
 def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device", at_a_time: "Together") -> str:
-    """Return in words where the runs are computed, and how many of them, and of their draws, together."""
+    """Return in words the devices of the runs, and how many runs and draws are computed at a time."""
     import jax
 
     here = f"{backend.platform} ({backend.device_kind})"
@@ -73,7 +73,7 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
 
 
 def log(line: str) -> None:
-    """Say what is going on, on stderr: stdout is for results. Where nobody listens, the work goes on."""
+    """Print a progress message on stderr, since stdout is for results; a closed stderr is no error."""
     with contextlib.suppress(OSError):
         click.echo(line, err=True)
 
@@ -81,9 +81,10 @@ def log(line: str) -> None:
 def open_model(
     path: Path, repeated: dict[str, Any], own: "OwnRecipe | None" = None, to_resume: bool = False
 ) -> "TrainedModel":
-    """Load a model file, or only its parameters unless it is to be gone on with, and refuse what contradicts it.
+    """Load a model file, or only its parameters unless it is to be resumed, and refuse options that contradict it.
 
-    A recipe file with another text than the one that trained it is refused for going on, and else warned of.
+    A recipe file whose text differs from the one that trained the model is refused for resuming, and else gives a
+    warning.
     """
     from jvae.errors import RecipeNeededError
     from jvae.runs.checkpoint import load
@@ -96,7 +97,7 @@ def open_model(
             f"{error}{', with --recipe FILE.py' if own is None else '; leave --recipe out'}"
         ) from error
     for name, value in given.items():
-        if name in DATA_FIELDS:  # the same data may lie elsewhere now: their fingerprint tells
+        if name in DATA_FIELDS:  # the same data may have moved: their fingerprint decides
             continue
         known = value if model.config is None else getattr(model.config, name)
         if value != known:
@@ -105,30 +106,30 @@ def open_model(
             raise click.UsageError(f"{where}{flag(name)} is {text_of(value)}, but {trained}")
     if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
         ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
-        other = f"{own.file.name} is not the text that {path} was trained by: sha256 {ours}, not {theirs}"
+        other = f"{own.file.name}is not the text that {path} was trained with: sha256 {ours}, not {theirs}"
         if to_resume:
-            raise click.UsageError(f"{other}; a training goes on by the same")
+            raise click.UsageError(f"{other}; resuming needs the same text")
         log(f"warning: {other}")
     return model
 
 
 def check_run(model: "TrainedModel", *runs: int) -> None:
-    """Refuse a run, by its number from 0, that a model does not have."""
+    """Refuse a run, numbered from 0, that a model does not have."""
     for run in runs:
         if run >= model.num_runs:
-            raise click.UsageError(f"--run is {run}: must be from 0 to {model.num_runs - 1}, of the model's runs")
+            raise click.UsageError(f"--run is {run}: must be from 0 to {model.num_runs - 1}, the model's last run")
 
 
 def check_level(model: "TrainedModel", *levels: int) -> None:
-    """Refuse a level of latents, by its number from 1, that a model does not have."""
+    """Refuse a level of latents, numbered from 1, that a model does not have."""
     depth = model.recipe.model.num_levels
     for level in levels:
         if not 1 <= level <= depth:
-            raise click.UsageError(f"--level is {level}: must be from 1 to {depth}, of the model's levels")
+            raise click.UsageError(f"--level is {level}: must be from 1 to {depth}, the number of the model's levels")
 
 
 def open_recipe(path: Path | None) -> "OwnRecipe | None":
-    """Run a recipe file, if there is one; to be done once the device is chosen."""
+    """Execute a recipe file, if there is one; call it after the device is selected."""
     if path is None:
         return None
     from jvae.runs.recipe_file import load_recipe_file
@@ -137,7 +138,7 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
 
 
 def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:
-    """Refuse given options that define a model and that a recipe file does not read."""
+    """Refuse given options that define the model but that a recipe file does not read."""
     if own is None:
         return
     from jvae.runs import recipe_file
@@ -156,14 +157,14 @@ def say_nothing(line: str) -> None:
 
 
 def log_of_first_process() -> Callable[[str], None]:
-    """Return `log` in the process that speaks for all; to be asked for once the device is chosen."""
+    """Return `log` in the first process, and `say_nothing` in the others; call it after the device is selected."""
     from jvae.runs.mesh import is_first_process
 
     return log if is_first_process() else say_nothing
 
 
 def config_of_dataset(name: str, **how: Any) -> "Config":
-    """Return a configuration with a data set, or refuse a name that is none's."""
+    """Return a configuration with a data set, or refuse an unknown name."""
     from jvae.runs.config import Config
 
     try:
@@ -184,10 +185,10 @@ def open_dataset(config: "Config", data_dir: Path | None, log: Callable[[str], N
 
 
 def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path | None) -> "Dataset":
-    """Load the data that a model was trained on, from where its file says, or where the options say anew.
+    """Load the data that a model was trained on, from the place in its file or in the options.
 
     Raises:
-        DataError: they are other data.
+        DataError: they are not the data that the model was trained on.
     """
     from jvae.runs.config import Config
     from jvae.runs.training import check_fingerprint
@@ -209,7 +210,7 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
 
 
 def write_figure(figure: "Figure | bytes", path: Path) -> None:
-    """Save a picture, or the bytes of one, whole or not at all, and say so."""
+    """Save a picture, or its bytes, whole or not at all, and report it."""
     from io import BytesIO
 
     from jvae.files import write_file
@@ -223,7 +224,7 @@ def write_figure(figure: "Figure | bytes", path: Path) -> None:
 
 
 def write_arrays(arrays: dict[str, Any], path: Path) -> None:
-    """Save arrays in an .npz under their names, or the only one in an .npy, without pickle, and say so."""
+    """Save arrays to an .npz by their names, or the only one to an .npy, without pickle, and report it."""
     import numpy as np
 
     from jvae.files import open_result

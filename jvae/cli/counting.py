@@ -1,4 +1,4 @@
-"""What an importance-weighted bound of many draws will take, and how far it is: on a terminal a bar, else lines."""
+"""The progress and remaining time of an importance-weighted bound of many draws: a bar on a terminal, else lines."""
 
 import sys
 import time
@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 LONG = 60.0
-"""Seconds, from which on it is said how long it will take."""
+"""The least remaining time, in seconds, that is reported."""
 OFTEN = 600.0
-"""Seconds between two lines."""
+"""The seconds between two lines."""
 
 
 class Counting:
-    """A context whose value is called with the number of data, of so many, whose bound is known."""
+    """A context whose value is called with the number of data, of `num_data`, whose bound is known."""
 
     def __init__(
         self, num_data: int, draws: int, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic
@@ -39,10 +39,10 @@ class Counting:
         self.bar.__exit__(kind, error, trace)
 
     def __call__(self, done: float) -> None:
-        """Say how far it is, and from the second time on how long the rest will take, if long."""
+        """Report the progress, and from the second call on the remaining time if it is long."""
         now = self.clock()
         self.bar.update(done - self.bar.pos)
-        if self.started is None:  # the first call's seconds are the compiler's too
+        if self.started is None:  # the first call's time includes compilation
             self.started, self.first = now, done
         if done <= self.first:
             return
@@ -53,7 +53,7 @@ class Counting:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as text: in the largest of days, hours and minutes that there is one of."""
+    """Return a time as text, in the largest unit of days, hours and minutes that fits."""
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Drawing as matplotlib does by default, so that a command's pictures are the same for every user."""
+"""Drawing with matplotlib's defaults, so that a command's pictures are the same for every user."""
 
 import contextlib
 import logging
@@ -12,12 +12,12 @@ from jvae.errors import JvaeError, first_line
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Draw meanwhile with matplotlib's own settings, whatever a user's matplotlibrc, style, fonts or backend are.
+    """Use matplotlib's default settings inside this context, whatever the user's matplotlibrc, style, fonts or backend.
 
     Raises:
         JvaeError: matplotlib cannot be imported.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of settings that are not used
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of unused settings
     found = find_spec("matplotlib")
     own = "" if found is None or found.origin is None else str(Path(found.origin).parent / "mpl-data" / "matplotlibrc")
     try:
@@ -32,7 +32,7 @@ def drawing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def changed_environment(**variables: str) -> Iterator[None]:
-    """Give environment variables other values meanwhile."""
+    """Change environment variables inside this context."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

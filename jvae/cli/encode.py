@@ -45,10 +45,10 @@ class Which(click.ParamType):
         if value == "all":
             return "all"
         if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-            self.fail(f"{value}: must be a whole number, several with commas between them, or all", param, context)
+            self.fail(f"{value}: must be a whole number, several separated by commas, or all", param, context)
         numbers = list(map(int, parts))
         if len(set(numbers)) < len(numbers):
-            self.fail(f"{value}: a number is there twice", param, context)
+            self.fail(f"{value}: a number is given twice", param, context)
         return numbers if len(numbers) > 1 else numbers[0]
 
 
@@ -71,10 +71,10 @@ class Which(click.ParamType):
     "--split",
     type=click.Choice(tuple(SPLITS)),
     default="test",
-    help="which data to encode; no step was trained on test",
+    help="the data to encode; test is never trained on",
 )
-@click.option("--run", type=Which(), default="0", help="which of several runs; 0 is the first")
-@click.option("--level", type=Which(), default="1", help="of a two-level model: 1 is nearer x")
+@click.option("--run", type=Which(), default="0", help="index of the run; 0 is the first")
+@click.option("--level", type=Which(), default="1", help="level of a two-level model; 1 is nearer x")
 def encode(
     model_path: Path,
     device: str,
@@ -87,14 +87,14 @@ def encode(
     level: int | list[int] | str,
     **repeated: Any,
 ) -> None:
-    """Write q(z|x) of every datum - loc, scale, a draw z - with its label, its split and its index there.
+    """Write q(z|x) of every datum (loc, scale and a draw z), with its label, split and index in the split.
 
     The .npz holds float32 loc, scale and z [n, m], label, index and split [n], run and level. With several runs, or
     all, loc, scale and z are [runs, n, m]; with several levels, or all, they are loc_level_1, loc_level_2 and so on.
     The .csv has a header, and a row for every run, level and datum.
 
-    The draws of the test set are those of jvae.encode with the key of --seed, those of the training set with
-    jax.random.fold_in(key, 1); every run and level has the same key, so that level 2 is encoded from level 1's draw.
+    The draws equal those of jvae.encode with the key of --seed for the test set, and with jax.random.fold_in(key, 1)
+    for the training set. Every run and level has the same key, so that level 2 is encoded from level 1's draw.
     """
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
@@ -114,20 +114,20 @@ def encode(
 
 
 def numbers_of(asked: int | list[int] | str, there: Sequence[int]) -> Sequence[int]:
-    """Return the numbers that were asked for, those that are there for "all"."""
+    """Return the requested numbers, or all of `there` for "all"."""
     if isinstance(asked, str):
         return there
     return [asked] if isinstance(asked, int) else asked
 
 
 class Latents:
-    """The latents of a model at the data of some splits, computed when they are asked for."""
+    """The latents of a model for the data of some splits, computed on request."""
 
     def __init__(self, model: "TrainedModel", dataset: "Dataset", splits: Sequence[str], key: "jax.Array") -> None:
         self.model, self.dataset, self.splits, self.key = model, dataset, splits, key
 
     def of_split(self, split: str, run: int, level: int) -> "Encoding":
-        """Return loc, scale and a draw [n, m] of a run and a level, from 1, at the data of one split."""
+        """Return loc, scale and a draw [n, m] of a run and a level, from 1, for the data of one split."""
         import jax
 
         from jvae.runs import api
@@ -140,7 +140,7 @@ class Latents:
         return getattr(self.dataset, f"{split}_labels")
 
     def arrays(self, runs: Sequence[int], levels: Sequence[int], one_run: bool, one_level: bool) -> dict[str, Any]:
-        """Return all arrays by their names: without an axis of runs for one, without a level in their names for one."""
+        """Return all arrays by name: without an axis of runs if `one_run`, without levels in names if `one_level`."""
         import numpy as np
 
         from jvae.latents import Encoding
@@ -151,7 +151,7 @@ class Latents:
         dims = latent_dims(self.model.recipe.model, self.model.run_params(), self.model.data_shape)
         data = sum(len(self.labels(split)) for split in self.splits)
         numbers = len(runs) * data * sum(dims[level - 1] for level in levels)
-        check_fits(2 * 4 * len(Encoding._fields) * numbers, f"the .npz of {numbers:,} latents (take a .csv)")
+        check_fits(2 * 4 * len(Encoding._fields) * numbers, f"the .npz of {numbers:,} latents (a .csv needs less)")
         for level in levels:
             of_runs = [[self.of_split(split, run, level) for split in self.splits] for run in runs]
             for i, name in enumerate(Encoding._fields):
@@ -168,7 +168,7 @@ class Latents:
 
 
 def write_table(latents: Latents, runs: Sequence[int], levels: Sequence[int], path: Path) -> None:
-    """Write a row for every run, level and datum, with the latents of one run, level and split in memory at a time."""
+    """Write a row for every run, level and datum; memory holds the latents of one run, level and split at a time."""
     from jvae.files import open_text
     from jvae.vae import latent_dims
 
@@ -189,7 +189,7 @@ def write_table(latents: Latents, runs: Sequence[int], levels: Sequence[int], pa
 
 
 def table_rows(encoding: "Encoding", labels: "np.ndarray", start: str, width: int) -> Iterator[str]:
-    """Yield rows as text, some at a time; a float32 in the fewest digits that read back as it, no cell beyond m."""
+    """Yield rows as text, several at a time: a float32 in the fewest digits that restore it, cells beyond m empty."""
     import numpy as np
 
     for first in range(0, len(labels), ROWS_AT_A_TIME):

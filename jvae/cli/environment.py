@@ -17,15 +17,15 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "jax_no_execution": (True,),
     "jax_no_tracing": (True,),
 }
-"""Settings of JAX for which jvae, or a library of its, is not written: it computes in float32 and moves arrays."""
+"""JAX settings that jvae, or a library it uses, does not support: it computes in float32 and moves arrays."""
 PARSE_XLA_FLAGS = "from jaxlib import _jax; _jax.CompileOptions()"
 
 
 def import_jax() -> None:
-    """Import JAX, if its variables let it start and say nothing that jvae cannot honour.
+    """Import JAX, unless its environment variables keep it from starting or are unsupported.
 
     Raises:
-        JvaeError: in one line, the variable and its value.
+        JvaeError: a variable is refused; the message names it and its value.
     """
     if sys.flags.optimize > 1:
         raise JvaeError(f"PYTHONOPTIMIZE is {sys.flags.optimize}: JAX's libraries need their docstrings; at most 1")
@@ -37,20 +37,20 @@ def import_jax() -> None:
     for name, values in REFUSED.items():
         value = getattr(jax.config, name, None)
         if value in values:
-            raise JvaeError(f"{name.upper()} is {value}: jvae does not compute with that; leave it unset")
+            raise JvaeError(f"{name.upper()} is {value}: jvae does not support it; leave it unset")
 
 
 def check_xla_flags() -> None:
-    """Refuse XLA_FLAGS that would end the process, by letting another one read them.
+    """Refuse XLA_FLAGS that would abort the process, after trying them in another process.
 
     Raises:
-        JvaeError: in one line, what XLA says of them.
+        JvaeError: XLA refuses them; the message is XLA's.
     """
     flags = os.environ.get("XLA_FLAGS")
     if not flags or "jaxlib" in sys.modules:
         return
     done = subprocess.run([sys.executable, "-c", PARSE_XLA_FLAGS], stdin=subprocess.DEVNULL, capture_output=True)
     said = done.stderr.decode(errors="replace")
-    if done.returncode != 0 and "Traceback" not in said:  # it is XLA that has ended the process, not an import
+    if done.returncode != 0 and "Traceback" not in said:  # XLA has aborted the process, not an import
         first = next(iter(said.splitlines()), "")
         raise JvaeError(f"XLA_FLAGS is {flags!r}: {first.partition('] ')[2] or first}")

@@ -1,4 +1,4 @@
-"""The epoch log: a line an epoch, as CSV or as JSON lines, that can be read while the training goes on."""
+"""The epoch log: one line per epoch, as CSV or JSON lines, which can be read during the training."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 @contextlib.contextmanager
 def open_epoch_log(path: Path | None, history: Sequence[Record]) -> Iterator[Callable[[Record], None]]:
-    """Write the epochs so far in place of what is at the path, and give what appends another; without a path nothing.
+    """Write the epochs so far to the path, and yield a function that appends another; without a path it does nothing.
 
     Raises:
         JvaeError: the file cannot be written.
@@ -48,7 +48,7 @@ def open_epoch_log(path: Path | None, history: Sequence[Record]) -> Iterator[Cal
 
 
 def lines_of(path: Path, history: Sequence[Record], header: bool = True) -> list[str]:
-    """Return the lines of epochs: CSV, whose first has the columns' names, if the path ends so, and else JSON lines."""
+    """Return the lines of epochs: CSV with a header if the path ends in .csv, else JSON lines."""
     if path.suffix.lower() != ".csv":
         return [json.dumps(without_nan(record), allow_nan=False) + "\n" for record in history]
     rows = [flatten(without_nan(record)) for record in history]
@@ -57,7 +57,7 @@ def lines_of(path: Path, history: Sequence[Record], header: bool = True) -> list
 
 
 def flatten(record: Record) -> Record:
-    """Return a record with a number of its own, `bound_0`, `bound_1`, ..., for every run where it has a list."""
+    """Return a record with every list split into one number per run: `bound_0`, `bound_1`, ..."""
     each = (
         [(f"{name}_{run}", v) for run, v in enumerate(value)] if isinstance(value, list) else [(name, value)]
         for name, value in record.items()

@@ -22,8 +22,8 @@ from jvae.cli.path_types import OutputFile
 @model_options
 @data_options
 @run_option
-@click.option("--output", type=OutputFile(".html", ".htm"), default="explorer.html", help="page to write")
-@click.option("--num-points", type=click.IntRange(1), default=2000, help="how many test images to show, at most")
+@click.option("--output", type=OutputFile(".html", ".htm"), default="explorer.html", help="HTML page to write")
+@click.option("--num-points", type=click.IntRange(1), default=2000, help="the most test images to show")
 def explore(
     model_path: Path,
     device: str,
@@ -35,7 +35,7 @@ def explore(
     num_points: int,
     **repeated: Any,
 ) -> None:
-    """Write one HTML page of the latent space, which decodes and encodes in the browser and needs nothing else."""
+    """Write one self-contained HTML page of the latent space, which decodes and encodes in the browser."""
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     check_run(model, run)

@@ -1,4 +1,4 @@
-"""What a command's `--help` shows: examples to copy, and the options in groups."""
+"""The `--help` of a command: examples to copy, and the options in groups."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ from jvae.cli.path_types import DataSource, InputFolder, OutputFile, OutputFolde
 from jvae.runs.config import config_fields
 
 GROUPS = ("Options", "Data", "Model", "Training", "Devices", "Output", "General")
-"""In the order in which they are shown; "Options" are the command's own."""
+"""The groups in the order of `--help`; "Options" are the command's own."""
 DATA = {"dataset", "test_share", "resize", "transpose", "binarise", "dequantise", "split"}
 PRIOR = {"prior", "num_components", "pseudo_inputs", "coupling"}
 MODEL = PRIOR | {
@@ -23,7 +23,7 @@ GENERAL = {"config", "help", "version"}
 def group_of(option: click.Option, command: click.Command) -> str:
     """Return the group of a command's option.
 
-    Any field of a Config that belongs to no other group is one of training, in a command that trains.
+    In a command that trains, a Config field that belongs to no other group is in "Training".
     """
     name = "help" if "--help" in option.opts else str(option.name)
     if isinstance(option.type, (OutputFile, OutputFolder)) or name in OUTPUT:
@@ -56,13 +56,13 @@ def write_options(command: click.Command, context: click.Context, formatter: cli
 
 
 def write_examples(examples: Iterable[str], formatter: click.HelpFormatter) -> None:
-    """Write command lines to copy, one a line, however long they are."""
+    """Write command lines to copy, one per line, without wrapping."""
     with formatter.section("Examples"):
         for example in examples:
             formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
 
 
 def write_first(first: Mapping[str, str], formatter: click.HelpFormatter) -> None:
-    """Write the command lines that people type first, each with what it does."""
+    """Write the most common command lines, each with its description."""
     with formatter.section("First"):
-        formatter.write_dl(list(first.items()), col_max=6)  # which puts each text below its line
+        formatter.write_dl(list(first.items()), col_max=6)  # puts each description below its command line

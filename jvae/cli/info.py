@@ -1,4 +1,4 @@
-"""`jvae info`: what this installation is, and what model files hold."""
+"""`jvae info`: this installation, and the contents of model files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from jvae.runs.description import Description
 
 DIGITS = 12
-"""Of a digest that are shown."""
+"""The digits of a digest that are shown."""
 TOLD_ELSEWHERE = ("dataset", "epochs", "seed", "runs")
-"""Fields of a Config that have a row of another name."""
+"""The Config fields that have a row with another name."""
 Rows = dict[str, str]
 
 
@@ -32,10 +32,10 @@ Rows = dict[str, str]
 @click.argument("files", nargs=-1, type=InputModel())
 @click.pass_context
 def info(context: click.Context, files: tuple[Path, ...]) -> None:
-    """Print what model files hold, side by side; without FILES the versions, devices and paths of this installation.
+    """Print the contents of model files, side by side; without FILES, this installation's versions, devices and paths.
 
-    Files of any recipe are told of without it. Bounds are the last of the training, in nats per datum, of several runs
-    mean ± standard deviation. A row in which the files differ is marked with *.
+    No recipe is needed. Bounds are those of the last epoch, in nats per datum, with mean ± standard deviation for
+    several runs. A row in which the files differ is marked with *.
     """
     if not files:
         describe_installation()
@@ -74,10 +74,10 @@ def describe_installation() -> None:
 
 
 def describe_file(path: Path) -> Rows:
-    """Return what a model file holds, with no array read.
+    """Return the contents of a model file, without reading its arrays.
 
     Raises:
-        ModelFileError: it is damaged or none.
+        ModelFileError: the file is damaged or not a model file.
     """
     from jvae.runs.archive import open_archive, open_model_file
     from jvae.runs.description import count_parameters, last_records, read_description
@@ -111,17 +111,17 @@ def describe_file(path: Path) -> Rows:
 
 
 def title(about: "Description") -> str:
-    """Return in a few words what a model is, as far as its file says."""
+    """Return a short description of a model from its file."""
     config = about.config
     if about.recipe_file is not None or config is None:
-        return "a recipe of one's own" + (" from Python" if about.recipe_file is None else "")
+        return "a custom recipe" + (" from Python" if about.recipe_file is None else "")
     learned = f" ({config.variance} variance)" if config.decoder == "gaussian" else ""
     dims = f"{config.latent_dim} + {config.upper_dim}" if config.levels == 2 else str(config.latent_dim)
     return f"{config.prior} prior, {config.decoder} output{learned}, {config.network}, M = {dims}"
 
 
 def snapshots_of(about: "Description") -> str:
-    """Return in words how many snapshots there are of the training; nothing of one without."""
+    """Return the number of snapshots in words; "" for a training without them."""
     if about.snapshots is None:
         return ""
     steps, epochs = about.snapshots.steps, about.snapshots.epochs
@@ -129,19 +129,19 @@ def snapshots_of(about: "Description") -> str:
 
 
 def spans(numbers: tuple[int, ...]) -> str:
-    """Return numbers in words, such as `0 to 9` where they follow one another."""
+    """Return numbers in words, such as `0 to 9` if they are consecutive."""
     if len(numbers) > 1 and numbers == tuple(range(numbers[0], numbers[0] + len(numbers))):
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))
 
 
 def together(numbers: list[float]) -> str:
-    """Return one number a run in words: one where all are the same."""
+    """Return one number per run in words, or a single one if all are equal."""
     return ", ".join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))
 
 
 def mean_of(values: list[float]) -> str:
-    """Return one value a run in words: mean ± standard deviation (n-1) of several."""
+    """Return one value per run in words: mean ± standard deviation (n - 1) for several."""
     from math import isfinite
     from statistics import fmean, stdev
 
@@ -151,7 +151,7 @@ def mean_of(values: list[float]) -> str:
 
 
 def side_by_side(columns: dict[str, Rows]) -> str:
-    """Return a table, a column a file, whose rows that differ are marked; of options those that are not the default."""
+    """Return a table with one column per file; differing rows are marked, and options at their default left out."""
     usual = {flag(field.name): str(field.default) for field in config_fields()}
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
     table = [["", "", *columns]]

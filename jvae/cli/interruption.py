@@ -1,9 +1,9 @@
 """Interruption: the signals by which a person, a terminal or a cluster asks a process to end.
 
-A command ends where it stands, with one line and the exit code 128 + n: the main thread unwinds, so that nothing
-half-written is left, and where it cannot soon, for it compiles or a library swallows what was raised, a thread beside
-it ends the process. A training is asked instead at its safe points; then the second signal ends it at once, and what
-was saved last is whole. A signal that is ignored when the process starts, as under nohup, stays ignored.
+A command ends at once, with one line and the exit code 128 + n: the main thread unwinds, so that no half-written file
+is left. If it cannot do so soon, because it compiles or a library swallows the exception, a second thread ends the
+process. A training instead checks for signals at its safe points; a second signal ends it at once, and the last saved
+file is intact. A signal that is ignored when the process starts, as under nohup, stays ignored.
 """
 
 import contextlib
@@ -17,40 +17,40 @@ from collections.abc import Iterator
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
-"""Of a person; of most who end a process; of a lost terminal; of SLURM, if asked for; of LSF; of a CPU-time limit."""
+"""Sent by Ctrl-C; by most programs; on a lost terminal; by SLURM on request; by LSF; at a CPU-time limit."""
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 GRACE_SECONDS = 3.0
-"""How long the main thread may unwind."""
+"""The time that the main thread has to unwind."""
 ECHO_SECONDS = 0.5
-"""Within them the same signal is the same request: a shell passes a SIGHUP on that the terminal has sent already."""
+"""A repeated signal within this time is the same request: a shell forwards a SIGHUP that the terminal sends too."""
 
 
 class Interruption:
-    """Whether the process was asked to end, by which signal, and what is done then."""
+    """The request to end the process, if any: which signal made it, and how it is handled."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self.asks = False
-        """Whether a training asks at safe points; else a signal ends the command."""
+        """True if a training checks at safe points; otherwise a signal ends the command."""
         self.ending = False
-        """Whether a signal has begun to end the command."""
+        """True once a signal has begun to end the command."""
         self.hint = ""
-        """How to go on, to be said at the end."""
+        """How to continue, printed at the end."""
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """By custom, 128 and the signal's number."""
+        """The conventional exit code: 128 plus the signal's number."""
         return 0 if self.signal is None else 128 + self.signal
 
     def describe(self, exit_code: int) -> str:
-        """Return which signal has ended the command, by the exit code, and how to go on."""
+        """Return in words the signal of an exit code, and how to continue."""
         return f"stopped by {signal.Signals(exit_code - 128).name}{self.hint and ': '}{self.hint}"
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal in the main thread: set a flag, and unless a training asks for it, unwind from here."""
+        """Handle a signal in the main thread: set a flag, and raise `Ended` unless a training checks the flag."""
         if self.signal is None:
             self.signal = signal.Signals(number)
             if not self.asks:
@@ -60,7 +60,7 @@ class Interruption:
                 raise Ended(self)
 
     def watch(self, pipe: int) -> None:
-        """Read the signals' numbers as they come, whatever the main thread does; until the pipe is closed."""
+        """Read signal numbers from the pipe until it is closed, whatever the main thread does."""
         first, came, patience = 0, 0.0, None
         while True:
             if not select.select([pipe], [], [], patience)[0]:
@@ -78,13 +78,13 @@ class Interruption:
                 self.end_process(number[0])
 
     def end_process(self, number: int) -> None:
-        """End the process where it stands; no file is half-written, for each is renamed into its place."""
+        """End the process at once; no file is half-written, because each is renamed into place."""
         say(f"jvae: error: {self.describe(128 + number)}")
         os._exit(128 + number)
 
 
 class Ended(SystemExit):
-    """Raised in the main thread where a signal ends the command; ends a process without a traceback."""
+    """A signal's end of the command, raised in the main thread; it ends the process without a traceback."""
 
     code: int
 
@@ -94,7 +94,7 @@ class Ended(SystemExit):
 
 
 def starts_extension(frame: FrameType | None) -> bool:
-    """Return True if a module in C or C++ is being imported, which an exception may abort with a core dump."""
+    """Return True if an extension module is being imported: an exception there may abort with a core dump."""
     while frame is not None:
         if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True
@@ -103,29 +103,29 @@ def starts_extension(frame: FrameType | None) -> bool:
 
 
 def is_echo(first: int, number: int, seconds: float) -> bool:
-    """Return True if a signal says again what the first, some seconds before, has said; SIGXCPU comes every second."""
+    """Return True if a signal repeats the first, `seconds` later, as the same request; SIGXCPU comes every second."""
     again = seconds < ECHO_SECONDS or signal.Signals(number).name == "SIGXCPU"
     return number == first and again
 
 
 def say(line: str) -> None:
-    """Write a line on stderr from any thread, with the cursor of a terminal that a progress bar has hidden."""
+    """Write a line to stderr from any thread, and show a terminal's cursor, which a progress bar hides."""
     with contextlib.suppress(OSError):
         os.write(2, (f"\r\x1b[?25h\n{line}\n" if os.isatty(2) else f"{line}\n").encode())
 
 
 def standing() -> Interruption | None:
-    """Return what handles the process's signals, if it is one of ours."""
+    """Return the process's signal handler if it is an `Interruption`, else None."""
     owners = (getattr(signal.getsignal(number), "__self__", None) for number in SIGNALS)
     return next((owner for owner in owners if isinstance(owner, Interruption)), None)
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[Interruption]:
-    """Let signals end the command well meanwhile; in the main thread only, elsewhere they do what they did.
+    """Let signals end the command cleanly inside this context; in other threads than the main one, do nothing.
 
     Raises:
-        Ended: one did, whatever else was raised by it, or swallowed it.
+        Ended: a signal came, whatever it raised or whatever swallowed its exception.
     """
     known = standing()
     with contextlib.nullcontext(known) if known is not None else taken_over() as interruption:
@@ -140,7 +140,7 @@ def listening() -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def taken_over() -> Iterator[Interruption]:
-    """Handle the signals that are not ignored, and watch them, meanwhile."""
+    """Handle and watch the signals that are not ignored inside this context."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
@@ -169,9 +169,9 @@ def taken_over() -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Let the signals ask instead of end meanwhile: whoever computes looks now and then whether one has come."""
+    """Let signals only set a flag inside this context: the computation checks it at safe points."""
     with listening() as interruption:
-        for number in SIGNALS:  # once more, for jax takes SIGTERM when hosts meet
+        for number in SIGNALS:  # again, because JAX takes SIGTERM over when hosts connect
             if getattr(signal.getsignal(number), "__self__", None) is interruption:
                 signal.signal(number, interruption.handle)
         interruption.asks = True
@@ -182,6 +182,6 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def say_at_end(hint: str) -> None:
-    """Let the line of a signal that ends this command say how to go on."""
+    """Set the hint how to continue, for the line that a signal ends this command with."""
     if interruption := standing():
         interruption.hint = hint

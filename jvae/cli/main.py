@@ -1,6 +1,6 @@
 """The command line: parse -> Config -> library -> print.
 
-Only click and `jvae.runs.config` are imported up front, so that help and a wrong command line take a moment; each
+Only click and `jvae.runs.config` are imported up front, so that help and usage errors are fast; each
 command imports what it needs.
 """
 
@@ -50,13 +50,13 @@ from jvae.cli.train import train
 
 FIRST = {
     "jvae train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz": "train the exercise's VAE on MNIST",
-    "jvae evaluate --model model.npz": "its test ELBO, with two errors",
+    "jvae evaluate --model model.npz": "its test ELBO, with standard errors",
     "jvae sample --model model.npz --samples samples.png": "z ~ p(z), x ~ p(x|z)",
     "jvae plot posterior --model model.npz --output posterior.png": "the aggregate posterior, by class",
     "jvae explore --model model.npz --output explorer.html": "a page that decodes where you point",
     "jvae sweep --dataset digits --grid prior=gaussian,mog --runs 5": "compare, with errors",
 }
-"""What people do first, in this order."""
+"""The most common command lines, in the order of use."""
 
 
 @click.group(
@@ -84,7 +84,7 @@ def main() -> None:
 @data_options
 @num_samples_option
 @click.option(
-    "--iwae", type=click.IntRange(1, 10**9), help="also the importance-weighted bound, with so many draws per image"
+    "--iwae", type=click.IntRange(1, 10**9), help="also estimate the importance-weighted bound, with N draws per image"
 )
 @json_option
 def evaluate(
@@ -98,7 +98,7 @@ def evaluate(
     json_path: Path | None,
     **repeated: Any,
 ) -> None:
-    """Print the ELBO of the test set, its two parts and their errors, and what the latent space does."""
+    """Print the ELBO of the test set, its two parts and their errors, and diagnostics of the latent space."""
     use_device(device)
     model = open_model(model_path, repeated, open_recipe(recipe_path))
     import jax
@@ -141,14 +141,14 @@ def plot() -> None:
 def plot_command(
     function: str, text: str, needs_data: bool = True, of_levels: bool = False, moves: bool = False
 ) -> None:
-    """Add `jvae plot NAME`, which writes what a function of `jvae.view.pictures` draws of a model and a test set.
+    """Add `jvae plot NAME`, which writes the picture of a function of `jvae.view.pictures`.
 
-    One that moves may be a GIF too, by the function of that name with `_gif`.
+    A picture that moves can also be a GIF, drawn by the function of that name with `_gif`.
     """
     name = function.replace("_", "-")
     endings = (".gif", *PICTURE_FORMATS) if moves else PICTURE_FORMATS
     kind = "GIF, or picture of some frames side by side," if moves else "picture"
-    level = click.option("--level", type=click.IntRange(1, 2), default=1, help="of a two-level model: 1 is nearer x")
+    level = click.option("--level", type=click.IntRange(1, 2), default=1, help="level, of two; 1 is nearer x")
 
     begin = f"jvae plot {name} --model model.npz --output {name}"
 
@@ -192,7 +192,7 @@ plot_command("posterior", "Samples of the test set's aggregate posterior, colour
 plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
 plot_command("manifold", "The decoder's means over a grid of the latent space.")
 plot_command(
-    "prior", "The prior's density beneath the test set's aggregate posterior; components marked.", of_levels=True
+    "prior", "The prior's density below the test set's aggregate posterior, with its components marked.", of_levels=True
 )
 plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
 plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
@@ -215,12 +215,10 @@ plot_command("scale", "The learned standard deviation of every pixel.", needs_da
 @data_options
 @click.pass_context
 def datasets(context: click.Context, data_dir: Path | None) -> None:
-    """List the data sets: what there is, and where each would come from."""
+    """List the data sets, and where each would be read from."""
     if context.invoked_subcommand is not None:
         if is_given(context, "data_dir"):
-            raise click.UsageError(
-                f"--data-dir is an option of {context.invoked_subcommand}: it stands behind that word"
-            )
+            raise click.UsageError(f"--data-dir is an option of {context.invoked_subcommand}: put it after that word")
         return
     from jvae.data.datasets import list_datasets
     from jvae.data.tfds import prepared_sets, tfds_dir
@@ -229,9 +227,9 @@ def datasets(context: click.Context, data_dir: Path | None) -> None:
         shape = "x".join(map(str, entry.shape))
         click.echo(f"{entry.name:<15}{entry.num_train:>7,} + {entry.num_test:>6,} images {shape:<9} {entry.source}")
     for name in prepared_sets(tfds_dir() if data_dir is None else data_dir):
-        click.echo(f"{name:<15}prepared by tensorflow-datasets")
+        click.echo(f"{name:<15}prepared with tensorflow-datasets")
     click.echo("tfds:NAME      any image set that tensorflow-datasets has prepared on this machine")
-    click.echo("npz:FILE, npy:FILE, folder:DIR, idx:DIR: your own; `jvae datasets check SOURCE` says what is in them")
+    click.echo("npz:FILE, npy:FILE, folder:DIR, idx:DIR: your own; `jvae datasets check SOURCE` describes them")
 
 
 datasets.params.append(config_option())
@@ -241,7 +239,7 @@ datasets.params.append(config_option())
 @click.argument("names", type=DataSource(), nargs=-1, required=True)
 @data_options
 def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
-    """Bring data sets into the cache, and check them."""
+    """Download data sets into the cache, and check them."""
     for name, config in [(name, config_of_dataset(name)) for name in names]:
         dataset = open_dataset(config, data_dir)
         click.echo(
@@ -258,9 +256,9 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 @click.argument("source", type=DataSource())
 @partial(config_options, only=DATA_FIELDS[1:])
 @data_options
-@click.option("--sheet", type=OutputFile(*PICTURE_FORMATS), help="picture to write, of some 64 test images")
+@click.option("--sheet", type=OutputFile(*PICTURE_FORMATS), help="picture to write, of about 64 test images")
 def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) -> None:
-    """Say what is in SOURCE, a data set's name, npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME."""
+    """Describe SOURCE: a data set's name, npz:FILE, npy:FILE, folder:DIR, idx:DIR or tfds:NAME."""
     dataset = open_dataset(config_of_dataset(source, **how), data_dir)
     click.echo(f"fingerprint  {dataset.fingerprint}")
     for split in ("train", "test"):
@@ -270,7 +268,7 @@ def check(source: str, data_dir: Path | None, sheet: Path | None, **how: Any) ->
         click.echo(f"{split:<13}{found}, {classes} class{'es' * (classes > 1)}")
     if sheet is not None:
         n = len(dataset.test_images)
-        shown = dataset.test_images[:: -(-n // 64)] / 255  # from all over the set, which may be sorted by class
+        shown = dataset.test_images[:: -(-n // 64)] / 255  # evenly spaced, since the set may be sorted by class
         import_jax()
         with drawing():
             from jvae.view.image_grids import plot_images

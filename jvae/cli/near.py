@@ -1,4 +1,4 @@
-"""What a word of a command line that is none was probably meant for."""
+"""Suggestions for unknown words on a command line."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -22,33 +22,33 @@ MEANT = {
     "weights": "model",
     "z-dim": "latent-dim",
 }
-"""Other programs' words for an option."""
+"""Names that other programs use for an option."""
 
 
 def one_of(words: Iterable[str]) -> str:
-    """Return words as a choice between them."""
+    """Return words joined by "or"."""
     return " or ".join(words)
 
 
 def meant_options(command: click.Command, word: str) -> str:
-    """Return a sentence about what an unknown option of a command was probably meant for; empty where none is near."""
+    """Return a sentence that suggests options for an unknown one; empty if none is similar."""
     if isinstance(command, click.Group):
         known = [name for name, other in command.commands.items() if word in long_options(other)]
         if known:
-            return f" It is an option of {one_of(known[:3])}, and stands behind that word."
+            return f" It is an option of {one_of(known[:3])}: put it after that word."
     near = near_options(word, long_options(command))
     return f" Did you mean {one_of(near)}?" if near else ""
 
 
 def long_options(command: click.Command) -> list[str]:
-    """Return the options of a command that begin with two dashes; the hidden ones are last."""
+    """Return a command's options that begin with two dashes, hidden ones last."""
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     options.sort(key=lambda option: option.hidden)
     return [word for option in options for word in (*option.opts, *option.secondary_opts) if word.startswith("--")]
 
 
 def near_options(word: str, options: Collection[str]) -> list[str]:
-    """Return at most three options that a word is near to: by meaning, its initials, its beginning, or its letters."""
+    """Return at most three options that are similar to a word, by meaning, initials, beginning or letters."""
     name = word.lstrip("-").replace("_", "-").lower()
     names = {option.removeprefix("--"): option for option in options}
     if not name:
@@ -62,13 +62,13 @@ def near_options(word: str, options: Collection[str]) -> list[str]:
 
 
 def is_part(name: str, other: str) -> bool:
-    """Return True if one name's parts, between dashes, are among the other's, as `num-epochs` has `epochs`."""
+    """Return True if one name's parts between dashes are among the other's, as in `epochs` and `num-epochs`."""
     mine, theirs = set(name.split("-")), set(other.split("-"))
     return mine <= theirs or theirs <= mine
 
 
 def near_file(path: Path) -> str:
-    """Return a question after a file beside one that is not there, whose name is near; empty where none is."""
+    """Return a question that suggests a neighbour with a similar name for a missing file; empty if there is none."""
     try:
         beside = sorted(other.name for other in path.parent.iterdir())
     except (OSError, ValueError):
@@ -78,10 +78,10 @@ def near_file(path: Path) -> str:
 
 
 class Choice(click.Choice):
-    """A choice that says of a word that is none of it which one is near."""
+    """A choice that suggests a similar word for an unknown one."""
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
-        """Return the word that was chosen."""
+        """Return the chosen word."""
         try:
             return super().convert(value, param, context)
         except click.BadParameter as error:
@@ -92,14 +92,14 @@ class Choice(click.Choice):
 
 
 def meant_command(group: click.Group, context: click.Context, word: str) -> str:
-    """Return what to say of a word that stands where a command is meant and names none."""
+    """Return the error message for a word that is not a command."""
     commands = group.list_commands(context)
     if near := get_close_matches(word.lower().replace("_", "-"), commands, n=2):
         return f"No such command {word!r}. Did you mean {one_of(near)}?"
     takers = [name for name in commands if takes_model(group.commands[name])]
     if takers and (Path(word).suffix or "/" in word):
         path = f"{context.command_path} {takers[0]} --model {word}"
-        return f"{word}: a file stands where a command is meant; for instance {path}"
+        return f"{word}: is a file, where a command is expected; for instance {path}"
     return f"No such command {word!r}: must be one of {', '.join(commands)}"
 
 

@@ -1,4 +1,4 @@
-"""The command line's options, made from `Config`."""
+"""The command line's options, built from `Config`."""
 
 from collections.abc import Callable, Collection
 from functools import partial, wraps
@@ -15,7 +15,7 @@ from jvae.runs.fields import ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
-"""The fields of a Config that say where data are, which may be said anew of a trained model."""
+"""The Config fields that say where data are; they may be given again for a trained model."""
 
 
 def flag(name: str) -> str:
@@ -24,7 +24,7 @@ def flag(name: str) -> str:
 
 
 def usage_error(error: ValueError) -> click.UsageError:
-    """Return a Config's complaint, which begins with a field's name, in terms of the command line."""
+    """Return a Config's error, which begins with a field's name, as a usage error that begins with the option."""
     name, _, rest = str(error).partition(" ")
     if name not in {field.name for field in config_fields()}:
         return click.UsageError(str(error))
@@ -63,7 +63,7 @@ class NumbersType(click.ParamType):
 
 
 def numbers(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """Return whole numbers above 0, separated by commas; none where nothing is given."""
+    """Return whole numbers above 0 from a text with commas; an empty tuple for None."""
     if value is None:
         return ()
     parts = value.split(",")
@@ -76,7 +76,7 @@ numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
 def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:
-    """Add every Config field as an option, with its default; but for some, or only some."""
+    """Add Config fields as options with their defaults: all, all but `without`, or those in `only`."""
     for field in reversed(config_fields()):
         if field.name not in without and (not only or field.name in only):
             command = option_of(field, default=field.default)(command)
@@ -84,7 +84,7 @@ def config_options(command: Callable, without: Collection[str] = (), only: Colle
 
 
 def hidden_dim_option(command: Callable) -> Callable:
-    """Add 0.1.0's `--hidden-dim N`, which gives the command's `hidden` as `--hidden N,N` does."""
+    """Add `--hidden-dim N` of 0.1.0, which sets the command's `hidden` as `--hidden N,N` does."""
 
     @wraps(command)
     def with_hidden(*arguments: Any, hidden_dim: int | None, **values: Any) -> Any:
@@ -102,18 +102,18 @@ def hidden_dim_option(command: Callable) -> Callable:
 
 
 def is_given(context: click.Context, name: str) -> bool:
-    """Return True if an option was given: on the command line, by its environment variable or in a config file."""
+    """Return True if an option was given on the command line, by its environment variable or in a config file."""
     source = click.core.ParameterSource
     return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
 
 
 def given_fields(context: click.Context) -> set[str]:
-    """Return the names of Config's fields that were given to a command."""
+    """Return the names of the Config fields that were given to a command."""
     return {field.name for field in config_fields() if is_given(context, field.name)}
 
 
 def config_given(context: click.Context, values: dict[str, Any]) -> Config:
-    """Return the configuration of a command's options; refuse a given one that means nothing beside the others."""
+    """Return the configuration of a command's options; refuse a given option that does not apply with the others."""
     try:
         config = Config(**values)
         check_together(config_fields(), config, given_fields(context))
@@ -123,9 +123,9 @@ def config_given(context: click.Context, values: dict[str, Any]) -> Config:
 
 
 def repeated_options(command: Callable) -> Callable:
-    """Add Config's fields as hidden options, accepted where they repeat what the model file says.
+    """Add Config's fields as hidden options, which are accepted if they repeat the values in the model file.
 
-    The seed and the number of draws mean something of their own to the commands that read a model.
+    The seed and the number of draws are left out: commands that read a model have their own.
     """
     for field in reversed(config_fields()):
         if field.name not in ("seed", "num_samples"):
@@ -134,7 +134,7 @@ def repeated_options(command: Callable) -> Callable:
 
 
 def recipe_option(command: Callable) -> Callable:
-    """Add `--recipe`, the command's `recipe_path`; what that file raises, whenever it does, is said in one line."""
+    """Add `--recipe`, the command's `recipe_path`; an error in that file, at any time, is reported in one line."""
 
     @wraps(command)
     def with_recipe(*arguments: Any, recipe_path: Path | None, **others: Any) -> Any:
@@ -150,12 +150,12 @@ def recipe_option(command: Callable) -> Callable:
         "recipe_path",
         type=InputFile(),
         metavar="FILE.py",
-        help="Python file that says what is trained: recipe(config, data_shape, steps_per_epoch)",
+        help="Python file that defines what is trained: recipe(config, data_shape, steps_per_epoch)",
     )(with_recipe)
 
 
 def data_options(command: Callable) -> Callable:
-    """Add the option that says where data come from."""
+    """Add `--data-dir`, the folder to read data from."""
     return click.option(
         "--data-dir",
         type=InputFolder(),
@@ -164,18 +164,18 @@ def data_options(command: Callable) -> Callable:
 
 
 def model_options(command: Callable) -> Callable:
-    """Add the model file, the device, and the seed of what is drawn from the model."""
+    """Add the model file, the device, and the seed of draws from the model."""
     for decorate in (
         recipe_option,
         repeated_options,
-        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="decides the random draws"),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="seed of the random draws"),
         device_option,
         click.option(
             "--model",
             "model_path",
             type=InputModel(),
             default="model.npz",
-            help="model file that `jvae train` wrote",
+            help="model file written by `jvae train`",
         ),
     ):
         command = decorate(command)
@@ -183,7 +183,7 @@ def model_options(command: Callable) -> Callable:
 
 
 class MeshType(click.ParamType):
-    """`runs=R,data=D`: how many devices along each axis; an axis that is not named has 1."""
+    """`runs=R,data=D`: the devices along each axis; an axis that is not named has 1."""
 
     name = "runs=R,data=D"
 
@@ -199,12 +199,12 @@ class MeshType(click.ParamType):
 
 
 mesh_option = click.option(
-    "--mesh", type=MeshType(), help="devices along each axis; by default as many for the runs as divide them"
+    "--mesh", type=MeshType(), help="devices along each axis; by default as many as divide the runs evenly"
 )
 
 
 def mesh_options(command: Callable) -> Callable:
-    """Add the devices and hosts that a training is spread over: the command's `mesh` and `hosts`."""
+    """Add the devices and hosts that a training is split over: the command's `mesh` and `hosts`."""
 
     @wraps(command)
     def spread_command(
@@ -213,9 +213,7 @@ def mesh_options(command: Callable) -> Callable:
         hosts = (coordinator, num_processes, process_id)
         named = [value is not None for value in hosts]
         if any(named) and not distributed:
-            raise click.UsageError(
-                "--coordinator, --num-processes and --process-id mean something only with --distributed"
-            )
+            raise click.UsageError("--coordinator, --num-processes and --process-id apply only with --distributed")
         if any(named) and not all(named):
             raise click.UsageError(
                 "--distributed takes all of --coordinator, --num-processes and --process-id, or none"
@@ -224,9 +222,9 @@ def mesh_options(command: Callable) -> Callable:
 
     decorated: Callable = spread_command
     for decorate in (
-        click.option("--process-id", type=click.IntRange(0), help="of this process (with --distributed)"),
-        click.option("--num-processes", type=click.IntRange(1), help="of all hosts (with --distributed)"),
-        click.option("--coordinator", metavar="HOST:PORT", help="where process 0 listens (with --distributed)"),
+        click.option("--process-id", type=click.IntRange(0), help="index of this process (with --distributed)"),
+        click.option("--num-processes", type=click.IntRange(1), help="number of processes (with --distributed)"),
+        click.option("--coordinator", metavar="HOST:PORT", help="address of process 0 (with --distributed)"),
         click.option("--distributed", is_flag=True, help="train together with the processes of other hosts"),
         mesh_option,
     ):
@@ -235,7 +233,7 @@ def mesh_options(command: Callable) -> Callable:
 
 
 def device_option(command: Callable) -> Callable:
-    """Add where to compute, the command's `device`, and whether compiled programs are kept, which `use_device` asks."""
+    """Add `--device`, the command's `device`, and the option to keep compiled programs, which `use_device` reads."""
 
     def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         context.meta[COMPILE_CACHE] = value
@@ -252,7 +250,7 @@ def device_option(command: Callable) -> Callable:
             "--device",
             type=Choice(("auto", "cpu", "gpu", "tpu")),
             default="auto",
-            help="where to compute; auto takes the best there is",
+            help="where to compute; auto takes the best available",
         ),
     ):
         command = decorate(command)
@@ -263,9 +261,9 @@ num_samples_option = click.option(
     "--num-samples", type=click.IntRange(1, 10**6), default=10, help="draws z ~ q(z|x) per image in the evaluation"
 )
 stream_option = click.option(
-    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they would not fit"
+    "--stream/--no-stream", default=None, help="read the images while they are used; by default if they do not fit"
 )
-run_option = click.option("--run", type=click.IntRange(0), default=0, help="which of several runs; 0 is the first")
+run_option = click.option("--run", type=click.IntRange(0), default=0, help="index of the run; 0 is the first")
 json_option = click.option(
     "--json", "json_path", type=OutputFile(stdout=True), help="write the result to this file as JSON; - is stdout"
 )

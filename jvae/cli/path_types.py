@@ -1,4 +1,4 @@
-"""The types of a command line's paths: each says whether it is read or written, and as what."""
+"""The types of a command line's paths: what is read or written, and how."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ class InputFile(click.Path):
         super().__init__(path_type=Path, exists=True, dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
-        """Return the path; of a file that is not there, say which one was probably meant, or how to make it."""
+        """Return the path; for a missing file, suggest a similar one or how to make it."""
         try:
             return Path(super().convert(value, param, context))  # type: ignore[arg-type]
         except click.BadParameter:
@@ -30,7 +30,7 @@ class InputFile(click.Path):
             self.fail(f"{path}: there is no such file{near_file(path) or self.made(path)}", param, context)
 
     def made(self, path: Path) -> str:
-        """Return how the file would be made, to end a sentence; nothing where it is the user's own."""
+        """Return how to make the file, as the end of a sentence; empty for a user's own file."""
         return ""
 
 
@@ -50,12 +50,12 @@ class InputFolder(click.Path):
 
 
 class DataSource(click.ParamType):
-    """A data set's name, or a source of one's own, whose file or folder does not depend on the working directory."""
+    """A data set's name, or a user's own source, as an absolute path."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
-        """Return the source with an absolute path, so that it is found again."""
+        """Return the source with an absolute path, so that it can be found from another working directory."""
         place = place_of(str(value))
         return str(value) if place is None else f"{kind_of(value)}:{place.absolute()}"
 
@@ -64,9 +64,9 @@ class OutputFile(click.Path):
     """A file that a command writes.
 
     Args:
-        endings: those that it may have; any where there are none, and then it is text.
-        stdout: True if `-` is stdout.
-        kept: True if a file that is there is replaced only with the command's `--overwrite`.
+        endings: the allowed suffixes; if there are none, any suffix is allowed and the file is text.
+        stdout: True if `-` means stdout.
+        kept: True if an existing file is replaced only with the command's `--overwrite`.
     """
 
     def __init__(self, *endings: str, stdout: bool = False, kept: bool = False) -> None:
@@ -74,12 +74,12 @@ class OutputFile(click.Path):
         self.endings, self.stdout, self.kept = endings, stdout, kept
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
-        """Return the path; `-` alone is stdout, and `./-` a file of that name."""
+        """Return the path; `-` is stdout, and `./-` a file with that name."""
         path = Path(super().convert(value, param, context))  # type: ignore[arg-type]
         return path.absolute() if path == STDOUT and os.fspath(value) != "-" else path
 
     def is_text(self, path: Path) -> bool:
-        """Return True if what is written to a path is text."""
+        """Return True if text is written to a path."""
         return not self.kept and (not self.endings or path == STDOUT or path.suffix.lower() in TEXT_ENDINGS)
 
 
@@ -91,7 +91,7 @@ class OutputModel(OutputFile):
 
 
 class OutputFolder(click.Path):
-    """A folder that a command writes to, and makes if it is not there."""
+    """A folder that a command writes to, and creates if it is missing."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, file_okay=False)
@@ -103,6 +103,6 @@ def kind_of(source: str) -> str:
 
 
 def place_of(source: str) -> Path | None:
-    """Return the file or folder of a user's own data source; None of another source."""
+    """Return the file or folder of a user's own data source; None for another source."""
     place = source.partition(":")[2]
     return Path(os.path.expanduser(place)) if kind_of(source) in OWN_KINDS and place else None

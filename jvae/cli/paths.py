@@ -1,6 +1,6 @@
-"""What must hold of a command line's paths, before the command begins.
+"""Checks of a command line's paths before the command begins.
 
-The check is made of the types of a command's options, so that a new command has it by being a `PathCommand`.
+The checks follow from the types of a command's options, so that every `PathCommand` has them.
 """
 
 import errno
@@ -30,24 +30,24 @@ from jvae.errors import JvaeError
 from jvae.files import STDOUT, check_writable, is_stdout, is_stream, longest_name, same_file, status_of
 
 TAKES_STDOUT = "jvae.cli.takes_stdout"
-"""Of a context's meta: True if an output is stdout, so that nothing else may be."""
+"""Key of a context's meta: True if an output is stdout, so that nothing else may be printed there."""
 SNIFFED_BYTES = 4096
 READ_BY_NAME = ("-ubyte", "tfrecord", "array_record", "dataset_info.json", "features.json")
-"""One of which is in the name of every file that `idx:DIR` and `--data-dir` are read for."""
+"""Parts of the names of all files that `idx:DIR` and `--data-dir` read."""
 
 
 class Given(NamedTuple):
-    """A path of a command line, or one that is known from another."""
+    """A path on a command line, or one derived from it."""
 
     option: str
     path: Path
     type: click.ParamType
     holds: str = ""
-    """Of a folder that is read: `folder` of pictures, or `idx`."""
+    """The kind of a folder that is read: `folder` (of pictures) or `idx`."""
 
 
 class PathCommand(click.Command):
-    """A command that begins only if its paths are what they must be."""
+    """A command that begins only if its paths are valid."""
 
     def invoke(self, context: click.Context) -> Any:
         """Check the paths, and run the command."""
@@ -59,7 +59,7 @@ def check_paths(context: click.Context) -> None:
     """Check all paths of a command line.
 
     Raises:
-        click.UsageError: an output is an input or another output, would replace what it must not, or is no such path.
+        click.UsageError: an output is an input or another output, has a wrong name, or would replace a protected file.
         JvaeError: an output cannot be written.
     """
     outputs = [found for found in given_paths(context) if isinstance(found.type, (OutputFile, OutputFolder))]
@@ -74,10 +74,10 @@ def check_paths(context: click.Context) -> None:
 
 
 def check_products(context: click.Context, paths: Iterable[Path]) -> None:
-    """Refuse inputs that are, or lie in, what a command makes in its output folder.
+    """Refuse inputs that are, or lie in, files and folders that a command creates in its output folder.
 
     Raises:
-        click.UsageError: one does.
+        click.UsageError: there is such an input.
     """
     for product, one in itertools.product(paths, inputs_of(context)):
         inside = Path(os.path.realpath(one.path)).is_relative_to(os.path.realpath(product))
@@ -108,7 +108,7 @@ def given_paths(context: click.Context) -> Iterator[Given]:
 
 
 def inputs_of(context: click.Context) -> Iterator[Given]:
-    """Yield what a command line reads, and the data that its model was trained on."""
+    """Yield the inputs of a command line, and the data that its model was trained on."""
     for found in given_paths(context):
         if isinstance(found.type, (InputFile, InputFolder, DataSource)):
             yield found
@@ -120,18 +120,18 @@ def inputs_of(context: click.Context) -> Iterator[Given]:
 
 
 def data_of_model(path: Path) -> str:
-    """Return the data source that a model file names; nothing where it does not say, for the file is not checked."""
+    """Return the data source that a model file names; "" if there is none, or the file is damaged."""
     if not os.path.isfile(path):
         return ""
     try:
         with zipfile.ZipFile(path) as archive:
             return str(json.loads(archive.read("model.json"))["config"]["dataset"])
-    except Exception:  # whoever reads the model says what is wrong with it
+    except Exception:  # the error is reported when the model is read
         return ""
 
 
 def reads(one: Given, output: Given) -> bool:
-    """Return True if an input is, or is read for, what an output is or would be."""
+    """Return True if an input is the output, or a folder from which the output would be read."""
     if same_file(one.path, output.path):
         return True
     if output.path == STDOUT or not os.path.isdir(one.path):
@@ -148,7 +148,7 @@ def reads(one: Given, output: Given) -> bool:
 
 
 def is_data(path: Path, holds: str) -> bool:
-    """Return True if a file in a folder is one that the folder is read for, by its name."""
+    """Return True if a file in a data folder has the name of a data file."""
     if holds != "folder":
         return any(word in path.name for word in READ_BY_NAME)
     from jvae.data.folder import picture_endings
@@ -157,11 +157,11 @@ def is_data(path: Path, holds: str) -> bool:
 
 
 def check_output(output: Given, values: dict[str, Any]) -> None:
-    """Refuse an output that cannot be written, or that would replace what it must not.
+    """Refuse an output that cannot be written, or that would replace a protected file.
 
     Raises:
-        click.UsageError: by its name, or for what stands there.
-        JvaeError: by where it is.
+        click.UsageError: the name is wrong, or the existing file is protected.
+        JvaeError: nothing can be written there.
     """
     path, type_ = output.path, output.type
     if isinstance(type_, OutputFile):
@@ -177,7 +177,7 @@ def check_output(output: Given, values: dict[str, Any]) -> None:
             raise NotADirectoryError
         sizes, room = [len(os.fsencode(name)) for name in new], longest_name(folder)
         if max(sizes) > room:
-            raise click.UsageError(f"{path}: a name of {max(sizes)} bytes: must be of at most {room}")
+            raise click.UsageError(f"{path}: has a name of {max(sizes)} bytes: must be at most {room}")
         check_writable(path if isinstance(type_, OutputFile) else folder / new[0])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise click.UsageError(f"{path}: the directory {folder} does not exist") from error
@@ -187,7 +187,7 @@ def check_output(output: Given, values: dict[str, Any]) -> None:
 
 
 def check_kind(path: Path, type_: OutputFile, values: dict[str, Any]) -> None:
-    """Raise a UsageError unless a path has a known ending, and what stands there may give way to what is written."""
+    """Raise a UsageError unless a path has an allowed suffix, and an existing file may be replaced."""
     text, there = type_.is_text(path), status_of(path)
     if path == STDOUT:
         raise click.UsageError(f"{path}: stdout takes JSON, CSV and JSON lines: name a file")
@@ -202,29 +202,29 @@ def check_kind(path: Path, type_: OutputFile, values: dict[str, Any]) -> None:
             raise click.UsageError(f"{path}: is a pipe, a device or this command's own output: name a file")
         return
     if not isinstance(type_, OutputModel) and is_model_file(path):
-        raise click.UsageError(f"{path}: is a model file, which is not written over")
+        raise click.UsageError(f"{path}: is a model file, which is not overwritten")
     if text and not holds_text(path):
-        raise click.UsageError(f"{path}: holds something else than text, which is not written over")
+        raise click.UsageError(f"{path}: does not hold text, so it is not overwritten")
     if type_.kept:
         check_kept(path, values)
 
 
 def check_kept(path: Path, values: dict[str, Any]) -> None:
-    """Raise a UsageError where a file is there, unless a command's values have `overwrite`, or `resume`.
+    """Raise a UsageError if a file exists, unless a command's values have `overwrite` or `resume`.
 
-    To be asked once more when a file is owned: it may have been written since the command's paths were checked.
+    Call it again once a file is owned: it may have been written since the command's paths were checked.
     """
     if status_of(path) is not None and not (values.get("overwrite") or values.get("resume")):
-        go_on = "--resume goes on with it, " if "resume" in values else ""
-        raise click.UsageError(f"{path}: is there already; {go_on}--overwrite replaces it")
+        how = "--resume continues it, " if "resume" in values else ""
+        raise click.UsageError(f"{path}: already exists; {how}--overwrite replaces it")
 
 
 def is_model_file(path: Path) -> bool:
-    """Return True if there is a file that seems to hold a model, damaged or not."""
+    """Return True if a file seems to hold a model, damaged or not."""
     try:
         with path.open("rb") as file:
             head = file.read(SNIFFED_BYTES)
-        if head.startswith(b"PK") and b"model.json" in head:  # also where the list of members, at its end, is lost
+        if head.startswith(b"PK") and b"model.json" in head:  # also if the zip's directory, at the end, is lost
             return True
         with zipfile.ZipFile(path) as archive:
             return "model.json" in archive.namelist()
@@ -233,7 +233,7 @@ def is_model_file(path: Path) -> bool:
 
 
 def holds_text(path: Path) -> bool:
-    """Return True if a file begins as text does, with no byte of 0; or cannot be read, which its writer will meet."""
+    """Return True if a file begins like text, without a zero byte, or cannot be read, which its writer will report."""
     try:
         with path.open("rb") as file:
             return b"\0" not in file.read(SNIFFED_BYTES)

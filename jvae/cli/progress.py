@@ -1,4 +1,4 @@
-"""The progress of a training: one line that moves on a terminal, lines elsewhere; compilation counts for neither."""
+"""The progress of a training: a bar on a terminal, lines elsewhere; rates exclude compilation."""
 
 import sys
 import time
@@ -12,41 +12,41 @@ from tqdm import tqdm
 from jvae.runs.loop import Progress
 
 LINE_SECONDS = 30.0
-"""Between two lines within an epoch, at least."""
+"""The least time between two lines within an epoch."""
 NAME_COLUMNS = 24
-"""Of what is trained, in a line that moves, at most."""
+"""The most columns for the name of what is trained, in a bar."""
 COLLAPSED_KL = 0.01
-"""In nats per datum: below it the latents carry nothing."""
+"""A KL in nats per datum below which the latents carry no information."""
 
 
 class Extent(NamedTuple):
-    """How much is trained."""
+    """The extent of a training."""
 
     epochs: int
     images: int
-    """That an epoch trains each run on."""
+    """The images that an epoch trains each run on."""
     runs: int
     done: int = 0
-    """Epochs taken before."""
+    """The epochs trained before."""
     name: str = ""
-    """What is trained, where a command trains several."""
+    """The name of the training, if a command runs several."""
 
 
 class Pace(NamedTuple):
-    """How fast a training goes, in epochs per second, counted from a mark at which its programs were compiled."""
+    """The speed of a training, in epochs per second, from a mark when its programs were compiled."""
 
     first_epoch: int
     mark: Progress
     marked: float
-    """When, in seconds."""
+    """The mark's time, in seconds."""
     rate: float | None = None
 
 
 def next_pace(pace: Pace | None, at: Progress, now: float) -> Pace:
-    """Return the pace after a chunk that ended at a time in seconds.
+    """Return the pace after a chunk that ended at the time `now`, in seconds.
 
-    The first chunk compiles the steps, and what follows the first epoch compiles its summary and its validation: the
-    mark moves to the end of the chunks in which these lie.
+    The first chunk compiles the steps, and the end of the first epoch compiles its summary and validation: the mark
+    moves to the end of the chunks that include this time.
     """
     if pace is None:
         return Pace(at.epoch, at, now)
@@ -56,7 +56,7 @@ def next_pace(pace: Pace | None, at: Progress, now: float) -> Pace:
 
 
 def describe_pace(pace: Pace | None, at: Progress, extent: Extent) -> list[str]:
-    """Return the time left and the images per second, of all runs together; nothing while they are not known."""
+    """Return the time left and the images per second of all runs together; empty while they are unknown."""
     if pace is None or not pace.rate:
         return []
     left = tqdm.format_interval((extent.epochs - at.epochs) / pace.rate)
@@ -64,7 +64,7 @@ def describe_pace(pace: Pace | None, at: Progress, extent: Extent) -> list[str]:
 
 
 def describe_epoch(record: dict[str, Any]) -> str:
-    """Return an epoch's record in words, in nats per datum; the means over the runs that went on, of several."""
+    """Return an epoch's record in words, in nats per datum; for several runs, the means over the running ones."""
     means = mean_record(record)
     parts = [f"bound {means['bound']:9.3f}", f"reconstruction {means['reconstruction']:9.3f}", f"kl {means['kl']:7.3f}"]
     if "validation" in means:
@@ -76,7 +76,7 @@ def describe_epoch(record: dict[str, Any]) -> str:
 
 
 def mean_record(record: dict[str, Any]) -> dict[str, float]:
-    """Return an epoch's record with the mean over the runs that went on in place of a list."""
+    """Return an epoch's record with every list replaced by its mean over the running runs."""
     return {
         name: fmean(v for v in value if v is not None) if isinstance(value, list) else value
         for name, value in record.items()
@@ -84,13 +84,13 @@ def mean_record(record: dict[str, Any]) -> dict[str, float]:
 
 
 def collapsed_runs(record: dict[str, Any]) -> set[int]:
-    """Return the runs whose mean KL of an epoch, over all dimensions, is below `COLLAPSED_KL`."""
+    """Return the runs whose KL in an epoch, over all dimensions, is below `COLLAPSED_KL`."""
     kl = record["kl"] if isinstance(record["kl"], list) else [record["kl"]]
     return {run for run, value in enumerate(kl) if value is not None and value < COLLAPSED_KL}
 
 
 class TrainingProgress(ABC):
-    """What is said while a training goes on: nothing until it is entered."""
+    """The progress display of a training; it shows nothing until it is entered."""
 
     def __init__(self, extent: Extent, clock: Callable[[], float] = time.perf_counter) -> None:
         self.extent, self.clock = extent, clock
@@ -106,12 +106,12 @@ class TrainingProgress(ABC):
         self.end()
 
     def chunk(self, at: Progress) -> None:
-        """Take note of a chunk of steps that is done."""
+        """Show that a chunk of steps is done."""
         self.pace, self.at = next_pace(self.pace, at, self.clock()), at
         self.show_chunk()
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Take note of an epoch that is done, by its record in the history; say once that a run's KL has collapsed."""
+        """Show that an epoch is done, by its record in the history; warn once if a run's KL has collapsed."""
         self.show_epoch(record)
         new = collapsed_runs(record) - self.collapsed
         if new:
@@ -119,22 +119,22 @@ class TrainingProgress(ABC):
             which = f" of run {', '.join(map(str, sorted(new)))}" if self.extent.runs > 1 else ""
             self.say(
                 f"warning: the KL of all dimensions{which} has collapsed: below {COLLAPSED_KL} nats in epoch "
-                f"{record['epoch']}; a lower weight of the KL, or its warm-up, may help"
+                f"{record['epoch']}; a lower KL weight, or a KL warm-up, may help"
             )
 
     @property
     def place(self) -> str:
-        """What is trained, which epoch, of how many."""
+        """The name of the training, the epoch and the number of epochs."""
         name = f"{self.extent.name}  " if self.extent.name else ""
         return f"{name}epoch {self.at.epoch}/{self.extent.epochs}"
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to show: nothing is compiled."""
+        """Start the display, before anything is compiled."""
 
     @abstractmethod
     def end(self) -> None:
-        """End, whatever has come of the training."""
+        """End the display, also after an error."""
 
     @abstractmethod
     def say(self, line: str) -> None:
@@ -142,25 +142,25 @@ class TrainingProgress(ABC):
 
     @abstractmethod
     def show_chunk(self) -> None:
-        """Show where the training stands."""
+        """Show the progress within an epoch."""
 
     @abstractmethod
     def show_epoch(self, record: dict[str, Any]) -> None:
-        """Show what an epoch came to."""
+        """Show an epoch's results."""
 
 
 def show_progress(extent: Extent, say: Callable[[str], None], terminal: bool) -> TrainingProgress:
-    """Return a line that moves on a terminal, and lines elsewhere."""
+    """Return a bar on a terminal, and lines elsewhere."""
     return Bar(extent._replace(name=shorten(extent.name))) if terminal else Lines(extent, say)
 
 
 def shorten(name: str) -> str:
-    """Return a name that leaves room in a line of 80 columns."""
+    """Return a name, shortened to leave room in a line of 80 columns."""
     return name if len(name) <= NAME_COLUMNS else f"{name[: NAME_COLUMNS - 3]}..."
 
 
 class Lines(TrainingProgress):
-    """A line an epoch; within an epoch one after the first chunk, and then now and then."""
+    """One line per epoch; within an epoch one after the first chunk, and then occasionally."""
 
     def __init__(self, extent: Extent, say: Callable[[str], None], **others: Any) -> None:
         super().__init__(extent, **others)
@@ -173,39 +173,39 @@ class Lines(TrainingProgress):
         self.said = self.clock()
 
     def start(self) -> None:
-        """Say that compilation comes first."""
+        """Print that compilation comes first."""
         self.write(f"{self.place}  compiling")
 
     def end(self) -> None:
-        """Do nothing: every line stands."""
+        """Do nothing: every line is complete."""
 
     def show_chunk(self) -> None:
-        """Say where the training stands, unless the epoch is over, whose line follows, or a line was said just now."""
+        """Print the progress, unless the epoch is over, and its line follows, or a line was printed recently."""
         if self.at.step < self.at.num_steps and (self.said is None or self.clock() - self.said >= LINE_SECONDS):
             step = f"step {self.at.step}/{self.at.num_steps}"
             self.say("  ".join([self.place, step, *describe_pace(self.pace, self.at, self.extent)]))
 
     def show_epoch(self, record: dict[str, Any]) -> None:
-        """Say what an epoch came to."""
+        """Print an epoch's results."""
         pace = describe_pace(self.pace, self.at, self.extent)
         self.say("  ".join([f"{self.place}  {describe_epoch(record)}", *pace]))
 
 
 class Line(tqdm):
-    """A bar between a place and numbers, one column less wide than the terminal, so that no terminal wraps it."""
+    """A bar between a name and numbers, one column narrower than the terminal, so that no terminal wraps it."""
 
     monitor_interval = 0  # no thread beside the training
     numbers = "compiling"
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What the line is made of."""
+        """The parts of the line."""
         given = super().format_dict
         return given | {"numbers": self.numbers, "ncols": (given["ncols"] or 80) - 1}
 
 
 class Bar(TrainingProgress):
-    """One line that stays where it is; what does not fit into the terminal is left out, from the end."""
+    """One line that is redrawn in place; parts that do not fit the terminal are left out, from the end."""
 
     def start(self) -> None:
         """Draw the line."""
@@ -216,15 +216,15 @@ class Bar(TrainingProgress):
         )
 
     def end(self) -> None:
-        """Leave the line as it is last."""
+        """Leave the last line visible."""
         self.line.close()
 
     def say(self, line: str) -> None:
-        """Say a line above the bar."""
+        """Print a line above the bar."""
         self.line.write(line, file=sys.stderr)
 
     def show_chunk(self) -> None:
-        """Move the line."""
+        """Advance the bar."""
         self.draw([*describe_pace(self.pace, self.at, self.extent), *self.means])
 
     def show_epoch(self, record: dict[str, Any]) -> None:
@@ -235,6 +235,6 @@ class Bar(TrainingProgress):
         self.show_chunk()
 
     def draw(self, numbers: list[str]) -> None:
-        """Set the line's parts; it is drawn ten times a second at most."""
+        """Set the line's parts; it is drawn at most ten times per second."""
         self.line.desc, self.line.numbers, self.line.n = f"{self.place} ", ", ".join(numbers), self.at.epochs
         self.line.update(0)

@@ -18,7 +18,7 @@ from jvae.runs.lock import owning
 
 
 def need_torch() -> None:
-    """Raise a JvaeError that says what to install, unless PyTorch is there."""
+    """Raise a JvaeError that says what to install unless PyTorch is installed."""
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -35,32 +35,32 @@ def need_torch() -> None:
 )
 @click.argument("source", type=InputFile())
 @click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
-@click.option("--overwrite", is_flag=True, help="replace a model file that is there")
-@click.option("--dataset", type=DataSource(), default="mnist", help="what it was trained on")
+@click.option("--overwrite", is_flag=True, help="replace an existing model file")
+@click.option("--dataset", type=DataSource(), default="mnist", help="data set that it was trained on")
 @click.option(
     "--decoder",
     type=click.Choice(["bernoulli", "gaussian", "continuous-bernoulli"]),
     default="bernoulli",
-    help="its output distribution, which weights do not tell",
+    help="output distribution, which the weights do not show",
 )
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATIONS),
     default="relu",
-    help="of its networks, which weights do not tell; gelu is the approximation by tanh",
+    help="activation of its networks, which the weights do not show; gelu is the tanh approximation",
 )
 @click.option(
-    "--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output where it is not learned"
+    "--output-scale", type=float, default=0.3, help="standard deviation of a Gaussian output, if it is not learned"
 )
 @click.option(
     "--log-var/--log-std",
     default=None,
-    help="what the encoder gives beside the mean; by default as names say, or log-std",
+    help="encoder's output beside the mean; by default according to names, or log-std",
 )
 @click.option(
     "--stds",
     type=click.Choice(["as-is", "exp", "softplus"]),
-    help="how learned numbers make standard deviations where their names have no `log`; by default they are these",
+    help="map from learned numbers without `log` in their names to standard deviations; by default the identity",
 )
 @data_options
 @click.pass_context
@@ -77,9 +77,9 @@ def import_pytorch(
     stds: Any,
     data_dir: Path | None,
 ) -> None:
-    """Make a model file of SOURCE, the state dict that the exercise's PyTorch program saves (`model.pt`).
+    """Make a model file from SOURCE, a state dict that the exercise's PyTorch program saves (`model.pt`).
 
-    What shapes and names do not tell is assumed, and said: see the options.
+    Whatever shapes and names do not show is assumed, and reported: see the options.
     """
     context.with_resource(owning(model_path))
     check_kept(model_path, context.params)
@@ -96,7 +96,7 @@ def import_pytorch(
     fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
     said: list[str] = []
     if not is_given(given, "activation"):
-        said.append(f"the activation is {activation} (assumed; else --activation)")
+        said.append(f"the activation is {activation} (assumed; otherwise give --activation)")
     if is_given(given, "output_scale"):
         fields["output_scale"] = output_scale
     conventions = Conventions(log_var, stds, fields.get("output_scale"))
@@ -132,12 +132,12 @@ def import_pytorch(
     "model_path",
     type=InputModel(),
     default="model.npz",
-    help="model file that `jvae train` wrote",
+    help="model file written by `jvae train`",
 )
-@click.option("--overwrite", is_flag=True, help="replace a file that is there")
+@click.option("--overwrite", is_flag=True, help="replace an existing file")
 @run_option
 def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) -> None:
-    """Write TARGET, the state dict that the exercise's PyTorch program loads (`model.pt`)."""
+    """Write TARGET, a state dict that the exercise's PyTorch program loads (`model.pt`)."""
     need_torch()
     use_device("auto", compile_cache=False)
     from jvae.runs.api import select_run

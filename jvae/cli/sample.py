@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
 
 AT_A_TIME = 10_000
-"""Draws in one program, and at most in a picture."""
+"""The draws of one program, and the most in a picture."""
 PICTURE_COPIES = 8
-"""How often what is drawn is held in memory while matplotlib makes a picture of it."""
+"""The number of copies of the draws in memory while matplotlib makes a picture of them."""
 
 
 @click.command(
@@ -48,9 +48,9 @@ PICTURE_COPIES = 8
     default="samples.png",
     help="picture (.png, .pdf, .svg) or float32 arrays (.npz: x, mean; .npy: one of them) to write",
 )
-@click.option("--mean", is_flag=True, help="draw the mean of p(x|z) instead of a sample of it")
+@click.option("--mean", is_flag=True, help="draw means of p(x|z) instead of samples")
 @click.option("--compare", is_flag=True, help="draw samples and means of p(x|z) side by side, at the same z")
-@click.option("--num-images", type=click.IntRange(1, 10**6), default=64, help="how many; in a picture at most 10,000")
+@click.option("--num-images", type=click.IntRange(1, 10**6), default=64, help="draws; at most 10,000 in a picture")
 def sample(
     model_path: Path,
     device: str,
@@ -96,7 +96,7 @@ def sample(
 
 
 def draw(model: "TrainedModel", key: "jax.Array", n: int, run: int, mean: bool) -> "np.ndarray":
-    """Draw float32 x[n, ...], or their means: with one key up to 10,000, and with another for each 10,000 more."""
+    """Draw float32 x[n, ...], or their means, with a new key for every 10,000."""
     import jax
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The standard streams: what a command says is seen, or lost, but never the end of it."""
+"""The standard streams: output may be lost, but never stops a command."""
 
 import contextlib
 import io
@@ -7,16 +7,16 @@ import sys
 
 
 def open_streams() -> None:
-    """Make the standard streams such that all can be written to them.
+    """Prepare the standard streams so that any text can be written to them.
 
-    A stream that was closed before the start leads nowhere: else the next file that is opened would take its place,
-    and what libraries print would stand in it. A character that an encoding lacks is escaped.
+    A stream that was closed before the start is opened on the null device: otherwise the next opened file would take
+    its descriptor, and receive what libraries print. A character that an encoding lacks is escaped.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # takes the lowest free number
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
@@ -26,7 +26,7 @@ def open_streams() -> None:
 
 
 def discard_stdout(code: int) -> int:
-    """Let what could not be written to stdout go, so that the end does not try again; return the exit code."""
+    """Discard what could not be written to stdout, so that exiting does not try again; return the exit code."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -35,5 +35,5 @@ def discard_stdout(code: int) -> int:
 
 
 def printable(text: str) -> str:
-    """Return a text in one line, with all that cannot be printed, such as a path's line break, escaped."""
+    """Return a text in one line, with unprintable characters, such as a path's line break, escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -43,7 +43,7 @@ from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
         "jvae sweep --dataset digits --grid latent-dim=2,10 --grid hidden=512x512,256 --output widths",
     ),
 )
-@click.option("--grid", "grids", multiple=True, required=True, metavar="NAME=VALUE,...", help="an option's values")
+@click.option("--grid", "grids", multiple=True, required=True, metavar="NAME=VALUE,...", help="values of an option")
 @config_options
 @data_options
 @device_option
@@ -61,11 +61,11 @@ def sweep(
     output: Path,
     **values: Any,
 ) -> None:
-    """Train every combination of options' values, each from --runs seeds, and compare their test-set ELBOs.
+    """Train every combination of option values, each from --runs seeds, and compare their test-set ELBOs.
 
-    --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. An x joins the numbers of one
+    --grid can be given several times: --grid prior=gaussian,mog --grid latent-dim=2,10. An x separates numbers of one
     value: --grid hidden=512x512,256x256x256. Combinations that differ only in learning-rate, beta or seed are trained
-    in one program, but for those of a --recipe. What --output already holds is not trained again.
+    in one program, except with --recipe. Results that --output already holds are not trained again.
     """
     try:
         grid = parse_grid(grids)
@@ -87,7 +87,7 @@ def sweep(
         from jvae.view.pictures import sweep as draw
 
     context.with_resource(owning(make_folder(output)))
-    say_at_end("go on with the same command; the cells that are done are not trained again")
+    say_at_end("continue with the same command; finished cells are not trained again")
 
     def watch(group: Sequence[Cell]) -> TrainingProgress:
         first, others = group[0], len(group) - 1
@@ -116,13 +116,13 @@ def sweep(
 
 
 def products_of(cells: list[Cell], folder: Path) -> list[Path]:
-    """Return the paths of all that a sweep writes."""
+    """Return the paths of all files that a sweep writes."""
     names = [f"{cell.stem}{ending}" for cell in cells for ending in (".npz", ".json")]
     return [folder / name for name in ("results.csv", "results.json", "sweep.png", *names)]
 
 
 def describe(results: list[Result]) -> str:
-    """Return the results as a Markdown table: mean ± standard deviation (n-1) over runs."""
+    """Return the results as a Markdown table: mean ± standard deviation (n - 1) over runs."""
     from jvae.evaluation import spread
 
     lines = [f"| cell | {' | '.join(MEASURES)} | runs |", "|---|---|---|---|---|"]
@@ -135,4 +135,4 @@ def describe(results: list[Result]) -> str:
             )
         lines.append(f"| {result.cell.name} | {' | '.join(values or ['failed', '', ''])} | {len(result.runs)} |")
     units = sorted({result.unit for result in results})
-    return "\n".join([*lines, *units, *(["different units: compare only within one"] if len(units) > 1 else [])])
+    return "\n".join([*lines, *units, *(["different units: compare only within one unit"] if len(units) > 1 else [])])

@@ -57,20 +57,20 @@ if TYPE_CHECKING:
 @data_options
 @device_option
 @click.option("--model", "model_path", type=OutputModel(), default="model.npz", help="model file to write")
-@click.option("--resume", is_flag=True, help="go on where the model file ends, if it is there; --epochs may be more")
-@click.option("--overwrite", is_flag=True, help="replace a model file that is there")
+@click.option("--resume", is_flag=True, help="continue the model file's training, if it exists; --epochs may be more")
+@click.option("--overwrite", is_flag=True, help="replace an existing model file")
 @json_option
 @click.option(
     "--log",
     "log_path",
     type=OutputFile(".csv", ".jsonl", stdout=True),
     metavar="FILE.csv|FILE.jsonl",
-    help="write a line an epoch to this file, as it ends; - is stdout, as JSON lines",
+    help="write one line per epoch to this file: CSV if it ends in .csv, else JSON lines; - is stdout",
 )
 @click.option(
     "--snapshots",
     type=click.IntRange(FEWEST_SNAPSHOTS, MOST_SNAPSHOTS),
-    help="keep so many small copies of the parameters over the training, most of early steps, for `jvae plot training`",
+    help="keep N small copies of the parameters over the training, mostly early, for `jvae plot training`",
 )
 @mesh_options
 @stream_option
@@ -94,13 +94,13 @@ def train(
 ) -> None:
     """Train a VAE, save it after every epoch, and evaluate it on the test set.
 
-    Signals - SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU - end the training at the next safe point, some seconds
-    later or where one step takes longer then, with everything saved; a second one ends it at once.
+    Signals (SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU) end the training at the next safe point, after some
+    seconds or one step if that is longer, with everything saved; a second one ends it at once.
     """
     config = config_given(context, values)
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
-    if hosts is None:  # else it is known only below which process writes
+    if hosts is None:  # otherwise the writing process is known only below
         own_outputs(context, model_path, log_path)
         check_kept(model_path, context.params)
     backend = use_device(device, hosts)
@@ -118,7 +118,7 @@ def train(
     if resume and model_path.exists():
         known = continued(model_path, given, own, snapshots)
         if other := other_rounding(known.settings):
-            log(f"warning: {model_path} goes on with other settings of JAX, and rounding: {other}")
+            log(f"warning: {model_path} is resumed with other settings of JAX, which change rounding: {other}")
         config = known.config or config
         if is_finished(known):
             log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
@@ -139,10 +139,10 @@ def train(
         sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
     again = "" if recipe_path is None else f" --recipe {recipe_path}"
-    go_on = f"go on with `jvae train --resume --model {model_path}{again}`"
+    hint = f"continue with `jvae train --resume --model {model_path}{again}`"
     with interruptible() as interruption:
-        interruption.asks = hosts is not None  # there is nothing to save yet, and one step may take long
-        interruption.hint = "nothing was saved" if known is None else go_on
+        interruption.asks = hosts is not None  # a single process has nothing to save yet, and one step may take long
+        interruption.hint = "nothing was saved" if known is None else hint
 
         def chunk_done(at: "Progress") -> None:
             interruption.asks = True
@@ -159,14 +159,14 @@ def train(
         except ValueError as error:
             raise usage_error(error) from error
         if known is not None:
-            log(f"going on after epoch {saved} of {config.epochs}")
+            log(f"resuming after epoch {saved} of {config.epochs}")
         with told, open_epoch_log(log_path if first else None, [] if known is None else known.history) as write_epoch:
             try:
                 for model in epochs:
                     if first:
                         with owned.saving():
                             save(model_path, model)
-                        interruption.hint = go_on
+                        interruption.hint = hint
                     if len(model.history) == saved:
                         continue  # it was stopped within an epoch
                     saved = len(model.history)
@@ -221,11 +221,11 @@ def own_outputs_of_all(context: click.Context, first: bool, *paths: Path | None)
 def continued(
     path: Path, given: dict[str, Any], own: "OwnRecipe | None", snapshots: int | None = None
 ) -> "TrainedModel":
-    """Return the model to go on from, perhaps for more epochs.
+    """Return the model to resume, perhaps with more epochs.
 
     Raises:
-        ModelFileError: it cannot be gone on with.
-        click.UsageError: not for so many epochs, or not with so many snapshots.
+        ModelFileError: it cannot be resumed.
+        click.UsageError: it cannot be resumed with this number of epochs or of snapshots.
     """
     from dataclasses import replace
 
@@ -237,7 +237,7 @@ def continued(
     repeated = {name: value for name, value in given.items() if name != "epochs"}
     model = open_model(path, repeated, own, to_resume=True)
     if model.config is None:
-        raise ModelFileError(f"{path}: was trained from Python: it is gone on with there")
+        raise ModelFileError(f"{path}: was trained from Python: resume it from there")
     if snapshots is not None and (model.snapshots is None or snapshots != model.snapshots.asked):
         theirs = "without them" if model.snapshots is None else f"with {model.snapshots.asked}"
         raise click.UsageError(f"--snapshots is {snapshots}, but {path} was trained {theirs} from its first step on")
@@ -246,7 +246,7 @@ def continued(
     model = model._replace(config=config)
     trained, state = len(model.history), model.state
     if state is None:
-        raise ModelFileError(f"{path}: cannot be gone on with: {model.no_state}")
+        raise ModelFileError(f"{path}: cannot be resumed: {model.no_state}")
     if epochs is not None and epochs != config.epochs:
         if epochs < trained:
             raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained} epochs")
@@ -262,5 +262,5 @@ def continued(
 
 
 def is_finished(model: "TrainedModel") -> bool:
-    """Return True if no epoch is left to train, or no run that goes on."""
+    """Return True if no epoch is left to train, or all runs have stopped."""
     return len(model.history) == model.plan.epochs or model.state is None or not model.state.running.any()

@@ -1,4 +1,4 @@
-"""Environment variables that give a command's options: their names, and who is to blame for a bad value."""
+"""Environment variables that set a command's options: their names, and their bad values."""
 
 import os
 from collections.abc import Iterator
@@ -9,29 +9,29 @@ import click
 from jvae.cli.config_file import CONFIG_FILE
 
 OTHERS = ("JVAE_CACHE_DIR", "JVAE_TUTORIAL_DATASET")
-"""Variables that are no option's."""
+"""The variables that are not an option's."""
 NEAR = 0.85
-"""How alike two names are, from 0 to 1, of which one is taken for the other misspelt."""
+"""The similarity of two names, from 0 to 1, above which one is taken for a misspelling of the other."""
 
 
 def name_variables(context: click.Context) -> None:
-    """Let every option be given by the variable of its own name: `--model` of `jvae train` by `JVAE_TRAIN_MODEL`."""
+    """Let a variable set every option: `JVAE_TRAIN_MODEL` sets `--model` of `jvae train`."""
     for option in options_of(context.command) if context.auto_envvar_prefix else ():
         option.envvar = f"{context.auto_envvar_prefix}_{option_name(option)}"
 
 
 def options_of(command: click.Command) -> Iterator[click.Option]:
-    """Yield the options of a command that variables can give."""
+    """Yield the options of a command that variables can set."""
     return (option for option in command.params if isinstance(option, click.Option) and option.allow_from_autoenv)
 
 
 def option_name(option: click.Option) -> str:
-    """Return an option's name as variables have it."""
+    """Return an option's name as it is in variables."""
     return option.opts[0].removeprefix("--").replace("-", "_").upper()
 
 
 def said_in(context: click.Context | None, name: str | None) -> str:
-    """Return `FILE.toml: ` or `VARIABLE: ` where the value of a command's parameter is from there; else nothing."""
+    """Return `FILE.toml: ` or `VARIABLE: ` if the value of a command's parameter comes from there, else ""."""
     if context is None or name is None:
         return ""
     source = context.get_parameter_source(name)
@@ -44,10 +44,10 @@ def said_in(context: click.Context | None, name: str | None) -> str:
 
 
 def check_variables(context: click.Context) -> None:
-    """Refuse a variable that seems to be meant for this command, but is no option's.
+    """Refuse a variable that seems to be meant for this command, but is not an option's.
 
     Raises:
-        click.UsageError: in one line, its name and what it was probably meant for.
+        click.UsageError: there is one; the message names it and what it was probably meant for.
     """
     prefix = context.auto_envvar_prefix
     if not prefix:
@@ -65,10 +65,10 @@ def check_variables(context: click.Context) -> None:
 
 
 def variables_of(command: click.Command, prefix: str) -> Iterator[str]:
-    """Yield the variables that a command and those within it take."""
+    """Yield the variables that a command and its subcommands read."""
     yield from OTHERS
     for option in options_of(command):
         yield f"{prefix}_{option_name(option)}"
-        yield f"{prefix}_{str(option.name).upper()}"  # as click names it
+        yield f"{prefix}_{str(option.name).upper()}"  # click's naming
     for name, within in command.commands.items() if isinstance(command, click.Group) else ():
         yield from variables_of(within, f"{prefix}_{name.replace('-', '_').upper()}")

@@ -1,1 +1,1 @@
-"""Data sets: where images come from, and how they are kept."""
+"""Data sets: where images come from, and how they are cached."""

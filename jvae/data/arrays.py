@@ -1,6 +1,6 @@
-"""Arrays that people have, `.npz` and `.npy`, as uint8 images: whatever else they hold is refused, or said.
+"""A user's arrays, `.npz` and `.npy`, as uint8 images; any other content is refused, or converted with a message.
 
-No pickle is ever opened: an array of objects is refused by its header.
+Pickles are never opened: an array of objects is refused by its header.
 """
 
 import zipfile
@@ -16,24 +16,24 @@ from jvae.errors import NPY_ERRORS, DataError, first_line
 
 T = TypeVar("T")
 KERAS = ("x_train", "x_test")
-"""The images' names in an `.npz` with a split of its own; the labels' are y_train and y_test."""
-EXACT = 1e-3  # how far from a whole number 255 x may lie
+"""The names of the images in an `.npz` with a test set; the labels are y_train and y_test."""
+EXACT = 1e-3  # the largest distance of 255 x from a whole number
 
 
 def read_npz(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read all arrays of an `.npz` file, by name.
 
     Raises:
-        DataError: it is absent or damaged, or holds objects.
+        DataError: the file is missing or damaged, or holds objects.
     """
     return _read(path, lambda: dict(_arrays(path)))
 
 
 def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
-    """Map the array of an `.npy` file: what is not used is not read.
+    """Map the array of an `.npy` file into memory.
 
     Raises:
-        DataError: it is absent or damaged, or holds objects.
+        DataError: the file is missing or damaged, or holds objects.
     """
     return _read(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
 
@@ -41,13 +41,13 @@ def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
 def as_images(
     arrays: Mapping[str, Shaped[np.ndarray, "n ..."]], say: Callable[[str], None]
 ) -> list[UInt8[np.ndarray, "_ ..."]]:
-    """Return arrays as uint8 from 0 to 255, and say where they had to be changed.
+    """Return arrays as uint8 from 0 to 255, and report a conversion.
 
-    uint8 stays as it is; booleans, and arrays with nothing but 0 and 1 in any type, are black and white: 0 and 255;
-    floats are pixels / 255. Read by name together, for a dark test set says nothing alone.
+    uint8 is unchanged. Booleans, and arrays of any type that hold only 0 and 1, become 0 and 255. Floats are pixels /
+    255. All arrays are judged together, for a dark test set alone does not show its range.
 
     Raises:
-        DataError: they are neither; the message names the array, and what was found.
+        DataError: an array is none of these; the message names it, and the values found.
     """
     if all(array.dtype in (np.bool_, np.uint8) and (not array.size or array.max() <= 1) for array in arrays.values()):
         if any(array.any() for array in arrays.values()):
@@ -71,7 +71,7 @@ def as_uint8(array: Shaped[np.ndarray, "n ..."], name: str) -> UInt8[np.ndarray,
     if not array.size:
         return array.astype(np.uint8)
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 1):  # NaN is neither
+    if not (low >= 0 and high <= 1):  # also refuses NaN
         raise DataError(f"{found} from {low:g} to {high:g}: {rule}")
     pixels = np.empty(array.shape, np.uint8)
     tolerance = max(EXACT, 255 * float(np.finfo(array.dtype).eps))
@@ -86,7 +86,7 @@ def as_uint8(array: Shaped[np.ndarray, "n ..."], name: str) -> UInt8[np.ndarray,
 
 
 def _arrays(path: Path) -> list[tuple[str, np.ndarray]]:
-    """Return the arrays of an open archive, none longer than its member says."""
+    """Return the arrays of an archive, after checking that none is longer than its member says."""
     found = []
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -105,7 +105,7 @@ def _arrays(path: Path) -> list[tuple[str, np.ndarray]]:
 
 
 def _read(path: Path, read: Callable[[], T]) -> T:
-    """Return what is read, with whatever is wrong in one line."""
+    """Return the result of `read`, with any error as a DataError of one line."""
     try:
         if not path.is_file() and path.exists():
             raise DataError(f"{path}: is a directory or device, not a file")
@@ -115,4 +115,4 @@ def _read(path: Path, read: Callable[[], T]) -> T:
     except (zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise DataError(f"{path}: is damaged: {first_line(error)}") from None
     except (*NPY_ERRORS, KeyError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: is no file of arrays: {first_line(error)}") from None
+        raise DataError(f"{path}: is not a file of arrays: {first_line(error)}") from None

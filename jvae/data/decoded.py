@@ -1,7 +1,7 @@
-"""Decoded sets in the cache: what takes long to decode is decoded once, and mapped by later loads.
+"""Decoded sets in the cache: sets that take long to decode are decoded once, and later loads map the files.
 
-An entry is a folder of `.npy` files and a note of what they were decoded from and of their sha256. It is read as long
-as its source is the same and every value is as it was written; else it is decoded anew, in its place.
+An entry is a folder of `.npy` files with a record of their source and their sha256. It is read as long as its source
+and its content are unchanged; otherwise it is decoded again and replaced.
 """
 
 import json
@@ -22,16 +22,16 @@ ABOUT = "about.json"
 
 
 class Source(NamedTuple):
-    """What is decoded."""
+    """The source of an entry."""
 
     root: Path
     """Its folder."""
     files: dict[str, list[int]]
-    """A file's path below `root` -> its size in bytes and time of change: what tells that it is another."""
+    """A file's path below `root` -> its size in bytes and modification time, which reveal a change."""
 
 
 def source_of(root: Path, files: Iterable[Path]) -> Source:
-    """Return the source that is made of files in a folder."""
+    """Return the source that consists of files in a folder."""
     stats = {path.relative_to(root).as_posix(): path.stat() for path in files}
     return Source(root.absolute(), {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(stats.items())})
 
@@ -46,16 +46,16 @@ class Decoded(NamedTuple):
 def load_decoded(
     entry: Path, source: Source, decode: Callable[[Path], None], log: Callable[[str], None]
 ) -> dict[str, Decoded]:
-    """Return the arrays of a source, by name: from the cache, or else decoded into it where it can be written.
+    """Return the arrays of a source, by name: from the cache, or decoded into it if it can be written.
 
     Args:
-        entry: the folder in the cache. Once it is written, those beside it whose sources are gone are removed.
-        source: what is decoded.
-        decode: writes `NAME.npy` files into a folder.
-        log: called with a line that says where they came from.
+        entry: the folder in the cache. Writing it also removes neighbouring entries whose sources are gone.
+        source: the source to decode.
+        decode: a function that writes `NAME.npy` files into a folder.
+        log: called with a line that says where the arrays came from.
 
     Raises:
-        DataError: what `decode` raises, or there is no place for what it writes; the cache is as it was then.
+        DataError: `decode` raised it, or there is no place for its files; the cache is then unchanged.
     """
     try:
         about = json.loads((entry / ABOUT).read_text())
@@ -86,9 +86,9 @@ def load_decoded(
 
 
 def sweep_decoded(folder: Path) -> None:
-    """Remove the entries whose sources are gone, and those of earlier versions, which do not tell theirs."""
+    """Remove the entries whose sources are gone, and those of earlier versions, which record none."""
     for entry in folder.iterdir():
-        if entry.name.startswith(".") or not entry.is_dir():  # another writer's, or not ours
+        if entry.name.startswith(".") or not entry.is_dir():  # a temporary of another writer, or not an entry
             continue
         try:
             stale = not Path(json.loads((entry / ABOUT).read_text())["root"]).is_dir()
@@ -104,6 +104,6 @@ def _decode(decode: Callable[[Path], None], folder: Path) -> dict[str, Decoded]:
 
 
 def _read(folder: Path) -> dict[str, Decoded]:
-    """Return the arrays in a folder, mapped, and their sha256, computed of what is there."""
+    """Return the arrays in a folder, mapped, and the sha256 of their content."""
     arrays = {path.stem: np.load(path, "r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
     return {name: Decoded(array, idx_sha256(array)) for name, array in arrays.items()}

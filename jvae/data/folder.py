@@ -1,7 +1,7 @@
-"""Folders of pictures, as torchvision's ImageFolder has them: `train/CLASS/*.png`, `CLASS/*.png`, or plain pictures.
+"""Folders of pictures, as for torchvision's ImageFolder: `train/CLASS/*.png`, `CLASS/*.png`, or plain pictures.
 
-Decoding takes long: what was decoded is kept in the cache, and read from there as long as no file's size or time has
-changed.
+Decoding takes long, so the decoded pictures are kept in the cache, and read from there as long as no file's size or
+modification time has changed.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ Pictures = tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]
 
 
 def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Callable[[str], None]) -> list[Pictures]:
-    """Load the pictures of a folder and their labels: of `train` and of `test`, or of all where there is no such split.
+    """Load the pictures of a folder and their labels: of `train` and of `test`, or of all if there is no such split.
 
-    A class is a folder; labels number the classes' sorted names, and are 0 where pictures lie without one. One colour
-    picture makes all of them colour.
+    A class is a folder. Labels number the sorted class names, and are 0 for pictures outside a class. If one picture is
+    in colour, all are loaded in colour.
 
     Args:
-        folder: it.
-        size: height and width that every picture is brought to; None where all have one.
+        folder: the folder.
+        size: the height and width that every picture is resized to; None if all have the same size.
         cache: the folder for decoded sets.
-        log: called with a line that says where they came from.
+        log: called with a line that says where the pictures came from.
 
     Raises:
-        DataError: there is none, one cannot be read, or they differ in size; the message names the file.
+        DataError: there are no pictures, one cannot be read, or they differ in size; the message names the file.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a directory")
@@ -63,7 +63,7 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
 
 
 def find_pictures(root: Path) -> list[tuple[Path, str]]:
-    """Return the sorted pictures of a folder and of the folders in it, each with its class: its folder, or ""."""
+    """Return the sorted pictures of a folder and its subfolders, each with its class: the subfolder's name, or ""."""
     endings, found = picture_endings(), []
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
         for path in sorted(folder.iterdir()):
@@ -73,7 +73,7 @@ def find_pictures(root: Path) -> list[tuple[Path, str]]:
 
 
 def picture_endings() -> set[str]:
-    """Return the endings, in small letters, of the names of files that are read as pictures."""
+    """Return the lower-case suffixes of the files that are read as pictures."""
     from PIL import Image
 
     return {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
@@ -82,13 +82,13 @@ def picture_endings() -> set[str]:
 def decode_pictures(
     paths: Sequence[Sequence[Path]], size: tuple[int, int] | None
 ) -> list[UInt8[np.ndarray, "n h w c"]]:
-    """Decode pictures of one size, or brought to one; colour where one of them is.
+    """Decode pictures of one size, or resized to it; in colour if one of them is.
 
     Raises:
-        DataError: one cannot be read, or differs in size.
+        DataError: a picture cannot be read, or differs in size.
     """
     every = [path for each in paths for path in each]
-    pictures = [decode_picture(path, size) for path in every]  # threads take longer: small pictures are Python's work
+    pictures = [decode_picture(path, size) for path in every]  # threads are slower: small pictures are bound by Python
     first = pictures[0].shape[:2]
     for path, picture in zip(every, pictures, strict=True):
         if picture.shape[:2] != first:
@@ -97,12 +97,12 @@ def decode_pictures(
     channels = max(picture.shape[2] for picture in pictures)
     whole = np.empty((len(every), *first, channels), np.uint8)
     for i, picture in enumerate(pictures):
-        whole[i] = picture  # a grey one is the same in all channels
+        whole[i] = picture  # a grey picture is copied to all channels
     return np.split(whole, np.cumsum([len(each) for each in paths])[:-1])
 
 
 def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w c"]:
-    """Decode one picture: one channel where it is grey, else red, green and blue.
+    """Decode one picture, with one channel if it is grey, else with red, green and blue.
 
     Raises:
         DataError: it cannot be read, or its pixels have more than 8 bits.
@@ -111,7 +111,7 @@ def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray
 
     try:
         with Image.open(path) as picture:
-            picture.verify()  # a PNG's checksums, which decoding passes over
+            picture.verify()  # checks a PNG's checksums, which decoding ignores
         with Image.open(path) as picture:
             if picture.mode not in (*GREY, *COLOUR):
                 raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")

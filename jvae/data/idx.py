@@ -1,7 +1,7 @@
 """IDX, the format of MNIST's files: a magic number, the shape as big-endian 32-bit integers, then the values.
 
-Magic number: two zero bytes, one byte for the type of the values, one byte for the number of axes. Whatever is wrong
-with a file becomes a `DataError` of one line that names the file and the reason.
+The magic number has two zero bytes, one byte for the type of the values and one for the number of axes. Any error in a
+file becomes a `DataError` of one line that names the file and the reason.
 """
 
 import gzip
@@ -35,7 +35,7 @@ ALIGNMENT = 64
 
 
 class NotThereError(DataError):
-    """A place that could hold a data set does not."""
+    """A place that could hold a data set does not hold it."""
 
 
 class IdxArrays(NamedTuple):
@@ -51,7 +51,7 @@ def encode_idx(array: Shaped[np.ndarray, "..."]) -> bytes:
     """Return the content of the IDX file that holds `array`, which has 1 to 4 axes.
 
     Raises:
-        ValueError: the format or this reader has no such type, number of axes or length.
+        ValueError: the format, or this reader, does not support the type, the number of axes or a length.
     """
     return b"".join(_encoding(array))
 
@@ -65,7 +65,7 @@ def read_idx(path: Path) -> Shaped[np.ndarray, "..."]:
     """Read the array in an IDX file, gzipped or not, of 1 to 4 axes.
 
     Raises:
-        DataError: the file is absent, unreadable, damaged, or no IDX file.
+        DataError: the file is missing, unreadable, damaged, or not an IDX file.
     """
     return read_idx_sha256(path)[0]
 
@@ -78,15 +78,15 @@ def read_idx_sha256(
     Args:
         path: the file.
         shape: the shape that it must have; checked before its values are read.
-        name: what errors call the file, by default its path.
-        gz_sha256: what the file itself must have, if it is gzipped.
+        name: the file's name in errors, by default its path.
+        gz_sha256: the sha256 that the file itself must have if it is gzipped.
 
     Raises:
-        DataError: the file is absent, unreadable, damaged, or not what it must be.
+        DataError: the file is missing, unreadable or damaged, or has another shape or sha256.
     """
     name = str(path) if name is None else name
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
             raise DataError(f"{name}: is a directory or device, not a file")
         with path.open("rb") as file:
             gzipped = file.read(len(GZIP)) == GZIP
@@ -108,10 +108,10 @@ def read_idx_sha256(
 def decode_idx(
     stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None
 ) -> tuple[Shaped[np.ndarray, "..."], str]:
-    """Read one IDX array and its sha256 from a stream that ends with it, and never more than its length + 1 byte.
+    """Read one IDX array and its sha256 from a stream that ends with it, reading at most one byte more.
 
     Raises:
-        DataError: the content is not what it claims to be, or not of the given shape; the message starts with `name`.
+        DataError: the content does not match its header, or the given shape; the message starts with `name`.
     """
     head = stream.read(4)
     dtype, axes = _parse_magic(head, name)
@@ -122,25 +122,25 @@ def decode_idx(
     if shape is not None and (found != shape or dtype != np.uint8):
         raise DataError(f"{name}: holds {dtype.name} of shape {_show(found)} where uint8 of {_show(shape)} is needed")
     size = math.prod(found) * dtype.itemsize
-    if math.prod(length or 1 for length in found) * dtype.itemsize > MAX_BYTES:  # numpy refuses 0 x 2**32 x 2**32 too
+    if math.prod(length or 1 for length in found) * dtype.itemsize > MAX_BYTES:  # NumPy refuses 0 x 2**32 x 2**32
         raise DataError(f"{name}: claims to hold {_show(found)} values, more than {MAX_BYTES:,} bytes")
 
     values = _aligned(size)
     if (end := _fill(values, stream)) < size:
         raise DataError(f"{name}: is truncated: it ends after {end:,} of {size:,} bytes of values")
-    if stream.read(1):  # at a gzip stream's end this also checks its checksum
+    if stream.read(1):  # at the end of a gzip stream, this also checks its checksum
         raise DataError(f"{name}: has more bytes than the {size:,} that its header announces")
     sha256 = _sha256((head, lengths, values.data))
     return values.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(found), sha256
 
 
 def find_files(known: KnownSet, folder: Path) -> tuple[Path, ...]:
-    """Return the paths of the four files in `folder`, in its subfolder of the set's name, or where torchvision puts it.
+    """Return the paths of the four files in `folder`, in its subfolder with the set's name, or in torchvision's.
 
     Raises:
         NotThereError: none of these places holds all four.
     """
-    # the folders that name the set come first: the files themselves are called the same in every set
+    # the folders that name the set come first, because all sets share the file names
     places = (folder / known.name, folder / known.folder / "raw", folder)
     missing = {}
     for place in places:
@@ -155,10 +155,10 @@ def find_files(known: KnownSet, folder: Path) -> tuple[Path, ...]:
 
 
 def read_files(known: KnownSet, paths: Sequence[Path], names: Sequence[str] | None = None) -> IdxArrays:
-    """Read and check the set's four files; `names` is what errors call them, by default their paths.
+    """Read and check the set's four files; errors call them `names`, by default their paths.
 
     Raises:
-        DataError: one of them is not what it must be.
+        DataError: a file is missing, damaged, or not the set's.
     """
     names = [str(path) for path in paths] if names is None else names
     each = zip(paths, known.shapes, names, known.gz_sha256, strict=True)
@@ -168,7 +168,7 @@ def read_files(known: KnownSet, paths: Sequence[Path], names: Sequence[str] | No
 def check_arrays(
     known: KnownSet, read: Sequence[tuple[Shaped[np.ndarray, "..."], str]], names: Sequence[str]
 ) -> IdxArrays:
-    """Check four arrays of the set's shapes, and their sha256, against all else that is known of the set.
+    """Check the labels and the sha256 of four arrays of the set's shapes.
 
     Raises:
         DataError: a label or a sha256 is not the set's; the message starts with the file's name.
@@ -196,7 +196,7 @@ def write_files(arrays: IdxArrays, folder: Path) -> None:
 
 
 def write_sums(arrays: IdxArrays, folder: Path) -> None:
-    """Write the sha256 of the four files into `folder`, as the command `sha256sum` writes and checks them.
+    """Write the sha256 of the four files into `folder`, in the format of the command `sha256sum`.
 
     Raises:
         OSError: it cannot be written.
@@ -207,10 +207,10 @@ def write_sums(arrays: IdxArrays, folder: Path) -> None:
 
 
 def check_sums(arrays: IdxArrays, folder: Path) -> None:
-    """Raise a DataError if the files in `folder` are not as they were when their sha256 were written into it."""
+    """Raise a DataError if the files in `folder` do not match the sha256 that were written with them."""
     try:
         sums = dict(line.split()[::-1] for line in (folder / SUMS).read_text().splitlines())
-    except OSError:  # whoever put them there wrote none
+    except OSError:  # the files came without sums
         return
     except ValueError:
         raise DataError(f"{folder / SUMS}: is not a list of sha256 and names") from None
@@ -222,8 +222,8 @@ def check_sums(arrays: IdxArrays, folder: Path) -> None:
 def find_set(folder: Path) -> tuple[Path, ...]:
     """Return the paths of the four files of the one set that a folder holds, in the order of `FILES`.
 
-    The files are called as MNIST's, perhaps with something before it (`emnist-letters-train-images-idx3-ubyte.gz`),
-    with a dot for a dash, gzipped or not; they lie in the folder, or in folders in it, three deep at most.
+    The files have MNIST's names, perhaps with a prefix (`emnist-letters-train-images-idx3-ubyte.gz`) or a dot for a
+    dash, gzipped or not. They lie in the folder or at most three levels below it.
 
     Raises:
         DataError: there is no such set, a file of it is missing, or there are several sets.
@@ -247,13 +247,13 @@ def find_set(folder: Path) -> tuple[Path, ...]:
 
 
 def _present(folder: Path, name: str, gz_sha256: str | None = None) -> Path | None:
-    """Return what lies in `folder` under one of the spellings of `name`, perhaps in a folder that is called so.
+    """Return the file in `folder` with one of the spellings of `name`, perhaps inside a folder of that name.
 
-    The gzipped file goes first where its sha256 is what is known.
+    The gzipped file is preferred if the known sha256 is that of the gzipped file.
     """
     dotted = name.replace("-idx", ".idx")
     places = (folder / spelling for spelling in (f"{name}/{name}", name, f"{name}.gz", dotted, f"{dotted}.gz"))
-    there = sorted(  # broken links, too: reading one says what is wrong
+    there = sorted(  # including broken links: reading one says what is wrong
         filter(os.path.lexists, places),
         key=lambda path: (path.is_dir(), gz_sha256 is not None and path.suffix != ".gz"),
     )
@@ -265,7 +265,7 @@ def _parse_magic(head: bytes, name: str) -> tuple[np.dtype, int]:
     if not head:
         raise DataError(f"{name}: is empty")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise DataError(f"{name}: looks like a web page, not an IDX file; was the download answered with a page?")
+        raise DataError(f"{name}: looks like a web page, not an IDX file; was a page downloaded?")
     if len(head) < 4:
         raise DataError(f"{name}: is truncated: it ends within its header")
     zero, code, axes = struct.unpack(">HBB", head)

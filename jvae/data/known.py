@@ -1,9 +1,8 @@
-"""The known sets: their names, where their four IDX files are published, and what these must hold.
+"""The known sets: their names, where their four IDX files are published, and the files' shapes and sha256.
 
-The sha256 are of the uncompressed files. MNIST's are published as they stand; Fashion-MNIST's and KMNIST's are those of
-the contents of .gz files that have the sha256 which tensorflow-datasets publishes for them. KMNIST's training images
-are the exception: only their .gz has a published sha256, so that a gzipped file is checked by it, and an uncompressed
-one by its shape alone.
+The sha256 are of the uncompressed files. MNIST's are published. Fashion-MNIST's and KMNIST's were computed from .gz
+files with the sha256 that tensorflow-datasets publishes. KMNIST's training images are the exception: only the sha256 of
+their .gz is known, so that a gzipped file is checked by it, and an uncompressed one by its shape alone.
 """
 
 from difflib import get_close_matches
@@ -76,11 +75,11 @@ KNOWN_SETS = {
 
 DATASETS = (*KNOWN_SETS, "digits")
 OWN_KINDS = ("npz", "npy", "folder", "idx")
-"""Of a user's own images: `npz:FILE`, `npy:FILE`, `folder:DIR`, `idx:DIR`."""
+"""The sources of a user's own images: `npz:FILE`, `npy:FILE`, `folder:DIR`, `idx:DIR`."""
 
 
 def split_source(name: str) -> tuple[str, str]:
-    """Return the kind of a source and what it names: (`npz`, `FILE`); of a known set (its name, "").
+    """Return a source's kind and path or name, such as (`npz`, `FILE`), or (name, "") for a known set.
 
     Raises:
         ValueError: there is no such source.
@@ -96,10 +95,10 @@ def split_source(name: str) -> tuple[str, str]:
 
 
 def split_size(text: str) -> tuple[int, int] | None:
-    """Return the height and width that `HxW` says; None for an empty text.
+    """Return the height and width in `HxW`; None for an empty text.
 
     Raises:
-        ValueError: it says none.
+        ValueError: the text has another form, or a size is out of range.
     """
     if not text:
         return None
@@ -110,12 +109,12 @@ def split_size(text: str) -> tuple[int, int] | None:
 
 
 def check_options(kind: str, test_share: float, resize: str, transpose: bool) -> None:
-    """Raise a ValueError that names an option that means nothing with a kind of source, or breaks its rule."""
+    """Raise a ValueError that names an option that does not apply to a kind of source, or is out of range."""
     if test_share and kind not in ("npz", "npy", "folder"):
         raise ValueError(f"test_share is {test_share:g}: {kind} has a test set of its own")
     if not 0 <= test_share <= 0.9:
         raise ValueError(f"test_share is {test_share:g}: must be at least 0 and at most 0.9")
     if split_size(resize) and kind != "folder":
-        raise ValueError(f"resize is {resize}: means something only with folder:DIR")
+        raise ValueError(f"resize is {resize}: applies only with folder:DIR")
     if transpose and kind != "idx":
-        raise ValueError("transpose is True: means something only with idx:DIR")
+        raise ValueError("transpose is True: applies only with idx:DIR")

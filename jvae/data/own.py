@@ -15,7 +15,7 @@ from jvae.errors import DataError
 
 Log = Callable[[str], None]
 Parts = dict[str, tuple[np.ndarray, np.ndarray | None]]
-"""Name -> images and labels, of train and test or of all."""
+"""The images and labels by split: `train` and `test`, or all together."""
 
 
 def load_own(
@@ -27,7 +27,7 @@ def load_own(
     cache: Path | None,
     log: Log,
 ) -> Dataset:
-    """Load a user's own images, of a file of arrays, a folder of pictures, or a folder of IDX files."""
+    """Load a user's own images from a file of arrays, a folder of pictures, or a folder of IDX files."""
     parts: Parts
     if kind == "npz":
         parts = parts_of_npz(read_npz(path), path)
@@ -48,7 +48,7 @@ def load_own(
     if len(images) == 1:
         images, labels = split_off_test(images[0], labels[0], test_share, path)
     elif test_share:
-        raise DataError(f"{path}: has a test set of its own: --test-share means nothing")
+        raise DataError(f"{path}: has a test set of its own: --test-share does not apply")
     try:
         return make_dataset(images[0], images[1], labels[0], labels[1], f"{kind}:{path.name}")
     except ValueError as error:
@@ -56,7 +56,7 @@ def load_own(
 
 
 def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Parts:
-    """Return images and labels of train and test by Keras's names, or of the one array there is."""
+    """Return images and labels of train and test by Keras's names, or of the only array."""
     if all(name in arrays for name in KERAS):
         unknown = arrays.keys() - {*KERAS, "y_train", "y_test"}
         if unknown:
@@ -73,10 +73,10 @@ def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Pa
 def split_off_test(
     images: Shaped[np.ndarray, "n ..."], labels: Shaped[np.ndarray, " n"] | None, test_share: float, path: Path
 ) -> tuple[list[Shaped[np.ndarray, "_ ..."]], list[Shaped[np.ndarray, " _"] | None]]:
-    """Return images and labels of train and of test, a share of the rows chosen at random, the same for everybody."""
+    """Return images and labels of train and of test, which is a share of the rows, chosen at random by a fixed seed."""
     count = round(test_share * len(images))
     if not 0 < count < len(images):
-        rule = "give --test-share, such as 0.1" if test_share == 0 else f"of {len(images)} images that is {count}"
+        rule = "give --test-share, such as 0.1" if test_share == 0 else f"is {count} of {len(images)} images"
         raise DataError(f"{path}: has no test set, and test_share is {test_share:g}: {rule}")
     order = np.random.RandomState(0).permutation(len(images))
     rows = [np.sort(order[count:]), np.sort(order[:count])]

@@ -1,7 +1,7 @@
-"""tensorflow-datasets without TensorFlow: its downloads of the known sets, and image sets that it has prepared.
+"""tensorflow-datasets without TensorFlow: its downloads of the known sets, and the image sets it has prepared.
 
-Decoding a prepared set takes long, and its images may be more than the memory holds: they are written into the cache as
-they come, and later loads map the files.
+Decoding a prepared set takes long, and its images may not fit in memory: they are written to the cache one by one, and
+later loads map the files.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from jvae.errors import DataError
 from jvae.files import fitting_name
 
 PROBE_SECONDS = 3.0
-BATCH = 1_000  # examples read at once: one by one takes longer
+BATCH = 1_000  # examples read at a time; one by one is slower
 SPLITS = ("train", "test")
 ARRAYS = tuple(f"{split}-{kind}" for split in SPLITS for kind in ("images", "labels"))
 MAX_RECORD = 2**30
 
 
 def tfds_dir() -> Path:
-    """Return where tensorflow-datasets keeps its sets: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
+    """Return the folder of tensorflow-datasets: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or os.path.expanduser("~/tensorflow_datasets"))
 
 
 def prepared_sets(folder: Path) -> list[str]:
-    """Return the names of the sets that tensorflow-datasets has prepared in a folder: NAME or NAME/CONFIG, sorted."""
+    """Return the sorted names, NAME or NAME/CONFIG, of the sets that tensorflow-datasets has prepared in a folder."""
     found = [path for depth in ("*/*", "*/*/*") for path in folder.glob(f"{depth}/dataset_info.json")]
     return sorted({f"tfds:{path.parent.parent.relative_to(folder).as_posix()}" for path in found})
 
@@ -47,7 +47,7 @@ def fetch_tfds(known: KnownSet) -> IdxArrays:
     """Download the set's four files with tensorflow-datasets' download manager, which knows the sha256 of each .gz.
 
     Raises:
-        DataError: there is no connection, or the files are not what they must be.
+        DataError: there is no connection, or a file has another sha256.
     """
     urls = [f"{known.url}{name}.gz" for name in FILES]
     with quietly("tensorflow-datasets"), tempfile.TemporaryDirectory(prefix="jvae-", ignore_cleanup_errors=True) as to:
@@ -57,26 +57,26 @@ def fetch_tfds(known: KnownSet) -> IdxArrays:
 
         try:
             paths = download_manager.DownloadManager(download_dir=to).download(urls)
-        except download_manager.NonMatchingChecksumError as error:  # says the file, what it must be, what it is
+        except download_manager.NonMatchingChecksumError as error:  # its first lines name the file and both checksums
             raise DataError(" ".join(str(error).splitlines()[:3])) from error
         return read_files(known, [Path(path) for path in paths], urls)
 
 
 def load_prepared(name: str, folders: list[Path], cache: Path, log: Callable[[str], None]) -> IdxArrays:
-    """Load an image set that tensorflow-datasets has prepared, from the cache if it was decoded before and is the same.
+    """Load an image set that tensorflow-datasets has prepared, from the cache if it is unchanged since its decoding.
 
-    Labels are uint8 or, where one does not fit, int32; all are 0 where the set has none.
+    Labels are uint8, or int32 if one does not fit; all are 0 if the set has none.
 
     Args:
-        name: as tensorflow-datasets spells it: `name`, `name/config`, `name:version`.
-        folders: where it may have been prepared, in this order.
+        name: the set's name in tensorflow-datasets: `name`, `name/config` or `name:version`.
+        folders: the folders to look for it in, in this order.
         cache: the folder for decoded sets.
-        log: called with a line that says where it came from.
+        log: called with a line that says where the set came from.
 
     Raises:
         DataError: it is not prepared, or its images are not uint8 of one common shape.
     """
-    said: list[str] = []  # what is said in there, nobody hears
+    said: list[str] = []  # swallows the messages of the decoding
     with quietly(f"tfds:{name}"):
         builder = _find_prepared(name, folders)
         origin = Path(builder.data_path)
@@ -90,7 +90,7 @@ def load_prepared(name: str, folders: list[Path], cache: Path, log: Callable[[st
 
 
 def _find_prepared(name: str, folders: list[Path]) -> Any:
-    """Return the builder of a set that is prepared in one of the folders, and has a train and a test split."""
+    """Return the builder of a set that one of the folders holds, with a train and a test split."""
     from tensorflow_datasets.core import read_only_builder, registered
 
     for folder in folders:
@@ -119,7 +119,7 @@ def _decode(builder: Any, folder: Path) -> None:
             for image, label in _checked_examples(builder, split):
                 if not labels[split]:
                     shapes[split] = image.shape
-                    shape = (n, *(image.shape[:2] if image.shape[2] == 1 else image.shape))  # greyscale: as IDX has it
+                    shape = (n, *(image.shape[:2] if image.shape[2] == 1 else image.shape))  # greyscale as in IDX
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
                 file.write(image.tobytes())
@@ -133,7 +133,7 @@ def _decode(builder: Any, folder: Path) -> None:
 
 
 def _checked_examples(builder: Any, split: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield the images uint8[h, w, c] and labels of a split; all labels are 0 where the set has none.
+    """Yield the images uint8[h, w, c] and labels of a split; all labels are 0 if the set has none.
 
     Raises:
         DataError: the images are missing or unreadable, or they are not uint8 of one common shape.
@@ -169,7 +169,7 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
         source = builder.as_data_source(split)
         for start in range(0, len(source), BATCH):
             yield from source.__getitems__(range(start, min(start + BATCH, len(source))))
-    elif file_format == "tfrecord":  # what TensorFlow's users have; tensorflow-datasets alone cannot read it
+    elif file_format == "tfrecord":  # TensorFlow's default, which tensorflow-datasets cannot read without TensorFlow
         for path in builder.info.splits[split].filepaths:
             for record in read_tfrecords(Path(path)):
                 yield builder.info.features.deserialize_example_np(record)
@@ -178,7 +178,7 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
 
 
 def read_tfrecords(path: Path) -> Iterator[bytes]:
-    """Yield the records of a TFRecord file: each is its length, a checksum of that, the record, a checksum of that.
+    """Yield the records of a TFRecord file: each is its length, the length's checksum, the record, its checksum.
 
     Source: https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details
 
@@ -199,7 +199,7 @@ def read_tfrecords(path: Path) -> Iterator[bytes]:
 
 
 def _check_crc(path: Path, data: bytes) -> None:
-    """Check the 4 bytes at the end: the CRC-32C of what is before them, rotated and shifted as TFRecord wants it."""
+    """Check the last 4 bytes: the CRC-32C of the bytes before them, masked as TFRecord does."""
     import google_crc32c
 
     crc, (found,) = google_crc32c.value(data[:-4]), struct.unpack("<I", data[-4:])
@@ -209,8 +209,8 @@ def _check_crc(path: Path, data: bytes) -> None:
 
 
 def _unreachable(url: str) -> str:
-    """Return why the URL does not answer within seconds, '' if it does: the download manager would wait for ever."""
-    import requests  # as tensorflow-datasets does: the same proxies and certificates
+    """Return why the URL does not answer within seconds, or '': the download manager itself has no timeout."""
+    import requests  # as tensorflow-datasets uses it, with the same proxies and certificates
 
     host = urlsplit(url).netloc
     reasons = [f"no answer from {host} within {PROBE_SECONDS:g} s"]
@@ -224,7 +224,7 @@ def _unreachable(url: str) -> str:
         except Exception as error:
             reasons.append(f"no connection to {host} ({type(error).__name__})")
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name server that hangs obeys no timeout
+    thread = threading.Thread(target=ask, daemon=True)  # a hanging name server ignores the timeout
     thread.start()
     thread.join(PROBE_SECONDS + 1)
     return reasons[-1]
@@ -232,7 +232,7 @@ def _unreachable(url: str) -> str:
 
 @contextlib.contextmanager
 def quietly(name: str) -> Iterator[None]:
-    """Keep tensorflow-datasets' bars and warnings off the terminal and make of its errors one line."""
+    """Hide tensorflow-datasets' progress bars and warnings, and turn its errors into one line."""
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
@@ -240,7 +240,7 @@ def quietly(name: str) -> Iterator[None]:
             yield
     except DataError:
         raise
-    except Exception as error:  # its own, of requests, of array_record, of the operating system, of a missing package
+    except Exception as error:  # from tensorflow-datasets, requests, array_record, the system or a missing package
         line = next(iter(str(error).strip().splitlines()), "it failed")
         what = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
         raise DataError(f"{name}: {what}{line}") from error

@@ -1,1 +1,1 @@
-"""The networks of encoders and decoders, and what they are made of."""
+"""The networks of encoders and decoders, and their layers."""

@@ -1,8 +1,8 @@
-"""Convolutions with 4x4 kernels, stride 2 and padding 1, as matrix products: what halves and doubles an image.
+"""Convolutions with 4x4 kernels, stride 2 and padding 1, as matrix products; they halve and double an image.
 
-They compute what PyTorch's Conv2d and ConvTranspose2d(4, 2, 1) compute. The batch is the last axis, so that every
-rearrangement of pixels moves whole rows of memory, and XLA's own convolution, slow on a CPU inside a scan and slower
-under vmap, is not needed. A kernel[i, j, c, f] weighs row i, column j and channel c for the feature f.
+They compute the same as PyTorch's Conv2d and ConvTranspose2d(4, 2, 1). The batch is the last axis, so that every
+rearrangement of pixels moves whole rows of memory. XLA's own convolution is slow on a CPU inside a scan, and slower
+under vmap. kernel[i, j, c, f] is the weight of row i, column j and channel c for feature f.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from jvae.nn.initializers import uniform_fan_in
 from jvae.nn.matmul import Matmul, float32
 
 TAPS = ((1, 1), (3, 0)), ((2, 1), (0, 2))
-"""For the even and the odd output rows of a transposed convolution: the two (kernel row, shift of the padded input)."""
+"""For the even and the odd output rows of a transposed convolution, its two pairs (kernel row, input shift)."""
 FEW = 8
 
 
@@ -33,10 +33,10 @@ def conv(
 
 
 def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
-    """Return the k = 16c pixels that each of n = h//2 * w//2 * b outputs of `conv` sees."""
+    """Return the k = 16c inputs of each of the n = h//2 * w//2 * b outputs of `conv`."""
     c, h, w, b = x.shape
     rows, columns = h // 2, w // 2
-    # In blocks of 2x2 pixels the kernel is 2x2 with stride 1: four shifted views of the blocks meet the whole kernel.
+    # In blocks of 2x2 pixels the kernel is 2x2 with stride 1: four shifted views of the blocks cover the whole kernel.
     x = jnp.pad(x, ((0, 0), (1, 2 * rows + 1 - h), (1, 2 * columns + 1 - w), (0, 0)))
     blocks = x.reshape(c, rows + 1, 2, columns + 1, 2, b).transpose(2, 4, 0, 1, 3, 5)
     views = jnp.stack([blocks[:, :, :, i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)])
@@ -44,13 +44,13 @@ def patches(x: Float[Array, "c h w b"]) -> Float[Array, "k n"]:
 
 
 def weights_of(kernel: Float[Array, "4 4 c f"]) -> Float[Array, "k f"]:
-    """Return a kernel in the order of `patches`."""
+    """Return a kernel as a matrix, in the order of `patches`."""
     *_, c, f = kernel.shape
     return kernel.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, f)
 
 
 def kernel_of(weights: Float[Array, "k f"]) -> Float[Array, "4 4 c f"]:
-    """Return the inverse of `weights_of`."""
+    """Return a matrix as a kernel: the inverse of `weights_of`."""
     c, f = weights.shape[0] // 16, weights.shape[1]
     return weights.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, c, f)
 
@@ -69,7 +69,7 @@ def conv_transpose(
 def gather(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
-    """Compute `conv_transpose` by output: of every 2x2 block of outputs, each sees its own 2x2 pixels of x."""
+    """Compute `conv_transpose` by output: each output in a 2x2 block depends on its own 2x2 pixels of x."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
@@ -87,7 +87,7 @@ def gather_backward(
     operands: tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]],
     gradient: Float[Array, "f rows columns b"],
 ) -> tuple[Float[Array, "c h w b"], Float[Array, "4 4 c f"]]:
-    """Return the gradients by two whole products, since `conv` is the transpose; the four blocks would take eight."""
+    """Return the gradients by two matrix products, since `conv` is the transpose; the four blocks would take eight."""
     x, kernel = operands
     seen = patches(gradient)
     dx = matmul(weights_of(kernel.swapaxes(2, 3)).T, seen).reshape(x.shape)
@@ -100,7 +100,7 @@ gather.defvjp(lambda x, kernel, matmul: (gather(x, kernel, matmul), (x, kernel))
 def scatter(
     x: Float[Array, "c h w b"], kernel: Float[Array, "4 4 c f"], matmul: Matmul = float32
 ) -> Float[Array, "f rows columns b"]:
-    """Compute `conv_transpose` by input: every pixel of x adds to 4x4 outputs. Less memory moves where f is small."""
+    """Compute `conv_transpose` by input: every pixel of x adds to 4x4 outputs. It moves less memory if f is small."""
     (c, h, w, b), f = x.shape, kernel.shape[-1]
     terms = matmul(weights_of(kernel.swapaxes(2, 3)), x.reshape(c, -1)).reshape(2, 2, 2, 2, f, h, w, b)
 
@@ -113,7 +113,7 @@ def scatter(
 
 
 class Linear(nn.Module):
-    """The affine layer kernel.T @ x + bias where the batch is the last axis, started as PyTorch starts `nn.Linear`."""
+    """The affine layer kernel.T @ x + bias with the batch as the last axis, initialised as PyTorch's `nn.Linear`."""
 
     features: int
     matmul: Matmul = float32
@@ -128,7 +128,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """`conv` with a learned kernel and bias, started as PyTorch starts Conv2d: +-1/sqrt(16 c)."""
+    """`conv` with a learned kernel and bias, initialised as PyTorch's Conv2d: +-1/sqrt(16 c)."""
 
     features: int
     matmul: Matmul = float32
@@ -143,7 +143,7 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """`conv_transpose` with a learned kernel and bias, started as PyTorch starts ConvTranspose2d: +-1/sqrt(16 f)."""
+    """`conv_transpose` with a learned kernel and bias, initialised as PyTorch's ConvTranspose2d: +-1/sqrt(16 f)."""
 
     features: int
     matmul: Matmul = float32

@@ -1,4 +1,4 @@
-"""How the weights of every layer start."""
+"""Weight initialisers."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Matmul: the matrix products, which a network spends its time in, in float32 or with bfloat16 operands."""
+"""Matmul: the matrix products of a network, in float32 or with bfloat16 operands."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,10 @@ def float32(a: Float[Array, "i k"], b: Float[Array, "k j"]) -> Float[Array, "i j
 def make_bfloat16_matmul(
     dot: Callable[[BFloat16[Array, "i k"], BFloat16[Array, "k j"]], Float[Array, "i j"]],
 ) -> Matmul:
-    """Return a function (a, b) -> a @ b with operands rounded to bfloat16 and sums in float32, as its gradient has.
+    """Return a function (a, b) -> a @ b that rounds operands to bfloat16 and sums in float32, also in its gradient.
 
-    Parameters and everything between the products stay float32. Matrix units (AMX of a CPU, tensor cores) are faster
-    so; a product whose *result* is bfloat16 too would lose that on a CPU, and digits everywhere.
+    Parameters and everything between the products stay float32. Matrix units (AMX on a CPU, tensor cores) are faster
+    with bfloat16 operands. If the *result* were bfloat16 too, a CPU would lose that speed, and every device digits.
     """
 
     @jax.custom_vjp
@@ -36,12 +36,12 @@ def make_bfloat16_matmul(
 
 
 def dot_on_matrix_unit(a: BFloat16[Array, "i k"], b: BFloat16[Array, "k j"]) -> Float[Array, "i j"]:
-    """Return a @ b by a matrix unit, with sums in float32."""
+    """Return a @ b computed by a matrix unit, with sums in float32."""
     return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
 
 
 def dot_in_float32(a: BFloat16[Array, "i k"], b: BFloat16[Array, "k j"]) -> Float[Array, "i j"]:
-    """Return the same without a matrix unit: XLA's CPU backend has none for transposed bfloat16 operands."""
+    """Return a @ b without a matrix unit: XLA's CPU backend uses none for transposed bfloat16 operands."""
     return a.astype(jnp.float32) @ b.astype(jnp.float32)
 
 
@@ -49,4 +49,4 @@ bfloat16 = make_bfloat16_matmul(dot_on_matrix_unit)
 bfloat16_columns = make_bfloat16_matmul(
     lambda a, b: jax.lax.platform_dependent(a, b, cpu=dot_in_float32, default=dot_on_matrix_unit)
 )
-"""For networks whose batch is the last axis, which transpose their kernels."""
+"""The matmul of networks whose batch is the last axis, which transpose their kernels."""

@@ -1,4 +1,4 @@
-"""Networks, array -> array: what stands between x and the parameters of q(z|x), and between z and those of p(x|z)."""
+"""Networks, array -> array: from x to the parameters of q(z|x), and from z to those of p(x|z)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ ACTIVATIONS: dict[str, Activation] = {
     "leaky-relu": nn.leaky_relu,
     "silu": nn.silu,
 }
-"""By the names that the command line has for them; gelu is the approximation by tanh."""
+"""The activations by their names on the command line; gelu is the tanh approximation."""
 WIDTHS = (512, 512)
 CHANNELS = (32, 64)
 HIDDEN = 256
 
 
 class Dense(nn.Module):
-    """The affine layer x @ kernel + bias, started by `init`, or else as PyTorch starts `nn.Linear`."""
+    """The affine layer x @ kernel + bias, initialised by `init`, or by default as PyTorch's `nn.Linear`."""
 
     features: int
     matmul: Matmul = float32
@@ -43,7 +43,7 @@ class Dense(nn.Module):
 
 
 class MLP(nn.Module):
-    """A fully connected network: flattens each datum, and shapes its output."""
+    """A fully connected network that flattens each datum and reshapes its output."""
 
     hidden: Sequence[int]
     """The widths of the hidden layers."""
@@ -65,12 +65,12 @@ class MLP(nn.Module):
 
 
 class ConvEncoderNet(nn.Module):
-    """A convolutional network, image -> numbers: convolutions that each halve the image, and two linear layers."""
+    """A convolutional network, image -> numbers: convolutions, each of which halves it, and two linear layers."""
 
     out_shape: Sequence[int]
     matmul: Matmul = float32
     channels: Sequence[int] = CHANNELS
-    """Of the convolutions, as many as the image can be halved times at most."""
+    """The channels of the convolutions; each halves the image, which bounds their number (`check_depth`)."""
     activation: Activation = nn.relu
 
     @nn.compact
@@ -85,16 +85,16 @@ class ConvEncoderNet(nn.Module):
 
 
 class ConvDecoderNet(nn.Module):
-    """A convolutional network, z -> image: two linear layers, and transposed convolutions that each double the image.
+    """A convolutional network, z -> image: two linear layers, and transposed convolutions, each of which doubles it.
 
-    With n of these it starts from ceil(h / 2^n) x ceil(w / 2^n) pixels, and the image's own h x w are cut from the end.
+    n transposed convolutions start from ceil(h / 2^n) x ceil(w / 2^n) pixels; their output is cropped to h x w.
     """
 
     out_shape: Sequence[int]
     """The image's (h, w, c)."""
     matmul: Matmul = float32
     channels: Sequence[int] = CHANNELS
-    """Of the encoder's convolutions: here they come in reverse."""
+    """The channels of the encoder's convolutions; they are used in reverse."""
     activation: Activation = nn.relu
 
     @nn.compact
@@ -108,19 +108,19 @@ class ConvDecoderNet(nn.Module):
         for i, features in enumerate(others):
             h = self.activation(ConvTranspose(features, self.matmul, name=f"conv_transpose_{i}")(h))
         h = ConvTranspose(channels, self.matmul, name=f"conv_transpose_{len(others)}")(h)[:, :height, :width]
-        # written out once: without the barrier every use of the image would walk across memory to transpose it anew
+        # without the barrier, every use of the image would transpose it again, with strided reads
         images = jax.lax.optimization_barrier(h.reshape(-1, z.shape[0]).T)
         return images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
 
 
 def start_size(image_shape: Sequence[int], doublings: int) -> tuple[int, int]:
-    """Return the least (h, w) that cover an image of shape (h, w, c) once they have been doubled so many times."""
+    """Return the smallest (h, w) that cover an image of shape (h, w, c) after this many doublings."""
     height, width = (math.ceil(side / 2**doublings) for side in image_shape[:2])
     return height, width
 
 
 def check_depth(channels: Sequence[int], image_shape: Sequence[int]) -> None:
-    """Raise a ValueError if images of shape (h, w, c) cannot be halved once for each of the channels."""
+    """Raise a ValueError if images of shape (h, w, c) cannot be halved once per entry of channels."""
     height, width = image_shape[:2]
     most = min(height, width).bit_length() - 1
     if len(channels) > most:
@@ -129,7 +129,7 @@ def check_depth(channels: Sequence[int], image_shape: Sequence[int]) -> None:
 
 
 def describe_network(net: nn.Module) -> str:
-    """Return what a network is, such as `mlp 200-200, tanh`: what is as in the exercise is left out."""
+    """Return a short description of a network, such as `mlp 200-200, tanh`, without what equals the exercise's."""
     match net:
         case MLP():
             kind, layers, usual = "mlp", net.hidden, WIDTHS

@@ -1,1 +1,1 @@
-"""Runs: from a configuration and data to trained models."""
+"""Runs: from a configuration and data to a trained model."""

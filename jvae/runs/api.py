@@ -1,7 +1,7 @@
-"""What is done with recipes and trained models from Python; the names that `jvae` exports.
+"""The Python API for recipes and trained models; `jvae` exports these names.
 
-A model holds one run or several. `evaluate` and `diagnose` give one result a run, in a list; `encode`, `decode` and
-`sample` take one run's number, from 0.
+A model holds one run or several. `evaluate` and `diagnose` return a list of one result per run; `encode`, `decode` and
+`sample` take the index of a run, from 0.
 """
 
 import math
@@ -53,29 +53,29 @@ def train(
     resume: TrainedModel | None = None,
     how: Conditions = DEFAULT,
 ) -> TrainedModel:
-    """Train a recipe to its end, and return the model.
+    """Train a recipe for all its epochs, and return the model.
 
-    Run i depends on its seed alone, whatever other runs there are.
+    Run i depends on its own seed alone, not on the other runs.
 
     Args:
         recipe: what to train.
-        data: on what.
-        epochs: passes over the training data, those of `resume` included.
+        data: the data set.
+        epochs: passes over the training data, including those of `resume`.
         batch_size: data per step.
-        seeds: one a run; each decides its run's initialisation, shuffles and noise.
-        validation: whose bound judges every epoch: nobody's, a part of the training data, or the test set.
-        held_out: the share of the training data that is held out, with validation "held-out".
-        keep: the epoch whose parameters are kept: the last, or the one with the best validation bound of those after
-            the warm-up of the KL, whose epochs climb another bound (the last, where there is none).
-        patience: epochs without a better validation bound, after that warm-up, that end a run; 0 for never.
-        resume: a model of this recipe and these seeds to go on from.
-        how: on which devices, and when to stop.
+        seeds: one per run; each decides its run's initialisation, shuffles and noise.
+        validation: the data whose bound judges every epoch: none, a part of the training data, or the test set.
+        held_out: the share of the training data that validation "held-out" holds out.
+        keep: the epoch whose parameters are kept: the last, or the one with the best validation bound. Epochs of the
+            KL's warm-up maximise another bound and are never the best; if there are no others, the last is kept.
+        patience: stop a run after this many epochs, since that warm-up, without a better validation bound; 0 for never.
+        resume: a model of this recipe and these seeds, to continue from.
+        how: the conditions of the training, such as its devices and when to stop.
 
     Raises:
         ValueError: recipe, options and data do not fit each other.
-        DataError: the model to go on from was trained on other data.
-        ModelFileError: that model holds only parameters.
-        NonFiniteError: a value of the training is not finite.
+        DataError: the model to resume was trained on other data.
+        ModelFileError: the model to resume holds only parameters.
+        NonFiniteError: training met a value that is not finite.
     """
     plan = make_plan(epochs, batch_size, seeds, validation, held_out, keep, patience)
     return last(train_plan(recipe, plan, data, resume, how), resume)
@@ -95,10 +95,11 @@ def train_epochs(
     resume: TrainedModel | None = None,
     how: Conditions = DEFAULT,
 ) -> Iterator[TrainedModel]:
-    """Train a recipe, and yield the model as it stands after every epoch; arguments and errors are those of `train`.
+    """Train a recipe, and yield the model after every epoch; arguments and errors are those of `train`.
 
-    What does not fit is refused at once. A yielded model's arrays are donated to the next epoch: read or save them
-    before asking for the next. Its `history` ends with the epoch's bound, reconstruction and KL, in nats per datum.
+    Wrong arguments raise at once, not at the first epoch. A yielded model's arrays are donated to the next epoch: read
+    or save them before asking for the next model. Its `history` ends with the epoch's bound, reconstruction and KL, in
+    nats per datum.
     """
     plan = make_plan(epochs, batch_size, seeds, validation, held_out, keep, patience)
     return train_plan(recipe, plan, data, resume, how)
@@ -107,7 +108,7 @@ def train_epochs(
 def train_config(
     config: Config, data: Dataset, *, resume: TrainedModel | None = None, how: Conditions = DEFAULT
 ) -> TrainedModel:
-    """Train what a configuration says to its end, and return the model: run i has the seed config.seed + i.
+    """Train a configuration for all its epochs, and return the model; run i has the seed config.seed + i.
 
     Raises:
         ValueError, DataError, ModelFileError, NonFiniteError: as `train`.
@@ -123,15 +124,15 @@ def train_config_epochs(
     how: Conditions = DEFAULT,
     own: OwnRecipe | None = None,
 ) -> Iterator[TrainedModel]:
-    """Train what a configuration says, and yield the model after every epoch, as `train_epochs` does.
+    """Train a configuration, and yield the model after every epoch, as `train_epochs` does.
 
-    With a recipe file, `own`, it is that file which says what a configuration means.
+    With a recipe file, `own`, that file turns the configuration into a recipe.
     """
     return (finite(model) for (model,) in train_configs([config], data, resume, how, own))
 
 
 def last(models: Iterator[TrainedModel], before: TrainedModel | None) -> TrainedModel:
-    """Return the last of the models; where there is none, for the training was finished, the one before them."""
+    """Return the last of the models, or `before` if there are none because the training had finished."""
     model = before
     for model in models:  # noqa: B007
         pass
@@ -147,20 +148,20 @@ def evaluate(
     key: AnyKey | None = None,
     progress: Callable[[float], None] = lambda count: None,
 ) -> list[Evaluation]:
-    """Estimate the test-set ELBO and its two parts, of every run, in nats per datum, each with two errors.
+    """Estimate every run's test-set ELBO and its two parts, in nats per datum, each with two errors.
 
-    The standard error is that of the mean over the test set: what another of its size would change. The Monte Carlo
-    error is what another key would change: that of the draws, and of dequantisation's noise where there is any.
-    Stochastically binarised data are drawn once, whatever the key.
+    The standard error is that of the mean over the test set: how much another test set of this size would change it.
+    The Monte Carlo error is how much another key would change it, by the draws and the dequantisation noise.
+    Stochastically binarised data are drawn once, and do not depend on the key.
 
     Args:
-        model: trained on these data.
-        data: whose test set it is.
+        model: a model trained on these data.
+        data: the data set, whose test set is evaluated.
         num_samples: draws z ~ q(z|x) per datum for the ELBO, at least 1.
-        iwae: draws per datum for the importance-weighted bound, the result's `importance`; None for no such bound.
-        key: decides draws and noise, the same for every run; by default `jax.random.key(0)`.
-        progress: called about every second with the number of data, of all runs, whose importance-weighted bound is
-            known; those of a batch count by their draws.
+        iwae: draws per datum for the importance-weighted bound, the result's `importance`; None to leave it out.
+        key: decides the draws and the noise, the same for every run; by default `jax.random.key(0)`.
+        progress: called about every second with the number of data, over all runs, whose importance-weighted bound is
+            known; a batch in progress counts in proportion to its draws.
 
     Raises:
         ValueError: a number of draws is below 1.
@@ -183,7 +184,7 @@ def evaluate(
 
 
 def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> list[Diagnostics]:
-    """Return what every run does with its latent space, over the test set: active units, KLs in nats, components.
+    """Return every run's diagnostics over the test set: active units, KLs in nats, mixture components, output scales.
 
     A unit is active where the variance of E[z|x] over the data exceeds 0.01 (Burda et al. 2016).
 
@@ -200,17 +201,17 @@ def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> l
 def encode(
     model: TrainedModel, images: ArrayLike, key: AnyKey, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Encoding:
-    """Return q(z|x) of n data: its loc and scale [n, m], and a draw z[n, m] from it.
+    """Return q(z|x) of n data: loc[n, m], scale[n, m] and a draw z[n, m].
 
     Args:
-        model: whose encoder it is.
-        images: uint8[n, ...], data such as the model was trained on, NumPy's, JAX's, or lists of whole numbers.
-        key: decides the draws, and dequantisation's noise; stochastic binarisation is drawn once, by a datum's number.
+        model: the model whose encoder is used.
+        images: uint8[n, ...], data of the shape that the model was trained on: an array, or lists of whole numbers.
+        key: decides the draws and the dequantisation noise. Stochastic binarisation depends on a datum's index only.
         run: which of several.
-        level: of latents, 0 the one nearest x. A higher one is encoded from a draw of the one below.
+        level: the level of latents; 0 is nearest x. A higher level is encoded from a draw of the one below.
 
     Raises:
-        ValueError: the data are of another shape or type, the key is none, or there is no such run or level.
+        ValueError: the data have another shape or type, the key is not a key, or there is no such run or level.
     """
     params, data, number = model.run_params(run), pixels("images", images), model.check_level(level)
     if data.shape[1:] != model.data_shape or not len(data):
@@ -222,15 +223,15 @@ def encode(
 
 
 def decode(model: TrainedModel, z: ArrayLike, run: SupportsIndex = 0) -> Float[np.ndarray, "n ..."]:
-    """Return E[x|z] at n latents of the level nearest x, in the unit of x: a probability, or in [0, 1].
+    """Return E[x|z] at n latents of the level nearest x, in the unit of x: probabilities, or values in [0, 1].
 
     Args:
-        model: whose decoder it is.
-        z: the latents [n, m], NumPy's, JAX's, or lists of numbers.
+        model: the model whose decoder is used.
+        z: the latents [n, m]: an array, or lists of numbers.
         run: which of several.
 
     Raises:
-        ValueError: the latents are of another shape, or not all finite numbers, or there is no such run.
+        ValueError: the latents have another shape or are not all finite numbers, or there is no such run.
     """
     params, points, vae = model.run_params(run), numbers("z", z), model.recipe.model
     dim = latent_dims(vae, params, model.data_shape)[0]
@@ -244,17 +245,17 @@ def sample(
 ) -> Float[np.ndarray, "n ..."]:
     """Draw n data from the model: z ~ p(z), then x ~ p(x|z), in the unit of x.
 
-    Where memory does not take all n at a time, the later ones are drawn with keys of their own.
+    If they do not all fit in memory at a time, they are drawn in batches, and later batches have keys of their own.
 
     Args:
-        model: what to draw from.
+        model: the model to draw from.
         key: decides the draws.
-        n: how many.
+        n: the number of data, at least 1.
         run: which of several.
-        mean: return E[x|z] in x's place, at the same z.
+        mean: return E[x|z] instead of x, at the same z.
 
     Raises:
-        ValueError: n is below 1, the key is none, or there is no such run.
+        ValueError: n is below 1, the key is not a key, or there is no such run.
     """
     vae, params, key, count = model.recipe.model, model.run_params(run), as_key(key), at_least_one("n", n)
     size = sampling_batch(vae, params, count, bool(mean), datum_bytes(model))
@@ -262,7 +263,7 @@ def sample(
 
 
 def datum_bytes(model: TrainedModel) -> int:
-    """Return how many bytes a datum takes that the model gives, a float32 a number."""
+    """Return the bytes of a datum that the model generates, as float32."""
     return 4 * math.prod(model.data_shape)
 
 
@@ -278,13 +279,13 @@ def test_images(data: Dataset) -> UInt8[np.ndarray, "m ..."]:
 
 
 def kept_epochs(model: TrainedModel) -> list[int]:
-    """Return the epoch, from 1, whose parameters the model holds, run by run."""
+    """Return the epoch, from 1, whose parameters the model holds, for every run."""
     last = [select_run(model, i).history[-1] for i in range(model.num_runs)]
     return [record.get("kept", record["epoch"]) for record in last]
 
 
 def select_run(model: TrainedModel, run: SupportsIndex) -> TrainedModel:
-    """Return run i of a model, as if trained alone with its seed; its seconds are a share of all.
+    """Return run i of a model, as if trained alone with its seed; its seconds are an equal share of the total.
 
     Raises:
         ValueError: there is no such run.

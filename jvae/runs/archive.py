@@ -1,8 +1,8 @@
-"""Archives: named arrays and a JSON description in one checksummed `.npz`, read without trust.
+"""Archives: named arrays and a JSON description in one checksummed `.npz`; reading trusts nothing in it.
 
-A valid `.npz`: a zip of `.npy` arrays and a member `model.json`. Every array has the zip's CRC, and the archive's
-comment is the sha256 of all bytes before it, so that no flipped bit goes unseen. No pickle is written or read. Only the
-functions of trees import JAX: what a file says of itself is read in a moment.
+The file is a valid `.npz`: a zip of `.npy` arrays and a member `model.json`. Every array has the zip's CRC, and the
+archive's comment is the sha256 of all bytes before it, so that any flipped bit is detected. No pickle is written or
+read. Only the functions on PyTrees import JAX, so that a description is read quickly.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ MEMBER = "model.json"
 
 
 def named_arrays(tree: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Return the leaves of a PyTree, each under its path, such as `params/encoder/net/linear_0/kernel`."""
+    """Return the leaves of a PyTree by their paths, such as `params/encoder/net/linear_0/kernel`."""
     import jax
 
     leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
@@ -37,7 +37,7 @@ def named_arrays(tree: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
-    """Return a leaf's path as a member's name; flax's collection "params" is not repeated inside the state's params."""
+    """Return a leaf's path as a member's name; inside the state's params, flax's collection "params" is left out."""
     import jax
 
     name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -45,9 +45,9 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 
 
 def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
-    """Restore a PyTree of shapes and dtypes with its leaves taken from an archive, once all of their headers fit.
+    """Return a PyTree of given shapes and dtypes with its leaves read from an archive, after checking their headers.
 
-    The archive may hold nothing else, if `only`.
+    With `only`, the archive must hold no other arrays.
 
     Raises:
         ValueError: an array is missing, unexpected, or of another shape or dtype.
@@ -70,7 +70,7 @@ def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
 
 
 def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Read the shape and dtype that an array claims to have.
+    """Read the shape and dtype in an array's header.
 
     Raises:
         ValueError: it has no header of this format.
@@ -102,10 +102,10 @@ def read_array(archive: zipfile.ZipFile, name: str) -> Shaped[np.ndarray, "..."]
 
 
 def pack(arrays: dict[str, Shaped[np.ndarray, "..."]], description: dict[str, Any]) -> bytes:
-    """Return the file's bytes: the same for the same content, for no member has a time of its own."""
+    """Return the file's bytes. They depend on the content only, for no member has a timestamp."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = b"0" * DIGEST_LENGTH  # a place of the right length
+        archive.comment = b"0" * DIGEST_LENGTH  # a placeholder of the right length
         archive.writestr(zipfile.ZipInfo(MEMBER), json.dumps(description, indent=1))
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
@@ -116,15 +116,15 @@ def pack(arrays: dict[str, Shaped[np.ndarray, "..."]], description: dict[str, An
 
 @contextlib.contextmanager
 def open_model_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]:
-    """Open a model file to read it meanwhile; what turns out to be wrong with it is one line that names it.
+    """Open a model file for reading, as a context; an error inside it becomes one line that names the file.
 
     Raises:
-        RecipeNeededError: there must be a recipe, or none.
-        ModelFileError: it cannot be read, or anything in it raised a ValueError.
+        RecipeNeededError: a recipe is missing, or not allowed.
+        ModelFileError: the file cannot be read, or reading it raised a ValueError.
     """
     path = Path(path)
     try:
-        if not path.is_file() and path.exists():  # opening a pipe would wait for ever
+        if not path.is_file() and path.exists():  # opening a pipe would block
             raise ModelFileError(f"{path}: cannot be read: is a directory or device, not a file")
         with path.open("rb") as file:
             yield file
@@ -138,12 +138,12 @@ def open_model_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedReader]
 
 @contextlib.contextmanager
 def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
-    """Open the archive in a file whose bytes are those that were written, and whose members are as `pack` writes them.
+    """Open the archive in a file, after checking its digest and that its members are as `pack` writes them.
 
-    Nothing is read into memory here but small chunks, and no member can be larger than the file.
+    Only small chunks are read into memory, and no member can be larger than the file.
 
     Raises:
-        ValueError: the bytes are no model file, or are damaged.
+        ValueError: the file is not a model file, or is damaged.
     """
     if file.read(len(ZIP_START)) != ZIP_START:
         raise ValueError("is not a jvae model file" if file.tell() else "is empty")
@@ -157,7 +157,7 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
         raise ValueError("is damaged or not a jvae model file: its sha256 does not match its content")
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(file) as archive:
-            warnings.simplefilter("ignore")  # NumPy's of unusual headers
+            warnings.simplefilter("ignore")  # NumPy warns of unusual headers
             members = archive.infolist()
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
                 raise ValueError("is not a jvae model file: a member is compressed")
@@ -172,7 +172,7 @@ def read_json(archive: zipfile.ZipFile) -> dict[str, Any]:
     """Read the description in an archive.
 
     Raises:
-        ValueError: it is absent, or no JSON object.
+        ValueError: it is missing, or not a JSON object.
     """
     if MEMBER not in archive.namelist():
         raise ValueError(f"is not a jvae model file: it holds no {MEMBER}")

@@ -1,7 +1,7 @@
-"""TrainedModel: a recipe with what its training made of it; and the one self-describing file that holds it.
+"""TrainedModel: a recipe and the result of its training, and the self-describing file that holds them.
 
-The file is an archive of the `LoopState` as it is, and of a description: the configuration, if there is one, the
-history, the data's fingerprint and the versions. Readers of a model take the parameters and check nothing else.
+The file is an archive of the `LoopState` and of a description: the configuration, if there is one, the
+history, the data's fingerprint and the versions. To evaluate a model, only its parameters are read and checked.
 """
 
 import io
@@ -37,36 +37,36 @@ PACKAGES = ("jvae", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
 
 
 class TrainedModel(NamedTuple):
-    """All that is known of a trained model."""
+    """A trained model: its recipe, parameters, training state and history."""
 
     recipe: Recipe
     plan: Plan
     params: PyTree
-    """What the runs have learned; a leading axis of runs on every array."""
+    """The learned parameters, with a leading axis of runs on every array."""
     state: LoopState | None
-    """For a training to go on; None where only the parameters were read."""
+    """The training state to resume from; None where only the parameters were read."""
     history: list[dict[str, Any]]
-    """One record an epoch: bound, reconstruction and kl in nats per datum (lists, of several runs), and seconds."""
+    """One record per epoch: bound, reconstruction and kl in nats per datum (lists for several runs), and seconds."""
     data_name: str
     data_shape: tuple[int, ...]
-    """Of one datum."""
+    """The shape of one datum."""
     fingerprint: str
-    """Of the data set it was trained on."""
+    """The fingerprint of the data set that it was trained on."""
     versions: dict[str, str]
     config: Config | None = None
-    """Where the recipe was made from one."""
+    """The configuration that the recipe was built from, if any."""
     recipe_file: RecipeFile | None = None
-    """Where it was made by one."""
+    """The recipe file that made the recipe, if any."""
     no_state: str = ""
-    """Why there is no state, where the file has one that does not fit the recipe, or these settings of JAX."""
-    settings: Settings = {}  # noqa: RUF012  never changed
-    """Those of JAX that decide what a training comes to, as of its last epoch; empty where the file does not say."""
+    """The reason why `state` is None, if the file's state does not fit the recipe or the current JAX settings."""
+    settings: Settings = {}  # noqa: RUF012  never mutated
+    """The JAX settings that the result depends on, as of the last epoch; empty where the file does not say."""
     snapshots: Snapshots | None = None
-    """Small copies of the parameters over the training, where they were asked for."""
+    """Small copies of the parameters over the training, if requested."""
 
     @property
     def num_runs(self) -> int:
-        """How many independent runs there are."""
+        """The number of independent runs."""
         return len(self.plan.seeds)
 
     def run_params(self, run: SupportsIndex = 0) -> PyTree[Array]:
@@ -83,7 +83,7 @@ class TrainedModel(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[number], self.params)
 
     def check_level(self, level: SupportsIndex) -> int:
-        """Return the number of a level of latents, from 0.
+        """Return a level of latents, from 0, as an int.
 
         Raises:
             ValueError: there is no such level.
@@ -95,16 +95,16 @@ class TrainedModel(NamedTuple):
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def save(path: str | PathLike[str], model: TrainedModel) -> None:
-    """Write the file so that a reader, or a crash, ever meets the old file or the new one whole.
+    """Write a model file, so that a reader, even after a crash, finds the old file or the whole new one.
 
     Raises:
-        ModelFileError: the file cannot be written; what stood at the path is left as it was.
-        ValueError: only the model's parameters were read.
+        ModelFileError: the file cannot be written; an existing file is unchanged.
+        ValueError: the model has no state, because only its parameters were read.
     """
     if model.state is None:
         raise ValueError("model holds no state: only its parameters were read")
@@ -142,21 +142,21 @@ def load(
     params_only: bool = False,
     options: dict[str, Any] | None = None,
 ) -> TrainedModel:
-    """Read and check a model file. Nothing in it is run or imported.
+    """Read and check a model file. Nothing in it is executed or imported.
 
     Args:
         path: the file.
-        recipe: what was trained, where it was no configuration's: a recipe, or a recipe file's function that makes it.
-            With another optimizer than it was trained by, a model is whole but for its state, and cannot be resumed.
-        params_only: read and check the parameters only, as files of format version 1 always are.
-        options: the fields of the Config that the function is given where the file holds none.
+        recipe: what was trained, if not a configuration: a recipe, or a recipe file's function that makes one. With an
+            optimizer other than the one it was trained with, the model has no state and cannot be resumed.
+        params_only: read and check the parameters only, as is always done for files of format version 1.
+        options: the Config fields that the function gets if the file holds no configuration.
 
     Raises:
-        RecipeNeededError: in one line, that there must be a recipe, or none.
-        ModelFileError: in one line, the file's name and what is wrong with it.
+        RecipeNeededError: a recipe is missing, or not allowed; the message is one line.
+        ModelFileError: the file cannot be read, is damaged or does not fit; the message is one line.
     """
     with open_model_file(path) as file:
-        check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # its arrays, and JAX's copies
+        check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # the file's arrays, and JAX's copies of them
         return read_model(file, recipe, params_only, options or {})
 
 
@@ -164,13 +164,13 @@ def read_model(
     file: io.BufferedIOBase,
     recipe: Recipe | MakeRecipe | None = None,
     params_only: bool = False,
-    options: dict[str, Any] = {},  # noqa: B006  never changed
+    options: dict[str, Any] = {},  # noqa: B006  never mutated
 ) -> TrainedModel:
     """Read the model in an open file.
 
     Raises:
-        ValueError: it is no model file, is damaged, or does not fit its recipe.
-        RecipeNeededError: there must be a recipe, or none.
+        ValueError: it is not a model file, is damaged, or does not fit its recipe.
+        RecipeNeededError: a recipe is missing, or not allowed.
     """
     with open_archive(file) as archive:
         about = read_description(archive)
@@ -178,9 +178,9 @@ def read_model(
         make = choose_recipe(recipe, about.config, about.recipe_file, options)
         made = make(shape, about.steps_per_epoch)
         state, snapshots = None, None
-        why = "it holds parameters only, as files of jvae 0.1.0 do" if first else "no state was read"
+        why = "it holds only parameters, as files of jvae 0.1.0 do" if first else "no state was read"
         if other := other_training(about.settings):
-            why = f"it is another training with these settings of JAX: {other}"
+            why = f"the settings of JAX have changed: {other}"
         elif not first and not params_only:
             try:
                 state, snapshots = read_state(archive, made, about)
@@ -201,42 +201,42 @@ def read_model(
 def choose_recipe(
     recipe: Recipe | MakeRecipe | None, config: Config | None, recipe_file: RecipeFile | None, options: dict[str, Any]
 ) -> Callable[[tuple[int, ...], int], Recipe]:
-    """Return a function from data shape and steps per epoch to what a model file's description and a caller say.
+    """Return a function (data_shape, steps_per_epoch) -> recipe, from a file's description and the caller's `recipe`.
 
     Raises:
-        RecipeNeededError: they do not go together.
+        RecipeNeededError: the file needs a recipe and none is given, or the other way round.
     """
     if config is not None and recipe_file is None:
         if recipe is not None:
-            raise RecipeNeededError("was trained by options alone: it takes no recipe")
+            raise RecipeNeededError("was trained from options alone: it takes no recipe")
         return partial(build_recipe, config)
     if recipe is None:
-        by = "a recipe of one's own" if recipe_file is None else f"the recipe file {recipe_file.name}"
-        raise RecipeNeededError(f"was trained by {by}: that recipe must be given again")
+        by = "a custom recipe" if recipe_file is None else f"the recipe file {recipe_file.name}"
+        raise RecipeNeededError(f"was trained with {by}: that recipe must be given again")
     if isinstance(recipe, Recipe):
         return lambda shape, steps: recipe
     return partial(recipe, config or Config(**options))
 
 
 def record_of(recipe_file: RecipeFile | None) -> dict[str, str] | None:
-    """Return a recipe file's record as JSON values."""
+    """Return a recipe file's record as a JSON value."""
     return None if recipe_file is None else {**recipe_file._asdict(), "sha256": recipe_file.sha256}
 
 
 def run_shapes(recipe: Recipe, data_shape: tuple[int, ...], runs: int) -> TrainState:
-    """Return the shapes and dtypes of the states of a recipe's runs, with nothing computed."""
+    """Return the shapes and dtypes of the states of a recipe's runs, without computing them."""
     one = jax.eval_shape(lambda: init_state(recipe, jax.random.key(0), data_shape))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), one)
 
 
 def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> PyTree[Array]:
-    """Read the parameters that the runs keep, and check nothing else."""
+    """Read and check only the parameters that the runs keep."""
     shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     if about.format_version > 1:
         tree = {"kept": shapes} if about.kept else {"runs": {"params": shapes}}
         found = jax.tree.leaves(restore(tree, archive, only=False))
         return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, found))
-    single = len(about.plan.seeds) == 1  # its arrays had no axis of runs
+    single = len(about.plan.seeds) == 1  # arrays of format version 1 had no axis of runs then
     stored = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[single:], leaf.dtype), shapes)
     found = restore({"params": stored}, archive, only=False)["params"]
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[None] if single else leaf), found)
@@ -246,7 +246,7 @@ def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> 
     """Read the whole state of a training and its snapshots, and check every array.
 
     Raises:
-        ValueError: an array does not fit the recipe, or a counter makes no sense.
+        ValueError: an array does not fit the recipe, or a counter is out of range.
     """
     runs = len(about.plan.seeds)
     states = run_shapes(recipe, about.data_shape, runs)
@@ -263,19 +263,19 @@ def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> 
 
 
 def read_snapshots(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> Snapshots | None:
-    """Read the snapshots, if there are any, and check nothing else."""
+    """Read and check only the snapshots; None if there are none."""
     shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     found = restore({"snapshots": snapshot_shapes(shapes, about)}, archive, only=False)
     return snapshots_of(found["snapshots"], about)
 
 
 def snapshot_shapes(params: PyTree, about: Description) -> list[PyTree]:
-    """Return the shapes and dtypes of every snapshot, from those of the parameters."""
+    """Return the shapes and dtypes of every snapshot, given those of the parameters."""
     return [] if about.snapshots is None else [half_shapes(params)] * len(about.snapshots.steps)
 
 
 def snapshots_of(params: list[PyTree], about: Description) -> Snapshots | None:
-    """Return the snapshots whose parameters were read."""
+    """Return the snapshots with these parameters and the description's times; None if it has none."""
     if about.snapshots is None:
         return None
     asked, steps, epochs = about.snapshots

@@ -1,6 +1,6 @@
-"""Config, everything that defines a run, and the builders: the only place where a name becomes an object.
+"""Config, everything that defines a run, and its builders: the only place where a name becomes an object.
 
-Importing this module imports neither jax nor flax, so that a wrong command line is refused in a moment; each builder
+Importing this module imports neither jax nor flax, so that a wrong command line fails at once; each builder
 imports what it builds.
 """
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 UPPER_HIDDEN = 128
 ESTIMATED = {"stl": "elbo", "dreg": "iwae"}
-"""The bound whose gradient an estimator of its own estimates."""
+"""Estimator -> the bound whose gradient it estimates."""
 HELD_OUT, JUDGED = OnlyWith("validation", ("held-out",)), OnlyWith("validation", ("held-out", "test"))
 
 
 @dataclass(frozen=True)
 class Config:
-    """All that defines a run. Its fields are `jvae train`'s options and the JSON inside every model file.
+    """Everything that defines a run: `jvae train`'s options, and the JSON inside every model file.
 
     Raises:
         ValueError: on construction, naming the field, its value and the rule it breaks.
     """
 
     dataset: Annotated[
-        str, f"{', '.join(DATASETS)}; npz:FILE, npy:FILE, folder:DIR, idx:DIR; or tfds:NAME, prepared by tfds"
+        str, f"{', '.join(DATASETS)}; npz:FILE, npy:FILE, folder:DIR, idx:DIR; or tfds:NAME, prepared with tfds"
     ] = "mnist"
     test_share: Annotated[
-        float, "share of the images that is the test set, where there is none (npz, npy, folder)", Range(0, 0.9)
+        float, "share of the images to use as test set, if there is none (npz, npy, folder)", Range(0, 0.9)
     ] = 0.0
-    resize: Annotated[str, "HxW that pictures are brought to (folder)"] = ""
+    resize: Annotated[str, "size HxW that images are resized to (folder)"] = ""
     transpose: Annotated[bool, "swap the axes of the images, as EMNIST's files need (idx)"] = False
     binarise: Annotated[
         Literal["threshold", "stochastic"],
-        "pixels are 1 from 128 on, or drawn x ~ Bernoulli(pixel/255): anew for every batch, once for the test set",
+        "pixels are 1 from 128 on, or drawn x ~ Bernoulli(pixel/255): for every batch, and once for the test set",
         OnlyWith("decoder", ("bernoulli",)),
     ] = "threshold"
     latent_dim: Annotated[int, "dimension of the latent variable z", Range(1, 4096)] = 32
@@ -57,7 +57,7 @@ class Config:
         int, "components of the mixture, or pseudo-inputs", Range(1, 10_000), OnlyWith("prior", ("mog", "vamp"))
     ] = 50
     pseudo_inputs: Annotated[
-        Literal["noise", "data"], "start of the pseudo-inputs: near black, or images", OnlyWith("prior", ("vamp",))
+        Literal["noise", "data"], "initial pseudo-inputs: near black, or images", OnlyWith("prior", ("vamp",))
     ] = "noise"
     coupling: Annotated[
         Literal["affine", "spline"], "coupling layers: RealNVP or splines", OnlyWith("prior", ("flow",))
@@ -68,12 +68,12 @@ class Config:
     ] = "bernoulli"
     variance: Annotated[
         Literal["fixed", "scalar", "pixel"],
-        "variance of the output: fixed, one learned, one learned a pixel",
+        "variance of the output: fixed, one learned, or one learned per pixel",
         OnlyWith("decoder", ("gaussian",)),
     ] = "fixed"
     output_scale: Annotated[
         float,
-        "standard deviation of the output where it is fixed",
+        "standard deviation of the output, if it is fixed",
         Range(0, above=True),
         OnlyWith("decoder", ("gaussian",)),
         OnlyWith("variance", ("fixed",)),
@@ -94,25 +94,25 @@ class Config:
         OnlyWith("network", ("cnn",)),
     ] = (32, 64)
     activation: Annotated[
-        Literal["relu", "tanh", "gelu", "elu", "leaky-relu", "silu"], "function between the networks' layers"
+        Literal["relu", "tanh", "gelu", "elu", "leaky-relu", "silu"], "activation function of the networks"
     ] = "relu"
-    levels: Annotated[int, "levels of latents: 2 puts another VAE, of z, in the prior's place", Range(1, 2)] = 1
+    levels: Annotated[int, "levels of latents; with 2, the prior is itself a VAE of z", Range(1, 2)] = 1
     upper_dim: Annotated[
         int, "dimension of the upper level's latent variable", Range(1, 4096), OnlyWith("levels", (2,))
     ] = 5
     bound: Annotated[Literal["elbo", "iwae"], "what training maximises"] = "elbo"
     estimator: Annotated[
         Literal["pathwise", "stl", "dreg"],
-        "gradient of the bound: its own; of the elbo sticking the landing; of iwae doubly reparametrised",
+        "gradient estimator: the bound's own, sticking the landing (elbo) or doubly reparametrised (iwae)",
     ] = "pathwise"
     num_samples: Annotated[int, "draws z ~ q(z|x) per image in a training step", Range(1, 10_000)] = 1
     beta: Annotated[float, "weight of the KL term in training (1 is the ELBO)", Range(0)] = 1.0
-    kl_warmup: Annotated[float, "epochs in which the KL's weight rises from 0 to beta, in a line", Range(0)] = 0.0
+    kl_warmup: Annotated[float, "epochs in which the KL's weight rises linearly from 0 to beta", Range(0)] = 0.0
     learning_rate: Annotated[float, "step size of Adam", Range(0, above=True)] = 1e-3
     schedule: Annotated[
-        Literal["constant", "linear", "cosine"], "how the step size falls to 0 over the training: not, or so"
+        Literal["constant", "linear", "cosine"], "step size over the training: constant, or falling to 0"
     ] = "constant"
-    warmup: Annotated[float, "epochs in which the step size rises from 0, in a line", Range(0)] = 0.0
+    warmup: Annotated[float, "epochs in which the step size rises linearly from 0", Range(0)] = 0.0
     validation: Annotated[
         Literal["none", "held-out", "test"],
         "images whose bound judges every epoch: a part of the training set, or the test set",
@@ -121,15 +121,15 @@ class Config:
         0.1
     )
     keep: Annotated[
-        Literal["last", "best"], "epoch that is kept: the last, or after the KL's warm-up the best bound's", JUDGED
+        Literal["last", "best"], "epoch to keep: the last, or the best bound's after the KL's warm-up", JUDGED
     ] = "last"
     patience: Annotated[
-        int, "epochs after the KL's warm-up without a better bound that end a run; 0: never", Range(0, 10**6), JUDGED
+        int, "epochs without a better bound, after the KL's warm-up, that end a run; 0: never", Range(0, 10**6), JUDGED
     ] = 0
     precision: Annotated[
-        Literal["float32", "bfloat16"], "operands of the networks' matrix products; all else is float32"
+        Literal["float32", "bfloat16"], "operands of the networks' matrix products; the rest is float32"
     ] = "float32"
-    seed: Annotated[int, "decides the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, "seed of the initialisation, the shuffles and the noise", Range(0, 2**32 - 1)] = 0
     runs: Annotated[int, "independent runs, with the seeds seed, seed + 1, ...", Range(1, 10_000)] = 1
 
     def __post_init__(self) -> None:
@@ -140,30 +140,28 @@ class Config:
             raise ValueError(f"runs is {self.runs}: the last seed, {self.seed + self.runs - 1}, must be below 2^32")
         own = self.estimator != "pathwise"
         if own and self.bound != (bound := ESTIMATED[self.estimator]):
-            raise ValueError(
-                f"estimator is {self.estimator}: means something only with bound {bound}, not {self.bound}"
-            )
+            raise ValueError(f"estimator is {self.estimator}: applies only with bound {bound}, not {self.bound}")
         if own and self.levels != 1:
-            raise ValueError(f"estimator is {self.estimator}: means something only with levels 1, not {self.levels}")
+            raise ValueError(f"estimator is {self.estimator}: applies only with levels 1, not {self.levels}")
         for name, none in (("beta", 1), ("kl_warmup", 0)):
             if (own or self.bound == "iwae") and (weight := getattr(self, name)) != none:
                 who = f"the estimator {self.estimator}" if own else f"the bound {self.bound}"
-                raise ValueError(f"{name} is {weight:g}: {who} knows no weight of the KL, leave it at {none}")
+                raise ValueError(f"{name} is {weight:g}: {who} takes no KL weight, so it must be {none}")
         if self.warmup > self.epochs:
             raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
         if self.levels == 2 and self.pseudo_inputs == "data":
-            raise ValueError("pseudo_inputs is data: with two levels they are latents, not images; must be noise")
+            raise ValueError("pseudo_inputs is data: must be noise with two levels, where they are latents, not images")
         check_together(config_fields(), self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, but that several numbers are a tuple."""
+        """Return the fields as JSON values, but with several numbers as a tuple."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Config":
-        """Return the configuration of `to_dict`'s values; a field that is missing takes its default.
+        """Return the configuration with the values of `to_dict`; a missing field takes its default.
 
-        Lists, which JSON makes of tuples, are taken for them, and `hidden_dim` N, as of 0.1.0, for `hidden` N, N.
+        A list, which is JSON's form of a tuple, becomes a tuple, and `hidden_dim` N of 0.1.0 becomes `hidden` N, N.
 
         Raises:
             ValueError: a field is unknown or has a bad value.
@@ -184,13 +182,13 @@ def config_fields() -> list[ConfigField]:
 def build_recipe(
     config: Config, data_shape: tuple[int, ...], steps_per_epoch: int = 1, numbers: "RunNumbers | None" = None
 ) -> "Recipe":
-    """Build what a configuration trains, on images of shape (h, w, c).
+    """Build a configuration's recipe for images of shape (h, w, c).
 
     Args:
-        config: the names.
+        config: the configuration.
         data_shape: (h, w, c).
-        steps_per_epoch: what schedules count in.
-        numbers: a run's learning rate and beta, which may be traced; the configuration's by default.
+        steps_per_epoch: the steps of an epoch, which convert the schedules' epochs to steps.
+        numbers: a run's learning rate and beta, which may be traced; by default those of the configuration.
 
     Raises:
         ValueError: the network cannot take images of this shape.
@@ -220,7 +218,7 @@ def build_recipe(
 
 
 def plan_of(config: Config) -> "Plan":
-    """Return how long, on which batches and from which seeds a configuration is trained."""
+    """Return a configuration's plan: how long, on which batches and from which seeds it is trained."""
     from jvae.runs.plan import Plan
 
     seeds = tuple(range(config.seed, config.seed + config.runs))
@@ -245,7 +243,7 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
 
 
 def build_upper_level(config: Config) -> "VAE":
-    """Build the VAE of z1 that takes the prior's place: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
+    """Build the VAE of z1 that is the prior: p(z2), p(z1|z2) and q(z2|z1), diagonal Gaussians from MLPs."""
     from jvae.encoders import GaussianEncoder
     from jvae.nn.networks import ACTIVATIONS, MLP
     from jvae.vae import VAE
@@ -257,7 +255,7 @@ def build_upper_level(config: Config) -> "VAE":
 
 
 def build_prior(config: Config, latent_dim: int, data_shape: tuple[int, ...]) -> "nn.Module":
-    """Build p(z) of a level whose data - images, or the latents of the level below - have a shape."""
+    """Build p(z) of a level whose data (images, or the latents of the level below) have this shape."""
     from jvae import priors
 
     match config.prior:
@@ -285,7 +283,7 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
 
 
 def build_estimator(config: Config) -> "Estimator | None":
-    """Build another gradient of the bound; None for its own."""
+    """Build the gradient estimator; None for the bound's own gradient."""
     from jvae import gradients
 
     match config.estimator:
@@ -298,7 +296,7 @@ def build_estimator(config: Config) -> "Estimator | None":
 
 
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:
-    """Build the encoder's network, image -> 2m numbers, and the decoder's, z -> one number a pixel."""
+    """Build the encoder's network, image -> 2m numbers, and the decoder's, z -> one number per pixel."""
     from jvae.nn import matmul, networks
 
     outputs, activation = (2 * config.latent_dim,), networks.ACTIVATIONS[config.activation]
@@ -313,7 +311,7 @@ def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Mo
 
 
 def build_transform(config: Config) -> "Transform":
-    """Build what turns uint8 images into the data that the decoder models."""
+    """Build the transform from uint8 images to the data that the decoder models."""
     from jvae import transforms
 
     if config.decoder == "bernoulli":
@@ -322,7 +320,7 @@ def build_transform(config: Config) -> "Transform":
 
 
 def unit(config: Config) -> str:
-    """Return in words what the numbers of a bound of this configuration are."""
+    """Return the unit of this configuration's bound, in words."""
     if config.decoder == "bernoulli":
         how = "" if config.binarise == "threshold" else ", drawn from the grey values"
         return f"nats per image, log-probability of binary pixels{how}"

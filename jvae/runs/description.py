@@ -1,4 +1,4 @@
-"""Description: what a model file says of itself, read and checked in a moment, for nothing here imports JAX."""
+"""Description: the metadata of a model file, read and checked quickly, without importing JAX."""
 
 import math
 import zipfile
@@ -34,37 +34,37 @@ SHOWN = ("epoch", "bound", "reconstruction", "kl", "validation", "kept")
 
 
 class SnapshotTimes(NamedTuple):
-    """When the snapshots of a training were taken."""
+    """The times of a training's snapshots."""
 
     asked: int
-    """How many are taken over the whole training."""
+    """The number of snapshots over the whole training."""
     steps: tuple[int, ...]
-    """How many steps were taken before each of those so far."""
+    """The number of steps before each snapshot so far."""
     epochs: tuple[float, ...]
-    """How many epochs that is."""
+    """The same in epochs."""
 
 
 class Description(NamedTuple):
-    """What a model file says of itself, beside its arrays."""
+    """The metadata of a model file: everything in it but the arrays."""
 
     format_version: int
     config: Config | None
-    """Where options said what is trained."""
+    """The configuration, if the model was trained from options."""
     plan: Plan
     history: list[dict[str, Any]]
     data_name: str
     data_shape: tuple[int, ...]
-    """Of one datum."""
+    """The shape of one datum."""
     fingerprint: str
-    """Of the data set it was trained on."""
+    """The fingerprint of the data set that it was trained on."""
     versions: dict[str, str]
     steps_per_epoch: int
-    """1 in files of format version 1, which do not say it."""
+    """The steps of an epoch; 1 in files of format version 1, which do not record it."""
     kept: bool
-    """Whether the parameters that the runs keep are held beside the last ones."""
+    """True if the file holds the parameters that the runs keep beside the last ones."""
     recipe_file: RecipeFile | None
     settings: dict[str, str]
-    """Of JAX, that decide what the training comes to; empty where the file does not say."""
+    """The JAX settings that the result depends on; empty where the file does not record them."""
     snapshots: SnapshotTimes | None
 
 
@@ -72,7 +72,7 @@ def read_description(archive: zipfile.ZipFile) -> Description:
     """Read the description in a model file.
 
     Raises:
-        ValueError: it is absent, of a later format, or a field is missing or wrong.
+        ValueError: it is missing or of a later format, or a field is missing or wrong.
     """
     about = read_fields(archive)
     version = about["format_version"]
@@ -95,10 +95,10 @@ def read_description(archive: zipfile.ZipFile) -> Description:
 
 
 def read_fields(archive: zipfile.ZipFile) -> dict[str, Any]:
-    """Read the fields of a description, each of which has the type that it must have.
+    """Read the fields of a description, and check their types.
 
     Raises:
-        ValueError: it is absent, of a later format, or a field is missing or wrong.
+        ValueError: it is missing or of a later format, or a field is missing or wrong.
     """
     about = read_json(archive)
     if about.get("format") != FORMAT:
@@ -110,7 +110,7 @@ def read_fields(archive: zipfile.ZipFile) -> dict[str, Any]:
         if name not in about:
             raise ValueError(f"{MEMBER} has no field {name!r}")
         if not isinstance(about[name], kind) or (kind is int and isinstance(about[name], bool)):
-            raise ValueError(f"{MEMBER}: {name} is {type(about[name]).__name__}, which it must not be")
+            raise ValueError(f"{MEMBER}: {name} must not be {type(about[name]).__name__}")
     name = "image_shape" if version == 1 else "data_shape"
     if not 1 <= len(about[name]) <= 4 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in about[name]):
         raise ValueError(f"{MEMBER}: {name} is {str(about[name])[:50]}: must be 1 to 4 numbers from 1 to {MAX_SIDE}")
@@ -122,10 +122,10 @@ def read_fields(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def read_plan(values: Any) -> Plan:
-    """Return the plan that a description holds.
+    """Return the plan in a description.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a valid plan.
     """
     if not isinstance(values, dict) or values.keys() != set(Plan._fields) or not isinstance(values["seeds"], list):
         raise ValueError(f"{MEMBER}: plan must have {', '.join(Plan._fields)}")
@@ -135,21 +135,21 @@ def read_plan(values: Any) -> Plan:
 
 
 def read_settings(values: Any) -> dict[str, str]:
-    """Return the settings that a description holds.
+    """Return the JAX settings in a description.
 
     Raises:
-        ValueError: they are none.
+        ValueError: they are not strings by name.
     """
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise ValueError(f"{MEMBER}: settings must be texts by their names")
+        raise ValueError(f"{MEMBER}: settings must map names to texts")
     return values
 
 
 def read_times(values: Any) -> SnapshotTimes | None:
-    """Return when the snapshots were taken that a description tells of, if it does.
+    """Return the snapshot times in a description; None if it has none.
 
     Raises:
-        ValueError: it tells of none.
+        ValueError: they are not valid times.
     """
     if values is None:
         return None
@@ -158,18 +158,18 @@ def read_times(values: Any) -> SnapshotTimes | None:
     asked, steps, epochs = (values[name] for name in SnapshotTimes._fields)
     many = isinstance(steps, list) and isinstance(epochs, list) and len(steps) == len(epochs)
     if type(asked) is not int or not FEWEST_SNAPSHOTS <= asked <= MOST_SNAPSHOTS or not many:
-        raise ValueError(f"{MEMBER}: snapshots must have the number asked for, and each's step and epochs")
+        raise ValueError(f"{MEMBER}: snapshots must have the number asked for, and a step and epochs for each")
     for numbers, kind in ((steps, int), (epochs, float)):
         if not all(type(n) is kind and 0 <= n < math.inf for n in numbers) or numbers != sorted(set(numbers)):
-            raise ValueError(f"{MEMBER}: the snapshots' steps and epochs must be rising numbers from 0 on")
+            raise ValueError(f"{MEMBER}: the snapshots' steps and epochs must be increasing numbers from 0 on")
     return SnapshotTimes(asked, tuple(steps), tuple(epochs))
 
 
 def read_record(values: dict[str, Any] | None) -> RecipeFile | None:
-    """Return the record of a recipe file that a description holds.
+    """Return the record of a recipe file in a description; None if there is none.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a valid record.
     """
     if values is None:
         return None
@@ -177,18 +177,18 @@ def read_record(values: dict[str, Any] | None) -> RecipeFile | None:
         raise ValueError(f"{MEMBER}: recipe_file must have name, text and sha256")
     found = RecipeFile(values["name"], values["text"])
     if found.sha256 != values["sha256"]:
-        raise ValueError(f"{MEMBER}: recipe_file: the sha256 is not its text's")
+        raise ValueError(f"{MEMBER}: recipe_file: the sha256 does not match its text")
     return found
 
 
 def count_parameters(archive: zipfile.ZipFile, about: Description) -> dict[str, int]:
-    """Return how many numbers each part of a model has in one run - prior, decoder, encoder - by the arrays' headers.
+    """Return the number of parameters of a run's prior, decoder and encoder, from the arrays' headers.
 
     Raises:
-        ValueError: an array is none, or has no axis of so many runs.
+        ValueError: an array has no valid header, or no axis of the right number of runs.
     """
     runs, start = len(about.plan.seeds), "params/" if about.format_version == 1 else "runs/params/"
-    alone = about.format_version == 1 and runs == 1  # its arrays had no axis of runs
+    alone = about.format_version == 1 and runs == 1  # arrays of format version 1 had no axis of runs then
     counts: dict[str, int] = {}
     for member in archive.namelist():
         if member.startswith(start) and member.endswith(".npy"):
@@ -202,30 +202,30 @@ def count_parameters(archive: zipfile.ZipFile, about: Description) -> dict[str, 
 
 
 def last_records(about: Description) -> list[dict[str, float]]:
-    """Return every run's last record of the history: epoch, bound, reconstruction and kl, and validation if any.
+    """Return every run's last record in the history: epoch, bound, reconstruction, kl and, if there is one, validation.
 
     Raises:
-        ValueError: a value is no number, or not one a run.
+        ValueError: a value is not a number, or not one per run.
     """
     found: list[dict[str, float]] = [{} for _ in about.plan.seeds]
     for record in about.history:
         shown = {name: record[name] for name in SHOWN if name in record}
         for i, own in enumerate(found):
             values = {name: run_value(value, i, len(found)) for name, value in shown.items()}
-            if values["bound"] is not None:  # it had not ended before
+            if values["bound"] is not None:  # the run had not ended before
                 own.update({name: value for name, value in values.items() if value is not None})
     return found
 
 
 def run_value(value: Any, run: int, runs: int) -> float | None:
-    """Return what a value of a record is for run i; None where the run had ended.
+    """Return run i's part of a record's value; None if the run had ended.
 
     Raises:
-        ValueError: it is no number, or not one a run.
+        ValueError: it is not a number, or not one per run.
     """
     if isinstance(value, list) and len(value) == runs:
         value = value[run]
     number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
     if value is not None and (isinstance(value, bool) or not number):
-        raise ValueError(f"{MEMBER}: history holds {value!r:.50}: must be a number, or one a run")
+        raise ValueError(f"{MEMBER}: history holds {value!r:.50}: must be a number, or one per run")
     return value

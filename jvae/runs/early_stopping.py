@@ -1,7 +1,7 @@
-"""Early stopping: which epoch's parameters a run keeps and when it stops, judged by the bound of other data.
+"""Early stopping: which epoch's parameters a run keeps, and when it stops, judged by the bound of validation data.
 
-While the KL's weight still rises, a training climbs another bound than the one it is for. So no epoch of the warm-up
-is the best, nor one of those that a run waits for an improvement; until the warm-up is over, the latest is kept.
+While the KL's weight still rises, training maximises another bound. So an epoch of the warm-up is never the best, and
+does not count towards `patience`; until the warm-up is over, the latest parameters are kept.
 """
 
 import jax
@@ -20,17 +20,17 @@ def judge_epoch(
     patience: int,
     warming_up: Bool[np.ndarray, " r"],
 ) -> LoopState:
-    """Keep the runs' parameters, or only those that are the best so far, and stop the runs that have waited long.
+    """Keep the runs' parameters, or only those with the best bound so far, and stop the runs whose patience is over.
 
-    A run that has stopped keeps what it has, whatever is computed for it later. One that is warming up keeps its latest
-    parameters unless it has a best epoch already, and does not wait.
+    A stopped run keeps its parameters, whatever is computed for it later. A run in its warm-up keeps its latest
+    parameters, unless it has a best epoch already, and its patience does not shrink.
 
     Args:
-        loop: after an epoch.
-        bound: its validation bounds, in nats per datum; larger is better.
-        keep_best: keep only an improvement; else every epoch of a run until it stops.
-        patience: how many epochs without an improvement stop a run; 0 for never.
-        warming_up: which runs' KL had not reached its weight when the epoch began.
+        loop: the state after an epoch.
+        bound: the epoch's validation bounds, in nats per datum; larger is better.
+        keep_best: keep only an improvement; otherwise every epoch until the run stops.
+        patience: stop a run after this many epochs without an improvement; 0 for never.
+        warming_up: the runs whose KL had not reached its full weight when the epoch began.
     """
     running = loop.running
     judged = running & ~warming_up
@@ -47,13 +47,13 @@ def judge_epoch(
 
 
 def is_warming_up(kl_weight: KlWeight | None, epoch: int, epochs: int, num_steps: int) -> bool:
-    """Return True if the KL's weight at an epoch's first step is below that at the training's last.
+    """Return True if the KL's weight at an epoch's first step is below that at the training's last step.
 
     Args:
-        kl_weight: a recipe's.
-        epoch: from 1.
-        epochs: of the training.
-        num_steps: of an epoch.
+        kl_weight: the recipe's.
+        epoch: the epoch, from 1.
+        epochs: the epochs of the training.
+        num_steps: the steps of an epoch.
     """
     if kl_weight is None:
         return False
@@ -62,7 +62,7 @@ def is_warming_up(kl_weight: KlWeight | None, epoch: int, epochs: int, num_steps
 
 
 def stop_runs(loop: LoopState, runs: slice) -> LoopState:
-    """Stop some runs, whatever their bounds are."""
+    """Stop some runs, regardless of their bounds."""
     running = loop.running.copy()
     running[runs] = False
     return loop._replace(running=running)
@@ -70,5 +70,5 @@ def stop_runs(loop: LoopState, runs: slice) -> LoopState:
 
 @jax.jit
 def choose(kept: Bool[Array, " r"], new: PyTree, old: PyTree) -> PyTree:
-    """Return the new parameters of every run that keeps them, the old of the others."""
+    """Return the new parameters of every run in `kept`, and the old ones of the others."""
     return jax.tree.map(lambda a, b: jnp.where(kept.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)

@@ -1,7 +1,7 @@
-"""Ensemble: the independent runs that one program computes, and the numbers in which they may differ.
+"""Ensemble: independent runs that one program computes, and the numbers in which they may differ.
 
-The runs are of one recipe. Where it is made from configurations that are the same but for `PER_RUN_FIELDS`, the values
-of these enter the program as arrays, so that a change of them compiles nothing anew.
+The runs share one recipe. If it is built from configurations that differ only in `PER_RUN_FIELDS`, the values of these
+fields enter the program as arrays, so that changing them compiles nothing again.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,36 +25,36 @@ from jvae.training import Batch, StepMetrics, TrainState, TrainStep, init_state,
 
 
 class Together(NamedTuple):
-    """How much of a training a device computes at a time; but for rounding, nothing that it comes to depends on it."""
+    """How much of a training a device computes at a time; results depend on it only by rounding."""
 
     runs: int
     draws: int | None = None
-    """Of each datum's; None for all."""
+    """The draws of each datum at a time; None for all."""
 
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
 MOST_FOR_START = 10_000
 ACCELERATOR_BLOCK = 32
-"""Steps that an accelerator takes in one loop of known length."""
+"""The steps that an accelerator takes in one loop of static length."""
 
 
 RecipeOf = Callable[[RunNumbers | None], Recipe]
-"""A run's numbers, which may be traced, or None for defaults -> its recipe."""
+"""A run's numbers, which may be traced, or None for the defaults -> its recipe."""
 BatchOf = Callable[[Int[Array, ""], RunNumbers, PyTree, PyTree], Callable[[Int[Array, ""]], Batch]]
-"""`(step, numbers, shared, own) -> (a step's number in its epoch -> its batch)`; all runs share, one run owns."""
+"""`(step, numbers, shared, own) -> (a step's index in its epoch -> its batch)`; `own` is one run's, `shared` is not."""
 Chunk = Callable[..., tuple[TrainState, StepMetrics]]
-"""`(states, numbers, shared, own, step_metrics, start, stop) -> (states, step_metrics)`, of all runs."""
+"""`(states, numbers, shared, own, step_metrics, start, stop) -> (states, step_metrics)`, for all runs."""
 
 
 def share_a_program(one: Config, other: Config) -> bool:
-    """Return True if two configurations differ in nothing but `PER_RUN_FIELDS`."""
+    """Return True if two configurations differ only in `PER_RUN_FIELDS`."""
     return replace(other, **{name: getattr(one, name) for name in PER_RUN_FIELDS}) == one
 
 
 def make_recipe_of(
     config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, own: OwnRecipe | None = None
 ) -> RecipeOf:
-    """Return a function from a run's numbers to its recipe; that of a recipe file reads no array, and is made once."""
+    """Return a function from a run's numbers to its recipe; a recipe file's ignores the numbers, and is made once."""
     if own is None:
         return partial(build_recipe, config, data_shape, steps_per_epoch)
     recipe = own.make(config, data_shape, steps_per_epoch)
@@ -62,34 +62,34 @@ def make_recipe_of(
 
 
 def make_numbers(seeds: Sequence[int], learning_rates: Sequence[float], betas: Sequence[float]) -> RunNumbers:
-    """Return the numbers of runs with these seeds; run i is the same alone and among others."""
+    """Return the numbers of runs with these seeds; a run's are the same alone and among others."""
     keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(jnp.array(seeds, jnp.uint32))
     init_keys, own_keys = keys.T
     return RunNumbers(init_keys, own_keys, jnp.array(learning_rates, jnp.float32), jnp.array(betas, jnp.float32))
 
 
 def together(runs: int, num_samples: int, backend: str) -> list[Together]:
-    """Return how much of a training might be computed at a time, the most first.
+    """Return the options for how much of a training to compute at a time, the largest first.
 
-    All runs, or as few as memory takes; on a CPU one, whose products fill the cores: one after the other, each is also
-    computed bit by bit as it would be alone. Where memory does not take one, fewer draws of each datum at a time.
+    First fewer and fewer runs, then, with one run, fewer draws of each datum. On a CPU it is always one run: its
+    products fill the cores, and each run then has the same bits as alone.
     """
     most = [1] if backend == "cpu" else halving(runs)
     return [*map(Together, most), *(Together(1, draws) for draws in falling(num_samples)[1:])]
 
 
 def block_of(backend: str) -> int:
-    """Return how many steps are one loop of known length: one on a CPU, which gains nothing by it."""
+    """Return how many steps one loop of static length takes: one on a CPU, which gains nothing from more."""
     return 1 if backend == "cpu" else ACCELERATOR_BLOCK
 
 
 def init_states(
     recipe: Recipe, numbers: RunNumbers, data: UInt8[np.ndarray, "n ..."], kept: Int[np.ndarray, " k"]
 ) -> TrainState:
-    """Return the untrained state of every run; `kept` says which of the data are trained on.
+    """Return the initial state of every run; `kept` are the indices of the data to train on.
 
     Raises:
-        ValueError: the networks cannot take the data, or the recipe's start cannot.
+        ValueError: the networks, or the recipe's start, cannot take the data.
     """
     init = partial(init_state, recipe, data_shape=data.shape[1:])
     states = jax.jit(partial(jax.lax.map, lambda key: init(key=key)))(numbers.init_key)
@@ -109,7 +109,7 @@ def started(
     data: UInt8[np.ndarray, "n ..."],
     kept: Int[np.ndarray, " k"],
 ) -> TrainState:
-    """Return a run's state after the recipe's start on its own random training data."""
+    """Return a run's state after the recipe's start, called with random training data of this run."""
     choice_key, transform_key = jax.random.split(key)
     count = min(len(kept), MOST_FOR_START)
     chosen = np.asarray(jax.random.choice(choice_key, len(kept), (count,), replace=False))
@@ -133,9 +133,9 @@ def make_step_of(
 
 
 def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: Together, mesh: Mesh | None, block: int = 1) -> Chunk:
-    """Return a chunk of steps of every run in one program, however the runs come by their batches.
+    """Return a function that takes a chunk of steps of every run in one program, with batches from `batch_of`.
 
-    However an epoch is cut into chunks, and these into blocks, its bits are the same.
+    The bits of an epoch do not depend on how it is cut into chunks, or a chunk into blocks.
     """
     step_of = make_step_of(recipe_of, mesh, at_a_time.draws)
 
@@ -159,15 +159,15 @@ def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: Together, mesh
     if mesh is None:
         return chunk
     runs, whole = PartitionSpec(RUNS), PartitionSpec()
-    arguments = (runs, runs, whole, runs, runs, whole, whole)  # `data` is left to the compiler
+    arguments = (runs, runs, whole, runs, runs, whole, whole)  # the `data` axis is left to the compiler
     return jax.shard_map(chunk, mesh=mesh, in_specs=arguments, out_specs=runs, axis_names={RUNS}, check_vma=False)
 
 
 def resident_batches(batch_size: int) -> BatchOf:
-    """Return the batches of runs that share all data, in the devices' memory, each in an order of its own."""
+    """Return the batches of runs that share all data in the devices' memory, each in its own random order."""
     return lambda step, numbers, data, own: shuffled(numbers.key, step, data, batch_size)
 
 
 def streamed_batches() -> BatchOf:
-    """Return the batches of runs that own those of some steps, `[r, steps, b, ...]`, the first of step `shared`."""
+    """Return the batches of runs that hold those of some steps, `[r, steps, b, ...]`, beginning at step `shared`."""
     return lambda step, numbers, first, batches: lambda i: jax.tree.map(lambda leaf: leaf[i - first], batches)

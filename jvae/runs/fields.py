@@ -1,4 +1,4 @@
-"""The fields of a Config as values: their types, choices and rules, from which options and checks are made."""
+"""The fields of a Config as values: types, choices and rules, from which options and checks are built."""
 
 import dataclasses
 import math
@@ -8,18 +8,18 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 MOST_NUMBERS = 100
 FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
-"""Of a training: the first shows the untrained parameters, the last those at its end."""
+"""Limits of the number of snapshots: the first holds the initial parameters, the last those at the end."""
 
 
 class Range(NamedTuple):
-    """The rule a finite number must keep, or each of several: low <= number <= high, or low < number with `above`."""
+    """A rule for a number, or each of several: finite and low <= number <= high, or low < number with `above`."""
 
     low: float
     high: float = math.inf
     above: bool = False
 
     def admits(self, number: Any) -> bool:
-        """Return True if a number keeps the rule."""
+        """Return True if a number satisfies the rule."""
         return (number > self.low if self.above else number >= self.low) and number <= self.high
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Range(NamedTuple):
 
 
 class OnlyWith(NamedTuple):
-    """The rule of a field that means something only where another has one of these values."""
+    """A rule for a field that applies only if another field has one of these values."""
 
     name: str
     values: tuple[Any, ...]
@@ -38,11 +38,11 @@ class OnlyWith(NamedTuple):
 
 
 class ConfigField(NamedTuple):
-    """What a command line needs to know of a field of `Config`."""
+    """A field of `Config`, as a command line needs it."""
 
     name: str
     type: type
-    """`tuple` is one of whole numbers."""
+    """The field's type; `tuple` is a tuple of whole numbers."""
     default: Any
     help: str
     choices: tuple[str, ...]
@@ -50,10 +50,10 @@ class ConfigField(NamedTuple):
     needs: tuple[OnlyWith, ...]
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text stands for; several whole numbers are separated by commas, or by x.
+        """Return the value of a text; several whole numbers are separated by commas or by x.
 
         Raises:
-            ValueError: it stands for none, or for one that breaks a rule.
+            ValueError: the text has no value of the field's type, or one that breaks a rule.
         """
         truths = {"true": True, "yes": True, "false": False, "no": False}
         try:
@@ -68,7 +68,7 @@ class ConfigField(NamedTuple):
         return value
 
     def plain(self, value: Any) -> Any:
-        """Return Python's number where the value is NumPy's or JAX's, a tuple where it is a list; else the value."""
+        """Return the value with a NumPy or JAX number as Python's, and a list as a tuple."""
         if self.type is tuple and isinstance(value, (list, tuple)):
             return tuple(self._replace(type=int).plain(number) for number in value)
         if getattr(value, "shape", None) == () and hasattr(value, "item"):
@@ -77,13 +77,13 @@ class ConfigField(NamedTuple):
         return value
 
     def checked(self, value: Any) -> Any:
-        """Return a value as `plain` does, or raise what `check` does."""
+        """Return `plain(value)`, after `check`."""
         value = self.plain(value)
         self.check(value)
         return value
 
     def check(self, value: Any) -> None:
-        """Raise a ValueError that names the field, the value and the rule, if the value breaks one."""
+        """Raise a ValueError that names the field, the value and the rule if the value breaks a rule."""
         if self.type is tuple:
             if not isinstance(value, tuple) or not 1 <= len(value) <= MOST_NUMBERS:
                 raise ValueError(f"{self.name} is {value!r}: must be a tuple of 1 to {MOST_NUMBERS} whole numbers")
@@ -104,21 +104,21 @@ class ConfigField(NamedTuple):
 
 
 def text_of(value: Any, separator: str = ",") -> str:
-    """Return a field's value as a command line has it."""
+    """Return a field's value as on a command line."""
     return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def check_together(fields: list[ConfigField], config: Any, given: Collection[str] = ()) -> None:
-    """Raise a ValueError that names the first field that means nothing beside a configuration's other values.
+    """Raise a ValueError that names the first field that does not apply with a configuration's other values.
 
-    Such a field may have its default, unless it is among those that were given.
+    Such a field may have its default value, unless it was given explicitly.
     """
     for field in fields:
         value = getattr(config, field.name)
         for rule in field.needs:
             other = getattr(config, rule.name)
             if (value != field.default or field.name in given) and other not in rule.values:
-                raise ValueError(f"{field.name} is {text_of(value)}: means something only with {rule}, not {other}")
+                raise ValueError(f"{field.name} is {text_of(value)}: applies only with {rule}, not {other}")
 
 
 def fields_of(config: type) -> list[ConfigField]:

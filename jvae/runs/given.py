@@ -1,4 +1,4 @@
-"""What callers from Python give: keys of either kind, numbers and arrays of NumPy's, JAX's or Python's, checked."""
+"""Checks of arguments from Python: keys of either kind, and numbers and arrays from NumPy, JAX or Python."""
 
 from typing import Any, SupportsIndex
 
@@ -17,7 +17,7 @@ def as_key(key: AnyKey) -> Key[Array, ""]:
     """Return a typed key.
 
     Raises:
-        ValueError: it is none, or several.
+        ValueError: the value is not a key, or is several.
     """
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) and shape == ():
@@ -36,7 +36,7 @@ def key_or_zero(key: AnyKey | None) -> Key[Array, ""]:
 
 
 def at_least_one(name: str, number: SupportsIndex) -> int:
-    """Return a whole number, Python's, NumPy's or JAX's; raise a ValueError that names it unless it is above 0."""
+    """Return a whole number as an int, checked: raise a ValueError that names it unless it is above 0."""
     whole = whole_number(name, number)
     if whole < 1:
         raise ValueError(f"{name} is {whole}: must be at least 1")
@@ -47,7 +47,7 @@ def pixels(name: str, values: ArrayLike) -> UInt8[np.ndarray, "n ..."]:
     """Return data uint8[n, ...]; lists may hold any whole numbers from 0 to 255.
 
     Raises:
-        ValueError: they are of another type, or no array.
+        ValueError: they have another type, or are not an array.
     """
     as_array(name, values)
     array = as_pixels(values)
@@ -57,10 +57,10 @@ def pixels(name: str, values: ArrayLike) -> UInt8[np.ndarray, "n ..."]:
 
 
 def numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
-    """Return float32 numbers.
+    """Return numbers as a float32 array.
 
     Raises:
-        ValueError: they are no numbers, or not all finite.
+        ValueError: they are not numbers, or not all finite.
     """
     array = as_array(name, values)
     if (
@@ -75,15 +75,15 @@ def numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
 
 
 def as_array(name: str, values: ArrayLike) -> Shaped[np.ndarray, "..."]:
-    """Return a NumPy array of what may be one.
+    """Return values as a NumPy array.
 
     Raises:
-        ValueError: it is none, such as lists of different lengths.
+        ValueError: they are not an array, such as lists of different lengths.
     """
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} is no array: {error}") from error
+        raise ValueError(f"{name} is not an array: {error}") from error
     if array.dtype == object:
         raise ValueError(f"{name} is {type(values).__name__}: must be an array of numbers")
     return array

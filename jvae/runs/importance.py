@@ -1,4 +1,4 @@
-"""The importance-weighted bound of a whole data set, by any number of draws a datum in a fixed amount of memory."""
+"""The importance-weighted bound of a whole data set, with any number of draws per datum in constant memory."""
 
 import time
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from jvae.transforms import Transform, is_noisy, observe
 from jvae.vae import VAE
 
 GROUP_OF_DRAWS = 100
-"""How many draws share a key, and how many blocks of draws the error is told from."""
+"""The number of draws that share a key, and the number of blocks that the error is estimated from."""
 REPLICATES = 2
-"""Where what the model sees is noisy: each has its own noise and draws."""
+"""The number of replicates if the model's input is noisy; each has its own noise and draws."""
 MOST_DRAWS = 10**9
 SECONDS_AT_A_TIME = 1.0
-"""How long the importance weights are summed, about, between two reports of progress."""
+"""Roughly how long the importance weights are summed between two reports of progress."""
 
 
 class Weighed(NamedTuple):
-    """What the importance weights of K draws say of each of b data; variance and rise are NaN for a single draw."""
+    """The results of K importance-weighted draws for each of b data; variance and rise are NaN for a single draw."""
 
     bound: Float[np.ndarray, "b *r"]
     variance: Float[np.ndarray, "b *r"]
@@ -44,21 +44,21 @@ def evaluate_iwae(
     draws_at_a_time: int = GROUP_OF_DRAWS,
     progress: Callable[[float], None] = lambda count: None,
 ) -> list[ImportanceEvaluation]:
-    """Estimate the importance-weighted bound of each run with K = num_samples draws for each of n data, in nats.
+    """Estimate the importance-weighted bound of each run over n data, with K = num_samples draws each, in nats.
 
-    The weights' sums are kept as running logarithms over groups of draws, so that memory does not grow with K. Where
-    there is noise in what the model sees, the bound is the mean of two with other noise, of K draws each.
+    The sums of the weights are accumulated as logarithms over groups of draws, so that memory does not grow with K. If
+    the model's input is noisy, the bound is the mean of two replicates with different noise and K draws each.
 
     Args:
-        model: a module, compared by value: one run, or several together.
+        model: a module, compared by value, of one run or of several together.
         params: the model's parameters.
-        key: decides the draws, and dequantisation's noise, the same for every run.
+        key: decides the draws and the dequantisation noise, which are the same for every run.
         data: of any rank.
         transform: `(key, data) -> x`.
         num_samples: K, from 1 to 10^9.
-        batch_size: data at a time; it decides which draws are made.
-        draws_at_a_time: batch_size times as many latents are decoded together.
-        progress: called about every second with the number of data that are done, those of a batch as by its draws.
+        batch_size: the number of data at a time; the draws depend on it.
+        draws_at_a_time: the number of draws of each datum that are decoded together.
+        progress: called about every second with the number of data done; a batch in progress counts in part.
 
     Raises:
         ValueError: num_samples is below 1 or above 10^9.
@@ -94,7 +94,7 @@ def evaluate_iwae(
 
 
 def summed_up(found: Weighed, num_samples: int) -> ImportanceEvaluation:
-    """Return what the importance weights of one run say of all data, from every datum's replicates [n, replicates]."""
+    """Return one run's evaluation over all data, from every datum's replicates [n, replicates]."""
     n, replicates = found.bound.shape
     variance = found.variance[:, 0] if replicates == 1 else np.var(found.bound, axis=1, ddof=1)
     return ImportanceEvaluation(
@@ -121,23 +121,23 @@ def importance_sums(
     group: int,
     at_a_time: int,
 ) -> Float[Array, "s b *r"]:
-    """Return log sums of the importance weights of every datum of a batch, after more rounds of draws.
+    """Add more groups of draws to the log sums of importance weights of every datum of a batch, and return them.
 
-    The first row is that of all weights, the second of their squares, and each other that of a block of draws: those
-    that stand at one place in their groups.
+    The first row sums all weights, the second their squares, and each other row a block of draws: those with the same
+    place in their groups.
 
     Args:
-        model: compared by value, as all that is static.
+        model: a static argument, compared by value.
         params: the model's parameters.
-        key: of the batch.
+        key: the batch's key.
         data: the batch.
-        first: the number of its first datum.
-        sums: what they were before.
-        rounds: the first group of draws to add, and the first that is not.
+        first: the index of its first datum.
+        sums: the sums so far.
+        rounds: start and stop of the groups of draws to add.
         num_samples: K; the draws of the last group beyond it do not count.
         transform: `(key, data) -> x`.
-        group: draws that share a key.
-        at_a_time: how many of them are computed together.
+        group: the number of draws that share a key.
+        at_a_time: the number of them that are computed together.
     """
     transform_key, draw_key = jax.random.split(key)
     x = observe(transform, transform_key, data, first)
@@ -154,10 +154,10 @@ def importance_sums(
 
 
 def weigh(sums: Float[np.ndarray, "s b *r"], num_samples: int) -> Weighed:
-    """Return what the `importance_sums` of K = num_samples draws say of every datum.
+    """Return the results for every datum from the `importance_sums` of K = num_samples draws.
 
-    The variance is the jackknife's over blocks of draws. It is not too small in expectation, whatever the weights'
-    distribution (Efron & Stein 1981); where one weight outweighs all others, its root is a tenth to a third too large.
+    The variance is the jackknife's over blocks of draws. In expectation it is not too small, whatever the weights'
+    distribution (Efron & Stein 1981); if one weight dominates, its square root is 10 % to 33 % too large.
     """
     (total, squares), blocks = sums[:2], sums[2:]
     bound, effective = total - np.log(num_samples), np.exp(2 * total - squares)

@@ -1,8 +1,8 @@
-"""Lock: a file or folder that one process owns while it writes there, with a lock that ends with the process.
+"""Lock: ownership of a file or folder by the one process that writes it; it ends with the process.
 
-The kernel's lock is on a small file beside what is owned, for a file that is renamed over cannot carry one; what stands
-there after a kill locks nothing. Where the file system has no locks, a save tells by the file's end, which in a model
-file is its digest, that another has written it. Who only reads asks for no lock.
+The kernel's lock is on a small file beside the owned one, because a file that is replaced by renaming cannot carry it;
+a lock file that a killed process leaves locks nothing. On a file system without locks, a save detects by the end of the
+file, which in a model file is its digest, that another process has written it. Readers take no lock.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ TAIL_BYTES = 128
 
 
 class OwnedFile:
-    """A file that this process owns, and how it was left by the last save."""
+    """A file that this process owns, and its end after the last save."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,10 +35,10 @@ class OwnedFile:
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """Save the file meanwhile, unless there is one that somebody else has written since; none may be there.
+        """Save the file, which need not exist, inside this context, unless another process has written it since.
 
         Raises:
-            JvaeError: there is.
+            JvaeError: another process has written it.
         """
         if end_of(self.path) not in (None, self.left):
             raise JvaeError(f"{self.path}: another process has written it meanwhile; it is left as it is")
@@ -48,7 +48,7 @@ class OwnedFile:
 
 @contextlib.contextmanager
 def owning(path: str | PathLike[str]) -> Iterator[None]:
-    """Own a file, there or not, or a folder meanwhile: what the path leads to, links followed.
+    """Own a file, which need not exist, or a folder, as a context; links are followed.
 
     Raises:
         JvaeError: another process owns it, or nothing can be written beside it.
@@ -58,7 +58,7 @@ def owning(path: str | PathLike[str]) -> Iterator[None]:
     try:
         descriptor = acquire(lock)
     except BlockingIOError as error:
-        raise JvaeError(f"{path}: {owner_of(lock)} is writing it: wait for its end, or name another") from error
+        raise JvaeError(f"{path}: {owner_of(lock)}is writing it: wait until it ends, or name another") from error
     except OSError as error:
         raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
@@ -68,7 +68,7 @@ def owning(path: str | PathLike[str]) -> Iterator[None]:
 
 
 def lock_of(path: Path) -> Path:
-    """Return the place of the lock: beside a file, in a folder."""
+    """Return the path of the lock file: beside a file, inside a folder."""
     if path.is_dir():
         return path / ".jvae.lock"
     name = f".{path.name}.lock"
@@ -78,11 +78,11 @@ def lock_of(path: Path) -> Path:
 
 
 def acquire(lock: Path) -> int:
-    """Return the descriptor of the lock's file, locked where there are locks, with our name in it.
+    """Return a descriptor of the lock file, locked if the file system has locks, after writing our name to it.
 
     Raises:
         BlockingIOError: another process holds it.
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     while True:
         descriptor = open_lock(lock)
@@ -94,15 +94,15 @@ def acquire(lock: Path) -> int:
                 os.close(descriptor)
                 raise BlockingIOError(*error.args) from error
         if is_at(lock, descriptor):
-            with contextlib.suppress(OSError):  # another user's, who was killed, can be locked but not written
+            with contextlib.suppress(OSError):  # a killed process of another user: it can be locked but not written
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
             return descriptor
-        os.close(descriptor)  # its owner has ended, and removed it, since we opened it
+        os.close(descriptor)  # its owner ended and removed it after we opened it
 
 
 def open_lock(lock: Path) -> int:
-    """Open the lock's file, made where there is none."""
+    """Open the lock file, and create it if there is none."""
     nofollow = getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(lock, os.O_RDWR | os.O_CREAT | nofollow, 0o666)
@@ -113,7 +113,7 @@ def open_lock(lock: Path) -> int:
 
 
 def release(lock: Path, descriptor: int) -> None:
-    """Remove the lock's file while it is locked, then unlock it."""
+    """Remove the lock file while it is locked, then unlock it."""
     with contextlib.suppress(OSError):
         if is_at(lock, descriptor):
             lock.unlink()
@@ -121,7 +121,7 @@ def release(lock: Path, descriptor: int) -> None:
 
 
 def is_at(path: Path, descriptor: int) -> bool:
-    """Return True if an open file is the one that stands at a path."""
+    """Return True if an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -129,7 +129,7 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 def owner_of(lock: Path) -> str:
-    """Return in words who holds a lock, as its file says."""
+    """Return the owner of a lock in words, from its file."""
     with contextlib.suppress(OSError, ValueError):
         process, host = lock.read_text().split()
         return f"process {int(process)} on {host}"
@@ -137,7 +137,7 @@ def owner_of(lock: Path) -> str:
 
 
 def end_of(path: Path) -> tuple[int, bytes] | None:
-    """Return a file's size and last bytes, by which its content is known; None where no file is."""
+    """Return a file's size and last bytes, which identify its content; None if there is no file."""
     try:
         if not path.is_file():
             return None

@@ -1,4 +1,4 @@
-"""The epoch loop: take the steps in chunks, then summarise, check, validate, stop early and checkpoint."""
+"""The epoch loop: take steps in chunks, then summarise, check, validate, stop early and checkpoint."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,46 +31,46 @@ TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bou
 
 
 class Chunking(NamedTuple):
-    """How an epoch is cut into chunks of steps. Nothing that a training computes depends on it."""
+    """How an epoch is cut into chunks of steps. The results do not depend on it."""
 
     first_steps: int = 1
-    """The length of the first chunk, which compiles, and whose time is measured: a step may take long."""
+    """The length of the first chunk, which compiles and is timed: a step may take long."""
     seconds: float = 5.0
-    """How long a later chunk takes, about."""
+    """Roughly how long a later chunk takes."""
 
 
 class Progress(NamedTuple):
-    """Where a training stands after a chunk of steps."""
+    """The progress of a training after a chunk of steps."""
 
     epoch: int
-    """Which epoch, from 1."""
+    """The epoch, from 1."""
     step: int
-    """How many of its steps are taken."""
+    """The number of its steps that are taken."""
     num_steps: int
-    """How many it has."""
+    """The number of its steps."""
     running: int
-    """How many runs go on."""
+    """The number of runs that have not stopped."""
 
     @property
     def epochs(self) -> float:
-        """How many epochs are taken, the present one in part."""
+        """The number of epochs taken, including the current one in part."""
         return self.epoch - 1 + self.step / self.num_steps
 
 
 class Member(NamedTuple):
-    """One training among those that share a program: its runs, and what is recorded of them."""
+    """One of the trainings that share a program: its runs, and their records."""
 
     recipe: Recipe
     plan: Plan
     rows: slice
-    """The place of its runs along the axis of runs."""
+    """The slice of its runs on the axis of runs."""
     history: list[dict[str, Any]]
     config: Config | None = None
     recipe_file: RecipeFile | None = None
 
 
 TakeSteps = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
-"""`(states, step_metrics, start, stop) -> (states, step_metrics)`: all runs' steps start, ..., stop - 1 of an epoch."""
+"""`(states, step_metrics, start, stop) -> (states, step_metrics)`: take all runs' steps start, ..., stop - 1."""
 
 
 def run_epochs(
@@ -85,10 +85,10 @@ def run_epochs(
     progress: Callable[[Progress], None],
     snapshots: Snapshots | None = None,
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
-    """Run the epoch loop: yield every member's model, or its error, after every epoch.
+    """Run the epoch loop, and yield every member's model, or its error, after every epoch.
 
-    There is one host sync a chunk, and another where an epoch is validated. What was yielded is donated to the next
-    chunk: read or save it before asking for the next. A chunk ends where a snapshot is due.
+    There is one host sync per chunk, and another if an epoch is validated. Yielded models are donated to the next
+    chunk: read or save them before asking for the next ones. A chunk ends where a snapshot is due.
     """
     plan, length = members[0].plan, chunking.first_steps
     due = [] if snapshots is None else planned_steps(snapshots.asked, plan.epochs * loop.num_steps)
@@ -119,7 +119,7 @@ def run_epochs(
             record(going, int(loop.epoch), values, ran, seconds)
         ending = bool(agree(int(interrupted()))) or not whole.running.any()
         if summary is not None or ending:
-            if summary is None:  # else they were fetched for it
+            if summary is None:  # otherwise they were fetched for the summary
                 whole = whole._replace(runs=fetch(whole.runs))
             yield [failed.get(i) or checkpoint(member, whole, dataset, snapshots) for i, member in enumerate(members)]
         if ending:
@@ -130,9 +130,9 @@ def run_epochs(
 def take_chunk(
     take: TakeSteps, loop: LoopState, length: int, seconds: float, ends: Sequence[int] = ()
 ) -> tuple[LoopState, int]:
-    """Take the next steps, `length` at most, of this epoch or the next; and return how many fill so many seconds.
+    """Take at most `length` steps of this epoch or the next, and return the number of steps that fill a chunk's time.
 
-    The chunk does not go beyond the next of some steps of the training, `ends`, which rise.
+    The chunk does not pass the next of the training's steps in `ends`, which are increasing.
     """
     metrics = loop.step_metrics
     if loop.epoch_is_over:
@@ -148,7 +148,7 @@ def take_chunk(
 
 
 def take_due(snapshots: Snapshots | None, due: Sequence[int], loop: LoopState) -> Snapshots | None:
-    """Return the snapshots with that of the present step, if it is one of those that are due."""
+    """Return the snapshots, with one of the current step if it is due."""
     if snapshots is None or loop.steps_taken not in due:
         return snapshots
     step, epochs = int(np.asarray(fetch(loop.runs.step))[0]), int(loop.epoch) - 1 + int(loop.done) / loop.num_steps
@@ -164,7 +164,7 @@ def summarise_runs(states: TrainState, step_metrics: StepMetrics) -> EpochMetric
 def check(
     members: Sequence[Member], loop: LoopState, summary: EpochMetrics | None
 ) -> tuple[LoopState, dict[int, NonFiniteError]]:
-    """Stop the members that met a value that is not finite, and return which of them did, with the error."""
+    """Stop the members that met a value that is not finite, and return their errors by member."""
     failed = {}
     for i, member in enumerate(members):
         metrics = jax.tree.map(lambda leaf: leaf[member.rows], loop.step_metrics)  # noqa: B023
@@ -184,7 +184,7 @@ def check_finite(
     epoch: int,
     running: Bool[np.ndarray, " r"],
 ) -> None:
-    """Raise a NonFiniteError that names term, run, epoch and step, unless all of every run that goes on was finite."""
+    """Raise a NonFiniteError that names term, run, epoch and step unless every running run's values are finite."""
     seeds, num_steps = member.plan.seeds, step_metrics.sizes.shape[1]
     for run in np.flatnonzero(running):
         steps = {term: ~np.isfinite(getattr(step_metrics.metrics, name)[run]) for name, term in TERMS.items()}
@@ -204,7 +204,7 @@ def check_finite(
 def validate(
     recipe: Recipe, params: PyTree, num_runs: int, data: UInt8[np.ndarray, "v ..."], portion: Portion
 ) -> Float[np.ndarray, " r"]:
-    """Return every run's bound of the validation data, in nats per datum: the one-draw ELBO, or IWAE if it is trained.
+    """Return every run's validation bound, in nats per datum: the one-draw ELBO, or IWAE if that is trained.
 
     The noise is the same at every epoch and for every run.
     """
@@ -219,7 +219,7 @@ def validate(
 
 
 def runs_warming_up(members: Sequence[Member], epoch: int, num_steps: int) -> Bool[np.ndarray, " r"]:
-    """Return which runs' KL had not reached its weight when an epoch of so many steps began."""
+    """Return, for every run, if its KL had not reached its full weight when an epoch of `num_steps` steps began."""
     each = [(is_warming_up(m.recipe.kl_weight, epoch, m.plan.epochs, num_steps), len(m.plan.seeds)) for m in members]
     return np.concatenate([np.full(runs, rising) for rising, runs in each])
 
@@ -231,7 +231,7 @@ def record(
     ran: Bool[np.ndarray, " r"],
     seconds: float,
 ) -> None:
-    """Add the epoch to the history of every member with a run that went on: numbers, or lists with null for others."""
+    """Add the epoch to the history of every member with a running run: numbers, or lists with None for stopped runs."""
     for member in members:
         rows = member.rows
         if not ran[rows].any():
@@ -244,7 +244,7 @@ def record(
 
 
 def checkpoint(member: Member, loop: LoopState, dataset: Dataset, snapshots: Snapshots | None = None) -> TrainedModel:
-    """Return the trained model of one member, with all that its training needs to go on."""
+    """Return one member's trained model, with everything that resuming needs."""
     whole = member.rows == slice(0, len(loop.running))
     state = loop if whole else runs_of(loop, member.rows)
     return TrainedModel(

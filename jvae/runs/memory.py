@@ -1,7 +1,8 @@
-"""Memory: how much a program needs and how much there is, so that what is computed at a time is chosen, or refused.
+"""Memory: how much a program needs and how much is available, to choose how much is computed at a time.
 
-A program's need is read from its trace, before anything is compiled or computed: the most bytes that are alive at once
-as it runs line by line. The compiler merges lines, so that it is some 0.9 to 3 times what the compiled program needs.
+A program's need is estimated from its trace, before anything is compiled or computed, as the most bytes that are alive
+at once if it runs line by line. The compiler fuses lines, so the estimate is 0.9 to 3 times what the compiled program
+needs.
 """
 
 import contextlib
@@ -18,13 +19,13 @@ from jvae.errors import NotEnoughMemoryError
 T = TypeVar("T")
 
 SHARE_OF_MEMORY = 0.5
-"""How much of the memory there is may be filled where less would do too."""
+"""The share of the available memory that may be filled if computing less at a time is possible."""
 FAR_TOO_MUCH = 4
-"""By so much the estimate must exceed the memory there is for the compiler's own figure not to be asked for."""
+"""If the estimate exceeds the available memory by this factor, the compiler's own figure is not asked for."""
 
 
 def available_bytes() -> int:
-    """Return how many bytes more a program can have: of the first device's memory, or on a CPU of the host's."""
+    """Return the bytes that are available to a program: of the first device's memory, or on a CPU of the host's."""
     statistics = jax.local_devices()[0].memory_stats() or {}  # a CPU has none
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)
@@ -32,19 +33,19 @@ def available_bytes() -> int:
 
 
 def host_bytes(root: Path = Path("/")) -> int:
-    """Return how many bytes more this process can have of the host's memory: the system's, its groups', its own limit.
+    """Return the bytes of host memory available to this process: within the system's, its groups' and its own limits.
 
     Args:
-        root: of the file system that the system tells of itself in.
+        root: the root of the file system with /proc and /sys.
     """
     found = [*system_bytes(root), *group_bytes(root), *process_bytes(root)]
-    if not found and hasattr(os, "sysconf"):  # no Linux
+    if not found and hasattr(os, "sysconf"):  # not Linux
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return max(0, min(found, default=2**63 - 1))
 
 
 def system_bytes(root: Path) -> Iterator[int]:
-    """Yield the memory that Linux says can be had without swapping."""
+    """Yield the bytes that Linux reports as available without swapping."""
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -52,7 +53,7 @@ def system_bytes(root: Path) -> Iterator[int]:
 
 
 def group_bytes(root: Path) -> Iterator[int]:
-    """Yield what each control group that the process is in, of version 1 or 2, leaves of its limit."""
+    """Yield the bytes left below the limit of each control group (version 1 or 2) of the process."""
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             number, kinds, place = line.split(":", 2)
@@ -70,8 +71,8 @@ def group_bytes(root: Path) -> Iterator[int]:
 
 
 def left_in_group(folder: Path, limit: str, usage: str, idle: str) -> Iterator[int]:
-    """Yield what a control group leaves of its limit, if it has one; files that are only cached do not count."""
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+    """Yield the bytes left below a control group's limit, if it has one; cached files count as free."""
+    with contextlib.suppress(OSError, ValueError):  # the limit may be "max"
         most, used = (int((folder / name).read_text()) for name in (limit, usage))
         with contextlib.suppress(OSError, ValueError):
             statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
@@ -80,7 +81,7 @@ def left_in_group(folder: Path, limit: str, usage: str, idle: str) -> Iterator[i
 
 
 def process_bytes(root: Path) -> Iterator[int]:
-    """Yield what the process's own limit (`ulimit -v`) leaves, if it has one."""
+    """Yield the bytes left below the process's own limit (`ulimit -v`), if it has one."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -91,24 +92,24 @@ def process_bytes(root: Path) -> Iterator[int]:
 
 
 def fits_in_memory(num_bytes: int) -> bool:
-    """Return True if that much data leaves enough of the memory to train on it."""
+    """Return True if data of this size leave enough memory to train on them."""
     return num_bytes <= SHARE_OF_MEMORY * available_bytes()
 
 
 def tree_bytes(tree: Any) -> int:
-    """Return how many bytes the arrays of a tree take, or would: their shapes and dtypes are enough."""
+    """Return the bytes of a tree's arrays, or of its shapes and dtypes."""
     return sum(array_bytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def array_bytes(array: Any) -> int:
-    """Return how many bytes what has a shape and a dtype takes; 0 for what has none, as a token."""
+    """Return the bytes of an array, or of a shape and dtype; 0 for a value that has none, such as a token."""
     if not hasattr(array, "shape"):
         return 0
-    return math.prod(array.shape) * getattr(array.dtype, "itemsize", 8)  # a key has no size of its own
+    return math.prod(array.shape) * getattr(array.dtype, "itemsize", 8)  # a key's dtype has no itemsize
 
 
 def check_fits(num_bytes: float, what: str) -> None:
-    """Raise a NotEnoughMemoryError that names what needs so many bytes, unless there are as many."""
+    """Raise a NotEnoughMemoryError that names `what` unless this many bytes are available."""
     if num_bytes > (available := available_bytes()):
         raise NotEnoughMemoryError(f"{what} needs {gib(num_bytes)} of memory: {gib(available)} are available")
 
@@ -121,18 +122,18 @@ def choose(
     agree: Callable[[int], int] = int,
     advice: Callable[[float], str] = lambda ratio: "",
 ) -> T:
-    """Return the first of some sizes, the largest first, whose program leaves half of the memory free, or the last.
+    """Return the first of some sizes, the largest first, whose program leaves half of the memory free; else the last.
 
     Args:
-        sizes: how much might be computed at a time, falling.
+        sizes: the options for how much to compute at a time, in decreasing order.
         trace: a size -> its program's trace, by `jax.jit(...).trace(...)`.
-        what: what is computed, in words.
+        what: the computation, in words.
         whole: a program's bytes -> all bytes that are needed.
-        agree: the place among the sizes -> the place that all processes take, the smallest size of any.
-        advice: how many times the memory there is is needed -> what else could be done, in words.
+        agree: a size's place in the list -> the place that all processes use, that of the smallest size of any.
+        advice: the needed memory divided by the available memory -> advice in words, for the error.
 
     Raises:
-        NotEnoughMemoryError: even the last needs more than there is.
+        NotEnoughMemoryError: even the last size needs more than is available.
     """
     available, needed, place = available_bytes(), 0.0, 0
     for place, size in enumerate(sizes):  # noqa: B007
@@ -165,27 +166,27 @@ def gib(num_bytes: float) -> str:
 
 
 def compiled_bytes(traced: Any) -> int:
-    """Return how many bytes a program needs at once once it is compiled, arguments and results included."""
+    """Return the bytes that a compiled program needs at once, including arguments and results."""
     found = traced.lower().compile().memory_analysis()
-    if found is None:  # the backend does not say
+    if found is None:  # the backend does not report it
         return program_bytes(traced)
     both = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return both + found.temp_size_in_bytes
 
 
 def program_bytes(traced: Any) -> int:
-    """Return how many bytes a traced program needs at once, about: arguments, results and what lies between."""
+    """Return an estimate of the bytes that a traced program needs at once: arguments, intermediates and results."""
     program = traced.jaxpr.jaxpr
     given = sum(array_bytes(variable.aval) for variable in (*program.invars, *program.constvars))
     return given + peak_bytes(program, {})
 
 
 def peak_bytes(program: Any, known: dict[int, int]) -> int:
-    """Return the most bytes that are alive at once of what a program computes, without what it is given.
+    """Return the most bytes of a program's values that are alive at once, without its arguments.
 
     Args:
         program: a jaxpr.
-        known: the peaks of programs by their identity, which are asked for and added to: a program may be called often.
+        known: a cache of peaks by a program's identity, which is updated, for a program may be called often.
     """
     if id(program) in known:
         return known[id(program)]
@@ -195,7 +196,7 @@ def peak_bytes(program: Any, known: dict[int, int]) -> int:
     for i, line in enumerate(program.eqns):
         results = sum(array_bytes(variable.aval) for variable in line.outvars)
         within = max((peak_bytes(inner, known) for inner in programs_in(line)), default=0)
-        # a scan stacks what its body computes; any other program's results are its own
+        # a scan's stacked results come on top of its body's values; another inner program's results are the line's own
         peak = max(peak, alive + (results + within if line.primitive.name == "scan" else max(results, within)))
         for variable in line.outvars:
             if variable in last:
@@ -208,12 +209,12 @@ def peak_bytes(program: Any, known: dict[int, int]) -> int:
 
 
 def variables(atoms: Sequence[Any]) -> list[Any]:
-    """Return the variables among a line's operands, without the literals."""
+    """Return a line's operands without the literals."""
     return [atom for atom in atoms if not hasattr(atom, "val")]
 
 
 def programs_in(line: Any) -> Iterator[Any]:
-    """Yield the programs that a line of a program calls."""
+    """Yield the programs that a line calls."""
     for value in line.params.values():
         for part in value if isinstance(value, (tuple, list)) else (value,):
             inner = getattr(part, "jaxpr", part)

@@ -1,7 +1,7 @@
 """Devices: the backend of a run, the mesh that spreads runs and batches over its devices, and many hosts.
 
-A mesh has two axes. Runs are split over `runs`, each with its own parameters and nothing to say to the others; the
-images of every batch are split over `data`, where the parameters are replicated and the gradients are averaged.
+A mesh has two axes. Runs are split over `runs`: each has its own parameters and needs no communication. The images of
+every batch are split over `data`, where the parameters are replicated and the gradients averaged.
 """
 
 import math
@@ -18,20 +18,20 @@ from jvae.errors import DeviceError, first_line
 
 RUNS, DATA = "runs", "data"
 NO_BACKEND = (RuntimeError, AssertionError, ValueError)
-"""What JAX raises where a backend does not start; AssertionError for CUDA's without its plugin."""
+"""What JAX raises if a backend does not start; AssertionError for CUDA without its plugin."""
 
 
 class Hosts(NamedTuple):
-    """The processes that train one model together; what is None is read from the cluster's environment."""
+    """The processes that train one model together; None stands for the value of the cluster's environment."""
 
     coordinator: str | None = None
-    """HOST:PORT of process 0."""
+    """The address HOST:PORT of process 0."""
     num_processes: int | None = None
     process_id: int | None = None
 
 
 class MeshShape(NamedTuple):
-    """How many devices lie along each axis of a mesh."""
+    """The number of devices along each axis of a mesh."""
 
     runs: int
     data: int
@@ -41,13 +41,13 @@ class MeshShape(NamedTuple):
 
 
 def select_device(name: str, hosts: Hosts | None = None) -> jax.Device:
-    """Make a backend - auto, cpu, gpu or tpu - the one that computations run on, and return its first device here.
+    """Select the backend for all computations (auto, cpu, gpu or tpu), and return its first local device.
 
-    To be called before anything is computed: `cpu` keeps jax from starting any other backend, and the hosts meet
-    before a backend starts.
+    Call it before any computation: `cpu` keeps JAX from starting another backend, and hosts must connect before a
+    backend starts.
 
     Raises:
-        DeviceError: jax finds no such device, or the hosts do not meet.
+        DeviceError: JAX finds no such device, or the hosts do not connect.
     """
     if name == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -62,46 +62,46 @@ def select_device(name: str, hosts: Hosts | None = None) -> jax.Device:
 
 
 def describe_missing(name: str, error: Exception) -> str:
-    """Return in one line why there is no such device: there are others, or JAX cannot start at all."""
+    """Return in one line why a device is not available: JAX finds only others, or does not start."""
     try:
         there = ", ".join(sorted({device.platform for device in jax.devices()}))
-        return f"device {name} is not there: jax finds only {there} (see `jvae info`)"
+        return f"device {name} is not available: jax finds only {there} (see `jvae info`)"
     except NO_BACKEND:
         why = f": {first_line(error)}" if str(error) else ""
         return f"JAX_PLATFORMS is {jax.config.values['jax_platforms'] or 'not set'}: jax finds no such device{why}"
 
 
 def join_hosts(hosts: Hosts) -> None:
-    """Meet the other processes: what each sees from then on are the devices of all.
+    """Connect to the other processes, so that each sees the devices of all.
 
     Raises:
-        DeviceError: the cluster is not recognised, or the others do not come.
+        DeviceError: the cluster is not recognised, or the other processes do not connect.
     """
     try:
         jax.distributed.initialize(*hosts)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DeviceError(f"the processes do not meet: {reason} (outside SLURM name all of --coordinator, "
+        raise DeviceError(f"the processes do not connect: {reason} (outside SLURM name all of --coordinator, "
                           "--num-processes and --process-id)") from error  # fmt: skip
 
 
 def is_first_process() -> bool:
-    """Return True if this is the process that writes and speaks for all."""
+    """Return True if this is the process that writes files and messages."""
     return jax.process_index() == 0
 
 
 def agree(value: int) -> int:
-    """Return the largest of the processes' values, which all must call for; a lone process's own."""
+    """Return the largest value of any process; all processes must call it."""
     return int(np.max(process_allgather(np.asarray(value))))
 
 
 def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices: Sequence[jax.Device]) -> Mesh | None:
-    """Return the mesh that was asked for, over the first devices; else one that splits the runs, or None if it cannot.
+    """Return the requested mesh over the first devices; by default one that splits the runs, or None if it cannot.
 
-    Runs need no communication. Batches, whose gradients do, are split unasked only where several hosts must take part.
+    Batches, whose gradients need communication, are split by default only if several hosts must take part.
 
     Raises:
-        ValueError: there are not so many devices, or the runs or the batches cannot be split evenly.
+        ValueError: there are too few devices, or the runs or the batches cannot be split evenly.
     """
     if asked is None:
         runs = math.gcd(num_runs, len(devices))
@@ -120,7 +120,7 @@ def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices
 
 
 def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
-    """Put a tree's arrays on the devices of a mesh, their leading axes split over its axes and else replicated.
+    """Put a tree's arrays on the devices of a mesh, with leading axes split over its `axes` and the rest replicated.
 
     Every process must hold the whole tree.
     """
@@ -146,7 +146,7 @@ def place_data(data: Shaped[np.ndarray, "n ..."], mesh: Mesh | None) -> Array:
 
 
 def fetch(tree: PyTree) -> PyTree:
-    """Return a tree's arrays where this process can read them whole: unchanged, unless they lie on several hosts."""
+    """Return a tree's arrays as this process can read them whole: gathered if they lie on several hosts."""
 
     def get(leaf: Array) -> Array | np.ndarray:
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:

@@ -1,4 +1,4 @@
-"""RunNumbers: what a run has of its own, as arrays, so that runs that differ in nothing else share a program."""
+"""RunNumbers: a run's own numbers as arrays, so that runs that differ only in them share a program."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from jaxtyping import Array, Float, Key
 
 
 class RunNumbers(NamedTuple):
-    """The numbers of a run, all it has of its own; with a leading axis of runs where there are several."""
+    """Everything that is a run's own, as numbers; with a leading axis of runs for several."""
 
     init_key: Key[Array, "*r"]
-    """Decides the initialisation."""
+    """The key of the initialisation."""
     key: Key[Array, "*r"]
-    """Decides the shuffles and the noise."""
+    """The key of the shuffles and the noise."""
     learning_rate: Float[Array, "*r"]
     beta: Float[Array, "*r"]

@@ -1,4 +1,4 @@
-"""Numerics: JAX's settings that decide what a training comes to, kept in its file and compared when it goes on."""
+"""Numerics: the JAX settings that results depend on, kept in a model file and compared on resuming."""
 
 import os
 
@@ -11,7 +11,7 @@ DECIDING = (
     "jax_threefry_partitionable",
     "jax_random_seed_offset",
 )
-"""With another value it is another training: other draws, or another arithmetic."""
+"""Settings that change the draws or the arithmetic of a training."""
 ROUNDING = (
     "jax_disable_jit",
     "jax_disable_most_optimizations",
@@ -23,13 +23,13 @@ ROUNDING = (
     "jax_use_direct_linearize",
     "jax_allow_f16_reductions",
 )
-"""With another value it is the same training but for rounding, as on another machine; so it is with `XLA_FLAGS`."""
+"""Settings that change only the rounding of a training, as another machine does; so do the `XLA_FLAGS`."""
 
 Settings = dict[str, str]
 
 
 def current_settings() -> Settings:
-    """Return the settings of this process that decide what a training comes to, as far as this JAX has them."""
+    """Return this process's settings that results depend on, as far as this version of JAX has them."""
     known = jax.config.values
     values = {name: getattr(jax.config, name, known[name]) for name in (*DECIDING, *ROUNDING) if name in known}
     return {
@@ -39,20 +39,20 @@ def current_settings() -> Settings:
 
 
 def other_training(settings: Settings) -> str:
-    """Return which settings of a training make it another than it would be in this process; "" where none does.
+    """Return in words the settings of a training that differ here and change its draws or arithmetic; "" for none.
 
-    What one of the two does not know is not compared.
+    Settings that only one of the two has are not compared.
     """
     return difference({name: value for name, value in settings.items() if name in DECIDING})
 
 
 def other_rounding(settings: Settings) -> str:
-    """Return which settings of a training let it be rounded otherwise than in this process; "" where none does."""
+    """Return in words the settings of a training that differ here and change its rounding; "" for none."""
     return difference({name: value for name, value in settings.items() if name not in DECIDING})
 
 
 def difference(settings: Settings) -> str:
-    """Return in words the settings whose value here is another."""
+    """Return in words the settings whose values differ here."""
     here = current_settings()
     names = [name for name in settings if settings[name] != here.get(name, settings[name])]
     return ", ".join(f"{name.upper()} was {settings[name] or 'empty'} and is {here[name] or 'empty'}" for name in names)

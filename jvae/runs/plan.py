@@ -13,23 +13,23 @@ Keep = Literal["last", "best"]
 
 
 class Plan(NamedTuple):
-    """All that defines a training beside its recipe and its data."""
+    """Everything that defines a training, apart from its recipe and its data."""
 
     epochs: int
     batch_size: int
     seeds: tuple[int, ...] = (0,)
-    """One a run; each decides the run's initialisation, shuffles and noise."""
+    """One seed per run, which decides its initialisation, shuffles and noise."""
     validation: Validation = "none"
-    """Whose bound judges every epoch: a part of the training data, or the test set."""
+    """The data whose bound judges every epoch: none, a held-out part of the training data, or the test set."""
     held_out: float = 0.1
-    """The share of the training data that is held out, with validation `held-out`."""
+    """The share of the training data that validation `held-out` holds out."""
     keep: Keep = "last"
     """The epoch whose parameters are kept: the last, or the one with the best validation bound.
 
-    No epoch that begins while the KL's weight still rises is the best, for it climbs another bound; a training that
-    ends before any other keeps the last."""
+    An epoch that begins while the KL's weight still rises is never the best, for it maximises another bound; a training
+    with no other epoch keeps the last."""
     patience: int = 0
-    """Epochs without a better validation bound that end a run, of those that can be the best; 0 for never."""
+    """A run stops after this many epochs that could be the best but have no better validation bound; 0 for never."""
 
 
 def make_plan(
@@ -41,7 +41,7 @@ def make_plan(
     keep: Keep,
     patience: SupportsIndex,
 ) -> Plan:
-    """Return the plan of these values, whose numbers may be NumPy's or JAX's; in the plan they are Python's.
+    """Return the plan with these values; NumPy's and JAX's numbers become Python's.
 
     Raises:
         ValueError: a value breaks its rule.
@@ -49,7 +49,7 @@ def make_plan(
     try:
         whole = tuple(whole_number("seeds", seed) for seed in seeds)
     except TypeError as error:
-        raise ValueError(f"seeds is {seeds!r}: must be several, one a run") from error
+        raise ValueError(f"seeds is {seeds!r}: must be a sequence, one seed per run") from error
     named = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
     sizes = [whole_number(name, size) for name, size in named.items()]
     plan = Plan(sizes[0], sizes[1], whole, validation, float(held_out), keep, sizes[2])
@@ -58,10 +58,10 @@ def make_plan(
 
 
 def whole_number(name: str, value: SupportsIndex) -> int:
-    """Return a whole number, Python's, NumPy's or JAX's, as Python's.
+    """Return a whole number of Python, NumPy or JAX as an int.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a whole number.
     """
     try:
         return operator.index(value)
@@ -70,13 +70,13 @@ def whole_number(name: str, value: SupportsIndex) -> int:
 
 
 def check_plan(plan: Plan) -> None:
-    """Raise a ValueError that names the field, its value and the rule, unless the plan is one."""
+    """Raise a ValueError that names the field, its value and the rule unless the plan is valid."""
     for name in ("epochs", "batch_size", "patience"):
         value, least = getattr(plan, name), 0 if name == "patience" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} is {value!r}: must be a whole number, at least {least}")
     if not plan.seeds:
-        raise ValueError("seeds is empty: must name one seed a run")
+        raise ValueError("seeds is empty: must have one seed per run")
     for seed in plan.seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seeds has {seed!r}: must be whole numbers from 0 to 2^32 - 1")
@@ -87,21 +87,23 @@ def check_plan(plan: Plan) -> None:
         raise ValueError(f"held_out is {plan.held_out}: must be above 0 and at most 0.9")
     for name, default in (("keep", "last"), ("patience", 0)):
         if plan.validation == "none" and getattr(plan, name) != default:
-            raise ValueError(f"{name} is {getattr(plan, name)}: means something only with validation held-out or test")
+            raise ValueError(f"{name} is {getattr(plan, name)}: applies only with validation held-out or test")
 
 
 def split_rows(plan: Plan, num_data: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " v"] | None]:
-    """Return which training data are trained on, and which are held out to judge the epochs, if any.
+    """Return the indices of the data to train on, and of those held out to judge the epochs, or None.
 
     Held-out data are chosen at random, the same for every seed and run.
 
     Raises:
-        ValueError: the share that is held out is no datum, or all.
+        ValueError: the held-out share is no datum at all, or every datum.
     """
     if plan.validation != "held-out":
         return np.arange(num_data), None
     count = round(plan.held_out * num_data)
     if not 0 < count < num_data:
-        raise ValueError(f"held_out is {plan.held_out:g}: of {num_data} training images that is {count}")
+        raise ValueError(
+            f"held_out is {plan.held_out:g}: is {count} of {num_data} training images, must be some but not all"
+        )
     order = np.random.default_rng(0).permutation(num_data)
     return np.sort(order[count:]), np.sort(order[:count])

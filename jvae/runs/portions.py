@@ -1,7 +1,7 @@
-"""Portions: how much of a data set, and how many draws, a program over it takes at a time, as the memory allows.
+"""Portions: how many data and draws a program over a data set takes at a time, depending on the memory.
 
-The first choice is a constant. Fewer draws at a time change a result by rounding only; fewer data, to which it comes
-only where one draw of each does not fit, are met by other draws of the same distribution.
+The first choice is a constant. Fewer draws at a time change a result by rounding only. Fewer data, which are chosen
+only if one draw of each does not fit, get other draws of the same distribution.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +21,11 @@ from jvae.runs.memory import check_fits, choose, falling, halving
 from jvae.vae import VAE
 
 MOST_DATA = 1000
-"""At a time, where one pass over the data is all."""
+"""The most data at a time for a program that passes over the data once."""
 
 
 class Portion(NamedTuple):
-    """What a bound is evaluated on at a time; nothing but memory, and where data are cut the draws, depends on it."""
+    """How much a bound is evaluated on at a time; only memory, and for fewer data the draws, depend on it."""
 
     batch_size: int
     draws_at_a_time: int
@@ -33,29 +33,29 @@ class Portion(NamedTuple):
     """Computed together."""
 
     def model(self, model: VAE) -> VAE | Runs:
-        """Return so many runs as one model; a single run is the model itself, with the bits that it has alone."""
+        """Return this portion's runs as one model; a single run is the model itself, with the same bits as alone."""
         return model if self.runs == 1 else Runs(model)
 
     def params(self, params: PyTree, first: int = 0) -> PyTree:
-        """Return the parameters of some of all runs: so many from the first on."""
+        """Return the parameters of this portion's runs, from run `first` on."""
         rows = first if self.runs == 1 else slice(first, first + self.runs)
         return jax.tree.map(lambda leaf: leaf[rows], params)
 
     def groups(self, model: VAE, params: PyTree, num_runs: int) -> Iterator[tuple[VAE | Runs, PyTree, range]]:
-        """Yield all runs, so many at a time: as one model, with their parameters and numbers."""
+        """Yield all runs in groups: as one model, with their parameters and indices."""
         for first in range(0, num_runs, self.runs):
             yield self.model(model), self.params(params, first), range(first, min(num_runs, first + self.runs))
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Of a program over one group."""
+        """The batch size and the draws at a time of a program over one group."""
         return self.batch_size, self.draws_at_a_time
 
 
 def portions(batch_size: int, num_data: int, draws: int, runs: int) -> list[Portion]:
-    """Return what might be taken at a time, the most first: fewer runs, then draws, and with one draw each fewer data.
+    """Return the possible portions, the largest first: fewer runs, then fewer draws, and with one draw fewer data.
 
-    On a CPU it is one run: its products fill the cores.
+    On a CPU it is always one run: its products fill the cores.
     """
     most, together = min(batch_size, num_data), 1 if jax.default_backend() == "cpu" else runs
     return [
@@ -66,7 +66,7 @@ def portions(batch_size: int, num_data: int, draws: int, runs: int) -> list[Port
 
 
 def batch_of(data: Shaped[np.ndarray, "n ..."], count: int) -> jax.ShapeDtypeStruct:
-    """Return the shape and the type of a batch of so many of the data."""
+    """Return the shape and dtype of a batch of `count` data."""
     return jax.ShapeDtypeStruct((count, *data.shape[1:]), data.dtype)
 
 
@@ -78,7 +78,7 @@ def elbo_portion(
     num_runs: int = 1,
     agree: Callable[[int], int] = int,
 ) -> Portion:
-    """Return what `jvae.evaluation.evaluate` takes at a time; `params` are those of all runs, or their shapes.
+    """Return the portion for `jvae.evaluation.evaluate`; `params` are those of all runs, or their shapes.
 
     Raises:
         NotEnoughMemoryError: one draw of one datum does not fit.
@@ -102,7 +102,7 @@ def iwae_portion(
     num_runs: int = 1,
     agree: Callable[[int], int] = int,
 ) -> Portion:
-    """Return what `importance.evaluate_iwae` takes at a time; `params` are those of all runs, or their shapes.
+    """Return the portion for `importance.evaluate_iwae`; `params` are those of all runs, or their shapes.
 
     Raises:
         NotEnoughMemoryError: one draw of one datum does not fit.
@@ -124,7 +124,7 @@ def iwae_portion(
 def validation_portion(
     recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n ..."], num_runs: int, agree: Callable[[int], int]
 ) -> Portion:
-    """Return what the bound that judges an epoch takes at a time, the same on every host."""
+    """Return the portion for the bound that judges an epoch, the same on every host."""
     if recipe.bound is iwae:
         return iwae_portion(recipe, params, data, recipe.num_samples, num_runs, agree)
     return elbo_portion(recipe, params, data, 1, num_runs, agree)
@@ -133,7 +133,7 @@ def validation_portion(
 def data_at_a_time(
     data: Shaped[np.ndarray, "n ..."], trace: Callable[[jax.ShapeDtypeStruct], jax.stages.Traced], what: str
 ) -> int:
-    """Return how many data a program takes at a time, 1,000 at most; it is traced for a batch of some size."""
+    """Return how many data a program takes at a time, at most 1,000, from its traces for batches of several sizes."""
     return choose(falling(max(1, min(MOST_DATA, len(data)))), lambda count: trace(batch_of(data, count)), what)
 
 
@@ -148,7 +148,7 @@ def encoding_batch(recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n .
 
 
 def decoding_batch(model: VAE, params: PyTree, z: Shaped[np.ndarray, "n m"], datum_bytes: int) -> int:
-    """Return how many latents are decoded at a time; all that they decode to, so many bytes each, must fit too."""
+    """Return how many latents are decoded at a time; all results, of `datum_bytes` each, must fit too."""
     check_fits(len(z) * datum_bytes, f"the decoding of {len(z):,} latents")
     trace = lambda batch: latents.decode_batch.trace(model, params, batch)  # noqa: E731
     return data_at_a_time(z, trace, "the decoding")
@@ -165,7 +165,7 @@ def diagnosis_batch(recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n 
 
 
 def sampling_batch(model: VAE, params: PyTree, n: int, mean: bool, datum_bytes: int) -> int:
-    """Return how many of n data are drawn at a time, all if they fit; all results, so many bytes each, must fit too."""
+    """Return how many of n data are drawn at a time; all results, of `datum_bytes` each, must fit too."""
     check_fits(n * datum_bytes, f"the drawing of {n:,} data")
     trace = lambda count: latents.sample_batch.trace(model, params, jax.random.key(0), count, mean)  # noqa: E731
     return choose(falling(n), trace, "the drawing")

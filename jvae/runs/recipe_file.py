@@ -1,7 +1,7 @@
-"""Recipe files: a user's Python file that says what is trained, and its record in a model file.
+"""Recipe files: a user's Python file that defines what is trained, and its record in a model file.
 
-The file defines `recipe(config, data_shape, steps_per_epoch) -> Recipe`. A model file keeps its text, which nothing
-ever runs: whoever reads the model names the file again.
+The file defines `recipe(config, data_shape, steps_per_epoch) -> Recipe`. A model file keeps its text, which is never
+executed: to read the model, the user names the file again.
 """
 
 import hashlib
@@ -25,47 +25,47 @@ MakeRecipe = Callable[[Config, tuple[int, ...], int], "Recipe"]
 """`(config, data_shape, steps_per_epoch) -> recipe`; the shape is of one datum."""
 SIGNATURE = "recipe(config, data_shape, steps_per_epoch)"
 READ_BY_PLAN = ("dataset", "runs", "seed", *(name for name in Plan._fields if name != "seeds"))
-"""The fields of a Config that say how long and on what is trained, and not what."""
+"""The Config fields that say on what and for how long to train; the others define what is trained."""
 
 
 class RecipeFile(NamedTuple):
     """The record of a recipe file."""
 
     name: str
-    """Of the file, without its folder."""
+    """The file's name, without its folder."""
     text: str
 
     @property
     def sha256(self) -> str:
-        """Of the text, in hex."""
+        """The sha256 of the text, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class OwnRecipe(NamedTuple):
-    """A recipe file that was run: its record, and the function it defines."""
+    """An executed recipe file: its record, and the function that it defines."""
 
     file: RecipeFile
     make: MakeRecipe
 
 
 class WatchedConfig(Config):
-    """A configuration that notes which of its fields are read, in `_read`."""
+    """A configuration that records in `_read` which of its fields are read."""
 
     def __getattribute__(self, name: str) -> object:
-        """Return an attribute, and note its name."""
+        """Return an attribute, and record its name."""
         values = super().__getattribute__("__dict__")
         values.setdefault("_read", set()).add(name)
         return super().__getattribute__(name)
 
 
-WatchedConfig.__name__ = Config.__name__  # in the errors of a file that asks for what there is not
+WatchedConfig.__name__ = Config.__name__  # for error messages, when a file reads a field that does not exist
 
 
 def load_recipe_file(path: Path) -> OwnRecipe:
-    """Run a recipe file, and return the function it defines. Modules beside the file can be imported from it.
+    """Execute a recipe file, and return the function it defines. It can import modules beside it.
 
     Raises:
-        JvaeError: in one line, with the file's name and line, what is wrong with it.
+        JvaeError: the file cannot be read or executed; the message is one line with the file's name and line number.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def load_recipe_file(path: Path) -> OwnRecipe:
         raise JvaeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     module = ModuleType(f"recipe_file_{path.stem}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses look their module up
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -96,7 +96,7 @@ def load_recipe_file(path: Path) -> OwnRecipe:
 
 
 def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> set[str]:
-    """Return the names of a configuration's fields that a recipe file reads."""
+    """Return the names of the configuration's fields that a recipe file reads."""
     watched = object.__new__(WatchedConfig)
     watched.__dict__.update(config.to_dict())
     own.make(watched, data_shape, steps_per_epoch)
@@ -106,7 +106,7 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
 def check_all_read(
     own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, given: Iterable[str]
 ) -> None:
-    """Raise a ValueError that names the first of the given fields that means nothing, for nobody reads it."""
+    """Raise a ValueError that names the first of the given fields that nothing reads."""
     read = {*READ_BY_PLAN, *fields_read(own, config, data_shape, steps_per_epoch)}
     for name in given:
         if name not in read:
@@ -116,9 +116,10 @@ def check_all_read(
 
 @contextmanager
 def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn what a recipe file, or a module beside it, raises into a JvaeError of one line, with file and line number.
+    """Turn an error in a recipe file, or in a module beside it, into a JvaeError of one line with file and line number.
 
-    What passes through none of them is named with the file alone. A JvaeError, and the types `passing`, are left alone.
+    If the traceback passes through none of them, the message names the file alone. A JvaeError, and the types
+    `passing`, are left unchanged.
     """
     try:
         yield
@@ -134,12 +135,12 @@ def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator
 
 
 def blame(error: BaseException, path: Path) -> str:
-    """Return the place in a recipe file, or in a module beside it, where an error came from."""
+    """Return the file and line, of a recipe file or a module beside it, that an error came from."""
     folder = path.resolve().parent
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_in(frame.filename, folder)]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
 
 
 def is_in(filename: str, folder: Path) -> bool:
-    """Return True if a file stands in a folder itself."""
+    """Return True if a file lies directly in a folder."""
     return filename[:1] != "<" and Path(filename).resolve().parent == folder

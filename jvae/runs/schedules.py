@@ -14,23 +14,23 @@ FALLING: dict[str, Callable[[Rate, int], optax.Schedule]] = {
     "linear": lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
     "cosine": lambda rate, steps: optax.cosine_decay_schedule(rate, steps),
 }
-"""By the names that the command line has for them: from the learning rate to 0, or not, in so many steps."""
+"""The schedules by their names on the command line: (learning rate, steps) -> schedule."""
 
 
 def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
-    """Return a number of epochs as whole steps; at least one where it is not zero."""
+    """Return a number of epochs as whole steps, at least one unless it is zero."""
     return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))
 
 
 def kl_weight(beta: Rate, rising: int) -> KlWeight:
-    """Return the KL's weight at each step: beta, or a line that rises to it from 0 in so many steps."""
+    """Return the KL's weight as a function of the step: beta, or a linear rise from 0 to it over `rising` steps."""
     if rising == 0:
         return lambda step: jnp.asarray(beta)
     return optax.linear_schedule(0.0, beta, rising)
 
 
 def step_size(rate: Rate, schedule: str, rising: int, steps: int) -> Rate | optax.Schedule:
-    """Return the step size of each of so many steps: a line from 0 to the rate at first, then a schedule of FALLING."""
+    """Return the step size over `steps` steps: a linear rise from 0 over `rising` steps, then a schedule of FALLING."""
     if schedule == "constant" and rising == 0:
         return rate
     later = FALLING[schedule](rate, max(1, steps - rising))

@@ -1,7 +1,7 @@
-"""Snapshots: small copies of the parameters over a training, from the untrained ones on, to show how it went.
+"""Snapshots: small copies of the parameters over a training, from the initial ones on, to show its progress.
 
-Planned from the training's length alone, and of the parameters as they stand there, whatever epoch is kept: a training
-that was stopped and went on has those of one that was not. Nothing that is trained depends on them.
+Their times depend on the training's length alone, and they hold the current parameters, whichever epoch is kept: a
+resumed training has the same snapshots as an uninterrupted one. The training does not depend on them.
 """
 
 import math
@@ -18,41 +18,41 @@ from jvae.runs.mesh import agree, fetch
 from jvae.runs.plan import whole_number
 
 FIRST_STEPS = 32
-"""The spacing is even over about so many steps, in which a network begins to learn, and then geometric."""
+"""The spacing is even over about this many steps, in which a network begins to learn, and then geometric."""
 COPIES = 3
-"""How often the snapshots are in memory while a file is written."""
+"""The number of copies of the snapshots in memory while a file is written."""
 
 
 class Snapshot(NamedTuple):
-    """The parameters of all runs at one time of their training."""
+    """The parameters of all runs at one step of their training."""
 
     step: int
-    """How many steps were taken."""
+    """The number of steps taken."""
     epochs: float
-    """How many epochs that is."""
+    """The same in epochs."""
     params: PyTree
-    """As float16, with an axis of runs."""
+    """The parameters as float16, with an axis of runs."""
 
 
 class Snapshots(NamedTuple):
     """The snapshots of a training."""
 
     asked: int
-    """How many are taken over the whole training; of one with fewer steps, as many as it has."""
+    """The number of snapshots over the whole training; a training with fewer steps has one per step."""
     taken: tuple[Snapshot, ...] = ()
-    """Those of the training so far, in order."""
+    """The snapshots so far, in order."""
 
 
 def start_snapshots(asked: SupportsIndex | None, known: Snapshots | None, goes_on: bool) -> Snapshots | None:
-    """Return the snapshots that a training begins with: those of the model to go on from, or none yet of so many.
+    """Return the snapshots that a training starts with: those of the model to resume, or none yet.
 
     Args:
-        asked: how many over the training; None for none, or as many as the model to go on from has.
-        known: the snapshots of that model, if it has any.
-        goes_on: whether there is such a model.
+        asked: the number over the training; None for none, or for as many as the model to resume has.
+        known: the snapshots of the model to resume, if it has any.
+        goes_on: True if there is a model to resume.
 
     Raises:
-        ValueError: the number breaks its rule, or is another than that of the model to go on from.
+        ValueError: the number is out of range, or differs from that of the model to resume.
     """
     if asked is None:
         return known
@@ -60,29 +60,29 @@ def start_snapshots(asked: SupportsIndex | None, known: Snapshots | None, goes_o
     if not FEWEST_SNAPSHOTS <= number <= MOST_SNAPSHOTS:
         raise ValueError(f"snapshots is {number}: must be from {FEWEST_SNAPSHOTS} to {MOST_SNAPSHOTS}")
     if goes_on and (known is None or known.asked != number):
-        theirs = "it has none, and they begin with the untrained network" if known is None else f"it has {known.asked}"
-        raise ValueError(f"snapshots is {number}: must be as of the model to go on from: {theirs}")
+        theirs = "it has none, and they begin with the initial network" if known is None else f"it has {known.asked}"
+        raise ValueError(f"snapshots is {number}: must be as in the model to resume: {theirs}")
     return known or Snapshots(number)
 
 
 def planned_steps(asked: int, total: int) -> list[int]:
-    """Return after how many of a training's steps its snapshots are taken, from 0 to the last.
+    """Return the steps of a training after which its snapshots are taken, from 0 to the last.
 
-    The i-th of n is at s ((1 + total / s)^(i / (n - 1)) - 1) with s = 32 steps, rounded: even at first, then geometric,
-    for what there is to see happens within the first epoch, however many there are.
+    The i-th of n is at s ((1 + total / s)^(i / (n - 1)) - 1) with s = 32 steps, rounded. The spacing is even at first
+    and then geometric, because most of the change happens within the first epoch of any training.
     """
     steps = FIRST_STEPS * np.expm1(np.linspace(0, math.log1p(total / FIRST_STEPS), asked))
     return sorted({min(total, round(step)) for step in steps.tolist()})
 
 
 def take_snapshot(snapshots: Snapshots, step: int, epochs: float, params: PyTree) -> Snapshots:
-    """Return the snapshots with another one, of all runs' parameters after so many steps, which are so many epochs."""
+    """Return the snapshots with one more: all runs' parameters after `step` steps, which are `epochs` epochs."""
     small = jax.tree.map(halved, jax.device_get(fetch(params)))
     return snapshots._replace(taken=(*snapshots.taken, Snapshot(step, epochs, small)))
 
 
 def halved(leaf: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Return numbers as float16, those beyond its range at its ends; whole numbers as they are."""
+    """Return floats as float16, clipped to its range, and integers unchanged."""
     array = np.asarray(leaf)
     if half_dtype(array.dtype) == array.dtype:
         return array
@@ -91,17 +91,17 @@ def halved(leaf: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]
 
 
 def half_dtype(dtype: Any) -> np.dtype:
-    """Return the type of a snapshot's numbers, of parameters of a type."""
+    """Return the dtype in a snapshot of parameters of a dtype."""
     return np.dtype(np.float16) if jax.numpy.issubdtype(dtype, np.floating) else np.dtype(dtype)
 
 
 def half_shapes(shapes: PyTree) -> PyTree:
-    """Return the shapes and dtypes of a snapshot of parameters with these."""
+    """Return the shapes and dtypes of a snapshot of parameters with these shapes and dtypes."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, half_dtype(leaf.dtype)), shapes)
 
 
 def params_of(snapshot: Snapshot, like: PyTree) -> PyTree:
-    """Return a snapshot's parameters in the types of others."""
+    """Return a snapshot's parameters in the dtypes of the tree `like`."""
     return jax.tree.map(lambda small, leaf: jax.numpy.asarray(small, leaf.dtype), snapshot.params, like)
 
 
@@ -116,7 +116,7 @@ def rows_of(snapshots: Snapshots, rows: slice, epochs: float = math.inf) -> Snap
 
 
 def check_room(snapshots: Snapshots, shapes: PyTree) -> None:
-    """Raise a NotEnoughMemoryError, in all processes, unless the host's memory takes the snapshots."""
+    """Raise a NotEnoughMemoryError, in all processes, unless the snapshots fit in the host's memory."""
     need, available = COPIES * snapshots.asked * tree_bytes(half_shapes(shapes)), host_bytes()
     if agree(int(need > available)):
         what = f"{snapshots.asked} snapshots of the parameters"

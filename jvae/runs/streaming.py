@@ -1,6 +1,6 @@
-"""Streaming: epochs over images that stay on the disk, read ahead in chunks while the steps before them are computed.
+"""Streaming: epochs over images on disk, which are read ahead in chunks while earlier steps are computed.
 
-The batches are those of the resident path: the same images in the same order for the same key. Every process reads
+The batches are those of resident data: the same images in the same order for the same key. Every process reads
 only the images of its own runs and its own part of each batch.
 """
 
@@ -22,11 +22,11 @@ from jvae.runs.mesh import DATA, RUNS, fetch, place
 from jvae.runs.numbers import RunNumbers
 from jvae.training import Batch, StepMetrics, TrainState, epoch_rows, steps_per_epoch
 
-AXES = (RUNS, None, DATA)  # of a mesh, over which batches [r, steps, b, ...] are spread
+AXES = (RUNS, None, DATA)  # the mesh axes that batches [r, steps, b, ...] are split over
 
 
 class Rows(NamedTuple):
-    """Which images every batch of an epoch has."""
+    """The images of every batch of an epoch, and their weights."""
 
     indices: Int[np.ndarray, "r steps b"]
     weights: Float[np.ndarray, "r steps b"]
@@ -41,16 +41,16 @@ def streamed(
     mesh: Mesh | None,
     at_a_time: int,
 ) -> TakeSteps:
-    """Return what takes steps while it reads the data of each from where they are.
+    """Return a function that takes steps while it reads their data from disk.
 
     Args:
-        chunk: of `make_chunk` with `streamed_batches`.
-        numbers: what the runs have of their own.
-        data: such as a memory-mapped file.
-        kept: which of them are trained on.
+        chunk: a chunk made by `make_chunk` with `streamed_batches`.
+        numbers: the runs' own numbers.
+        data: the images, such as a memory-mapped file.
+        kept: the indices of the images to train on.
         batch_size: b.
-        mesh: where the runs and the batches are spread, if they are.
-        at_a_time: how many bytes of data are read at a time.
+        mesh: the mesh that the runs and the batches are split over, if any.
+        at_a_time: the bytes of data to read at a time.
     """
     shuffle = jax.jit(jax.vmap(partial(epoch_rows, num_images=len(kept), batch_size=batch_size), in_axes=(0, None)))
     compiled = jax.jit(chunk, donate_argnums=0)
@@ -66,7 +66,7 @@ def streamed(
 
     def take(states: TrainState, step_metrics: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
         whole = rows_of(int(fetch(states.step)[0]) // num_steps)
-        # filled up with steps that are not taken: chunks of one size are served by one program
+        # padded with steps that are not taken, so that all chunks have one size and share a program
         filled = [(0, 0), (0, (start - stop) % length), (0, 0)]
         rows = Rows(*(np.pad(part[:, start:stop], filled) for part in whole))
         for begin, batches in zip(range(start, stop, length), read_ahead(data, rows, length, mesh), strict=True):
@@ -78,7 +78,7 @@ def streamed(
 
 
 def read_ahead(images: UInt8[np.ndarray, "n ..."], rows: Rows, length: int, mesh: Mesh | None) -> Iterator[Batch]:
-    """Return the batches on the devices, in chunks of so many steps each; the next one is read while one is used.
+    """Return the batches on the devices, in chunks of `length` steps; the next chunk is read while one is used.
 
     Raises:
         JvaeError: Grain is not installed.

@@ -1,4 +1,4 @@
-"""Sweeps: every combination of a grid's values, each trained from several seeds, in as few programs as can be."""
+"""Sweeps: every combination of a grid's values, each trained from several seeds, in as few programs as possible."""
 
 import csv
 import io
@@ -36,42 +36,42 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as `prior=mog,hidden=512x512`."""
+        """The cell's name, such as `prior=mog,hidden=512x512`."""
         return ",".join(f"{name.replace('_', '-')}={value}" for name, value in self.texts.items())
 
     @property
     def stem(self) -> str:
-        """The stem of its files: its name, shortened where it is long."""
+        """The stem of the cell's files: its name, shortened if it is long."""
         return fitting_name(self.name)
 
     @property
     def texts(self) -> dict[str, str]:
-        """The settings as a grid has them."""
+        """The settings as texts, as written in a grid."""
         return {name: text_of(value, "x") for name, value in self.settings.items()}
 
 
 class Result(NamedTuple):
-    """What became of a cell."""
+    """The result of a cell."""
 
     cell: Cell
     unit: str
     runs: list[dict[str, Any]]
-    """One record a run: seed, the measures in nats per image, and seconds an epoch; none where the cell failed."""
+    """One record per run: seed, the measures in nats per image, and seconds per epoch; empty if the cell failed."""
     error: str | None = None
 
 
 class Watcher(Protocol):
-    """What is told how the training of a group of cells goes."""
+    """An observer of the training of a group of cells."""
 
     def chunk(self, at: "Progress") -> None:
-        """Take note of a chunk of steps that is done."""
+        """Report that a chunk of steps is done."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Take note of an epoch that is done, by the history's record of all cells' runs."""
+        """Report that an epoch is done, with the history's record of all cells' runs."""
 
 
 class Unwatched:
-    """A watcher that says nothing."""
+    """A watcher that reports nothing."""
 
     def chunk(self, at: "Progress") -> None:
         """Say nothing."""
@@ -84,12 +84,12 @@ Watch = Callable[[Sequence[Cell]], AbstractContextManager[Watcher]]
 
 
 def parse_grid(texts: Sequence[str]) -> Grid:
-    """Return the fields and values of `NAME=VALUE,VALUE,...` texts; the numbers of one value are separated by x.
+    """Return the fields and values in texts `NAME=VALUE,VALUE,...`; x separates the numbers of one value.
 
     As `--hidden-dim N` is `--hidden N,N`, so `hidden-dim=N` is `hidden=NxN`.
 
     Raises:
-        ValueError: a name is no Config field's or comes twice, or a value is not of its type.
+        ValueError: a name is not a Config field or is given twice, or a value has the wrong type.
     """
     fields = {field.name: field for field in config_fields()}
     grid: Grid = {}
@@ -113,13 +113,13 @@ def parse_grid(texts: Sequence[str]) -> Grid:
 
 
 def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) -> list[Cell]:
-    """Return the cells of a grid, each with the common fields too.
+    """Return the cells of a grid, each with the common fields as well.
 
-    A field that means nothing in a cell, as `num_components` beside a Gaussian prior, is left out there, and of cells
-    that become the same one stays.
+    A field that does not apply in a cell, such as `num_components` with a Gaussian prior, is left out there, and of
+    cells that become equal only one stays.
 
     Raises:
-        ValueError: a cell is no configuration, or a given field means nothing in any.
+        ValueError: a cell is not a valid configuration, or a given field applies in no cell.
     """
     cells: dict[Config, Cell] = {}
     idle = set(given)
@@ -130,22 +130,22 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
         idle -= fields.keys()
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
     for name in sorted(idle):
-        raise ValueError(f"{name} is {text_of(common[name])}: means nothing in any cell")
+        raise ValueError(f"{name} is {text_of(common[name])}: applies in no cell")
     return list(cells.values())
 
 
 def without_idle_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields without those that mean something only beside other values than these."""
+    """Return the fields without those that do not apply with these values."""
     fields, kept = config_fields(), dict(values)
     defaults = {field.name: field.default for field in fields}
-    for field in fields:  # a field's rules speak of earlier fields
+    for field in fields:  # a field's rules refer to earlier fields
         if any(kept.get(rule.name, defaults[rule.name]) not in rule.values for rule in field.needs):
             kept.pop(field.name, None)
     return kept
 
 
 def groups_of(cells: Sequence[Cell], own: "OwnRecipe | None" = None) -> list[list[Cell]]:
-    """Return the cells that one program can train together, in the order of their first; with a recipe file, none."""
+    """Return the groups of cells that one program can train; with a recipe file, every cell is a group."""
     from jvae.runs.ensemble import share_a_program
 
     if own is not None:
@@ -169,20 +169,20 @@ def run_sweep(
     watch: Watch = lambda cells: nullcontext(Unwatched()),
     own: "OwnRecipe | None" = None,
 ) -> Iterator[Result]:
-    """Train and evaluate the cells that the folder has no result of, and yield every cell's result, group by group.
+    """Train and evaluate the cells whose results the folder lacks, and yield every cell's result, group by group.
 
-    A cell's model and result are written when its group is done; a cell that fails loses only itself.
+    A cell's model and result are written when its group is done. A cell that fails does not affect the others.
 
     Args:
-        cells: of `cells_of`.
-        dataset: of all cells.
-        folder: where models (`STEM.npz`) and results (`STEM.json`) are and will be.
-        mesh_of: the number of runs and the batch size -> the mesh to spread them over.
-        watch: called with the cells that one program trains; what it returns is entered while they are trained.
-        own: the recipe file that says what the cells' configurations mean, if it is one.
+        cells: the cells, from `cells_of`.
+        dataset: the data set of all cells.
+        folder: the folder of models (`STEM.npz`) and results (`STEM.json`), old and new.
+        mesh_of: a function from the number of runs and the batch size to the mesh to split them over.
+        watch: called with the cells that one program trains; returns a context for their training.
+        own: the recipe file that turns the cells' configurations into recipes, if any.
 
     Raises:
-        JvaeError: the folder holds a cell's result from another configuration, recipe file or data set.
+        JvaeError: the folder holds a cell's result for another configuration, recipe file or data set.
     """
     known = {cell.name: load_result(cell, dataset, folder, own) for cell in cells}
     for group in groups_of(cells, own):
@@ -200,7 +200,7 @@ def train_group(
     watch: Watch,
     own: "OwnRecipe | None",
 ) -> Iterator[Result]:
-    """Train cells that share a program, in parts where memory does not take them all; write and yield their results."""
+    """Train cells that share a program, in parts if they do not fit in memory; write and yield their results."""
     import jax
 
     from jvae.runs.config import unit
@@ -217,7 +217,7 @@ def train_group(
                 if records:
                     told.epoch(join_records(records))
     except NotEnoughMemoryError as error:
-        if half:  # nothing was computed yet: some of them at a time
+        if half:  # nothing was computed yet: train fewer at a time
             for part in (cells[:half], cells[half:]):
                 yield from train_group(part, dataset, folder, mesh_of, watch, own)
             return
@@ -232,7 +232,7 @@ def train_group(
 
 
 def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the records of the last epoch, of several trainings in one program, as the record of all their runs."""
+    """Return the last epoch's records of several trainings in one program as one record of all their runs."""
     epoch = max(record["epoch"] for record in records)
     last = [record for record in records if record["epoch"] == epoch]
     if len(last) == 1:
@@ -245,7 +245,7 @@ def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
-    """Evaluate a trained cell, and write its model and, last, its result."""
+    """Evaluate a trained cell; write its model and then its result."""
     from jvae.files import write_json
     from jvae.runs.api import evaluate, select_run
     from jvae.runs.checkpoint import save
@@ -266,10 +266,10 @@ def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: P
 
 
 def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | None" = None) -> Result | None:
-    """Return a cell's result, if the folder has it.
+    """Return a cell's result if the folder has it, else None.
 
     Raises:
-        JvaeError: it is no result, or of another configuration, recipe file or data set.
+        JvaeError: the file is not a result, or one of another configuration, recipe file or data set.
     """
     path = folder / f"{cell.stem}.json"
     if not path.exists():
@@ -294,7 +294,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the results as CSV, a row a run, with a column for every field of the grid; a failed cell is one row."""
+    """Return the results as CSV, one row per run and one per failed cell, with a column for every field of the grid."""
     settings = list(dict.fromkeys(name for result in results for name in result.cell.settings))
     columns = [*settings, "seed", *MEASURES, "seconds_per_epoch", "unit", "error"]
     text = io.StringIO()
@@ -307,7 +307,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return the results as JSON values: every cell's settings, runs, and each measure's mean, deviation and error."""
+    """Return the results as JSON values: every cell's settings and runs, and each measure's mean and its spread."""
     from jvae.evaluation import spread
 
     return [

@@ -43,34 +43,34 @@ from jvae.training import init_step_metrics, steps_per_epoch
 
 
 class Conditions(NamedTuple):
-    """How a training is computed; nothing that it comes to depends on it, but for rounding where devices differ."""
+    """How a training is computed; the results do not depend on it, except for rounding on different devices."""
 
     mesh: Mesh | None = None
-    """The devices to spread runs and batches over; None for one."""
+    """The devices to split runs and batches over; None for a single device."""
     stream: bool | None = None
-    """Whether to read the training data while they are used; None: only if the devices' memory cannot hold them."""
+    """True to read the training data while they are used; None: only if they do not fit in the devices' memory."""
     interrupted: Callable[[], bool] = lambda: False
-    """Asked after every chunk of steps: once it is true, what was trained is yielded, and the training ends."""
+    """Called after every chunk of steps; once it returns True, the model so far is yielded and the training ends."""
     chunking: Chunking = Chunking()
     runs_together: int | None = None
-    """How many runs a device computes at a time; None: one on a CPU, on an accelerator what its memory takes."""
+    """The runs that a device computes at a time; None: one on a CPU, on an accelerator as many as fit in memory."""
     block: int | None = None
-    """How many steps are one loop of known length; None: one on a CPU, 32 on an accelerator."""
+    """The steps in one loop of static length; None: one on a CPU, 32 on an accelerator."""
     streamed_bytes: int = 2**26
-    """How much a streamed training reads at a time."""
+    """The bytes that a streamed training reads at a time."""
     chosen: Callable[[Together], None] = lambda at_a_time: None
-    """Called once, before anything is computed, with how much is computed at a time."""
+    """Called once, before the training, with how much is computed at a time."""
     progress: Callable[[Progress], None] = lambda at: None
-    """Called after every chunk of steps, before the epoch that may end with it is summarised and yielded."""
+    """Called after every chunk of steps, before the epoch is summarised and yielded if the chunk ends it."""
     snapshots: SupportsIndex | None = None
-    """How many small copies of the parameters are kept over the training, the untrained and the last ones included.
+    """The number of small copies of the parameters over the training, including the initial and the last ones.
 
-    None for none, or as many as the model to go on from has.
+    None for none, or for as many as the model to resume has.
     """
 
     @property
     def steps_in_block(self) -> int:
-        """The steps of one loop of known length on the backend that computes."""
+        """The steps of one loop of static length on the current backend."""
         return self.block or block_of(jax.default_backend())
 
 
@@ -80,7 +80,7 @@ DEFAULT = Conditions()
 def train_plan(
     recipe: Recipe, plan: Plan, dataset: Dataset, resume: TrainedModel | None, how: Conditions
 ) -> Iterator[TrainedModel]:
-    """Train a recipe by a plan, and yield the model after every epoch.
+    """Train a recipe according to a plan, and yield the model after every epoch.
 
     Raises:
         ValueError: at once, if recipe, plan and data do not fit each other.
@@ -100,18 +100,18 @@ def train_configs(
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
     """Train the runs of several configurations in one program, and yield the model of each after every epoch.
 
-    The configurations differ in nothing but `PER_RUN_FIELDS`. One that meets a value that is not finite ends alone: the
-    error stands in its model's place.
+    The configurations may differ only in `PER_RUN_FIELDS`. If one meets a value that is not finite, it alone ends, and
+    its error is yielded in place of its model.
 
     Args:
-        configs: what to train.
-        dataset: on what.
-        resume: a model of the only configuration to go on from.
-        how: on which devices, and when to stop.
-        own: what makes a recipe in `build_recipe`'s place, of the only configuration: a user's recipe reads no array.
+        configs: the configurations.
+        dataset: the data set.
+        resume: a model of the configuration, which must be the only one, to continue from.
+        how: the conditions of the training, such as its devices and when to stop.
+        own: a function to use instead of `build_recipe`, for a single configuration: it cannot take traced numbers.
 
     Raises:
-        ValueError: at once, if the configurations do not go together or do not fit the data.
+        ValueError: at once, if the configurations do not fit each other or the data.
     """
     config, shape = configs[0], dataset.train_images.shape[1:]
     steps = count_steps(plan_of(config), dataset)
@@ -174,12 +174,12 @@ def train_members(
 
 
 def compiled_once(chunk: Chunk) -> Any:
-    """Return a chunk of steps as a program whose states are donated to it."""
+    """Return a chunk of steps as a compiled program that its states are donated to."""
     return jax.jit(chunk, donate_argnums=0)
 
 
 def resident(program: Chunk, numbers: RunNumbers, data: UInt8[jax.Array, "n ..."]) -> TakeSteps:
-    """Return what takes steps while all data are in the devices' memory."""
+    """Return a function that takes steps with all data in the devices' memory."""
     return lambda states, step_metrics, start, stop: program(states, numbers, data, (), step_metrics, start, stop)
 
 
@@ -192,20 +192,20 @@ def choose_together(
     stream: bool,
     how: Conditions,
 ) -> tuple[Together, Chunk]:
-    """Return how much is computed at a time, and the program that does so on one device with all data in its memory.
+    """Return how much is computed at a time, and the program for one device with all data in its memory.
 
     Args:
         recipe_of: a run's numbers -> its recipe.
-        numbers: of all runs.
-        plan: how it is trained.
-        datum: whose shape and type the data have.
-        num_data: how many are trained on.
-        stream: whether they are read while they are used.
-        how: on which devices.
+        numbers: the numbers of all runs.
+        plan: the plan of the training.
+        datum: the shape and dtype of a datum.
+        num_data: the number of data to train on.
+        stream: True if they are read while they are used.
+        how: the conditions of the training.
 
     Raises:
         ValueError: the recipe does not fit the data.
-        NotEnoughMemoryError: the memory does not take all runs, or no draw of one run's batch.
+        NotEnoughMemoryError: the states of all runs, or one draw of one run's batch, do not fit in memory.
     """
     num_runs, devices = len(numbers.learning_rate), 1 if how.mesh is None else how.mesh.shape[RUNS]
     recipe, runs = recipe_of(None), num_runs // devices
@@ -235,55 +235,55 @@ def choose_together(
         agree,
         lambda ratio: f"; about {num_runs / ratio:,.0f} runs would fit" if num_runs >= 2 * ratio else "",
     )
-    trace(at_a_time)  # another process may take less than this one could
+    trace(at_a_time)  # it may be less than this process would choose
     return at_a_time, programs[at_a_time]
 
 
 def finite(model: TrainedModel | NonFiniteError) -> TrainedModel:
-    """Return the model, or raise the error that stands in its place."""
+    """Return the model, or raise the error in its place."""
     if isinstance(model, NonFiniteError):
         raise model
     return model
 
 
 def count_steps(plan: Plan, dataset: Dataset) -> int:
-    """Return the steps of an epoch over what is trained on.
+    """Return the number of steps in an epoch over the data to train on.
 
     Raises:
-        ValueError: there are fewer data than a batch holds, or none.
+        ValueError: there are no data, or fewer than the batch size.
     """
     return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
 
 
 def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps: int) -> LoopState:
-    """Return where the training of a model stood when it was saved.
+    """Return the training state of a model, as it was saved.
 
     Raises:
-        ValueError: its runs or its validation are not the plan's.
-        DataError: the data set is another one.
+        ValueError: its runs or its validation differ from the plan's.
+        DataError: it was trained on another data set.
         ModelFileError: the model holds only parameters, or its epochs have another number of steps.
     """
     check_fingerprint(model, dataset)
     if model.state is None:
-        raise ModelFileError(f"the model cannot be gone on with: {model.no_state or 'it holds parameters only'}")
+        raise ModelFileError(f"the model cannot be resumed: {model.no_state or 'it holds only parameters'}")
     for name in ("seeds", "validation", "held_out"):
         ours, theirs = getattr(plan, name), getattr(model.plan, name)
         if ours != theirs:
-            raise ValueError(f"{name} is {ours}: must be {theirs}, as of the model to go on from")
+            raise ValueError(f"{name} is {ours}: must be {theirs}, as in the model to resume")
     loop = model.state
     if loop.num_steps == num_steps:
         return loop
     if loop.done not in (0, loop.num_steps):
         raise ModelFileError(f"the model was stopped within an epoch of {loop.num_steps} steps, not {num_steps}")
-    done = np.full_like(loop.done, num_steps if loop.done else 0)  # between two epochs their length may change
+    done = np.full_like(loop.done, num_steps if loop.done else 0)  # between epochs, their length may change
     return loop._replace(step_metrics=init_step_metrics(loop.runs, num_steps), done=done)
 
 
 def validation_data(plan: Plan, dataset: Dataset) -> UInt8[np.ndarray, "v ..."] | None:
-    """Return the data that judge the epochs, if any.
+    """Return the validation data, if any.
 
     Raises:
-        ValueError: it should be the test set, and that is empty.
+        ValueError: the validation data are the test set, which is empty.
     """
     if plan.validation == "test":
         if not len(dataset.test_images):
@@ -294,11 +294,11 @@ def validation_data(plan: Plan, dataset: Dataset) -> UInt8[np.ndarray, "v ..."] 
 
 
 def check_fingerprint(model: TrainedModel, dataset: Dataset) -> None:
-    """Raise a DataError unless the data set is the one that the model was trained on, in the same shape."""
+    """Raise a DataError unless the data set is the one that the model was trained on, with data of the same shape."""
     shape = dataset.test_images.shape[1:]
     if model.data_shape != shape:
         raise DataError(
-            f"{dataset.name} has data of the shape {list(shape)}: the model's have {list(model.data_shape)}"
+            f"{dataset.name} has data of the shape {list(shape)}: the model's data have {list(model.data_shape)}"
         )
     if model.fingerprint != dataset.fingerprint:
         raise DataError(

@@ -1,1 +1,1 @@
-"""Beside the runs: how fast a step is, and the way to and from PyTorch."""
+"""Tools: benchmarks of a training step, and the bridge to PyTorch."""

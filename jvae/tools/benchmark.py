@@ -1,7 +1,7 @@
-"""Benchmarks: how fast a training step is here and now, what it is made of, and how near to the machine's peak.
+"""Benchmarks: the time of a training step on this machine, of its matrix products, and how near it comes to the peak.
 
-A step's matrix products are read from its program, so that their FLOPs are counted from their shapes, and each shape is
-timed on its own in the same process: their sum is the time that no step can be below.
+A step's matrix products are read from its program: their FLOPs are counted from their shapes, and each shape is timed
+on its own in the same process. Their sum is a lower limit of the step's time.
 """
 
 import math
@@ -48,12 +48,12 @@ class Shape(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """A multiplication and an addition for every i, k and j."""
+        """The FLOPs: a multiplication and an addition for every i, k and j."""
         return 2 * self.i * self.k * self.j
 
 
 class Timing(NamedTuple):
-    """Of many repetitions, in seconds."""
+    """The time of a repeated measurement, in seconds."""
 
     median: float
     low: float
@@ -68,61 +68,61 @@ class Measurement(NamedTuple):
     batch_size: int
     runs: int
     precision: str
-    """Of the operands of its matrix products."""
+    """The precision of the operands of its matrix products."""
     compile_seconds: float
     step: Timing
     images_per_second: float
-    """Of all runs."""
+    """The images per second of all runs."""
     products: float
-    """Seconds of a step's matrix products, each shape timed on its own."""
+    """The seconds of a step's matrix products, each shape timed on its own."""
     product_flops: int
-    """Of a step's matrix products, counted from their shapes."""
+    """The FLOPs of a step's matrix products, counted from their shapes."""
     xla_flops: float | None
-    """Of a step, by XLA's own analysis; None where it has none."""
+    """The FLOPs of a step by XLA's own analysis; None if it has none."""
     memory: int | None
-    """Bytes that the compiled step needs for its arguments, results and temporaries; None where XLA does not say."""
+    """The bytes of a compiled step's arguments, results and temporaries; None if XLA does not report them."""
     peak: float
-    """FLOP/s of a large square product in the same precision."""
+    """The FLOP/s of a large square product in the same precision."""
 
     @property
     def achieved(self) -> float:
-        """FLOP/s of the step's matrix products, over the whole step."""
+        """The FLOP/s of the step's matrix products over the whole step's time."""
         return self.product_flops / self.step.median
 
 
 class Training(NamedTuple):
-    """What is timed: runs of a recipe on data."""
+    """The training to time: runs of a recipe on data."""
 
     recipe_of: RecipeOf
     numbers: RunNumbers
-    """Of the runs, with an axis of runs."""
+    """The runs' numbers, with an axis of runs."""
     batch_size: int
     data: UInt8[np.ndarray, "n ..."]
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return len(self.numbers.learning_rate)
 
 
 class CompiledChunk(NamedTuple):
-    """A chunk of an epoch, ready to be taken again and again."""
+    """A compiled chunk of an epoch, which can be run repeatedly."""
 
     program: str
-    """What the compiler made of it, as text."""
+    """The compiled program, as text."""
     compile_seconds: float
     take: Callable[[int], float]
-    """Takes so many of an epoch's steps, and returns the seconds that passed."""
+    """Takes a number of an epoch's steps, and returns the elapsed seconds."""
     most: int
     """The number of an epoch's steps."""
 
     def step_seconds(self, steps: int) -> float:
-        """Time one step: the difference of a long and a short chunk, without the shuffle, of which an epoch has one."""
+        """Time one step by the difference of a long and a short chunk, which leaves out the epoch's shuffle."""
         return (self.take(1 + steps) - self.take(1)) / steps
 
 
 def training_of(config: Config, data: UInt8[np.ndarray, "n ..."], own: OwnRecipe | None = None) -> Training:
-    """Return what a configuration, or a recipe file with it, trains on data.
+    """Return the training of a configuration, or of a recipe file with it, on data.
 
     Raises:
         ValueError: the configuration does not fit the data.
@@ -138,7 +138,7 @@ def compile_chunk(training: Training) -> CompiledChunk:
 
     Raises:
         ValueError: the recipe does not fit the data.
-        NotEnoughMemoryError: the memory does not take the runs.
+        NotEnoughMemoryError: the runs do not fit in memory.
     """
     recipe_of, numbers, batch_size, data = training
     num_steps = steps_per_epoch(len(data), batch_size)
@@ -190,7 +190,7 @@ def measure(training: Training, repeats: int) -> Measurement:
 
 
 def timing(seconds: list[float]) -> Timing:
-    """Return median and quartiles."""
+    """Return the median and the quartiles."""
     low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
     return Timing(median, low, high)
 
@@ -206,22 +206,22 @@ def one_step(training: Training) -> tuple[TrainStep, tuple]:
 
 
 def step_products(training: Training) -> Counter[Shape]:
-    """Return the matrix products of one run's step, and how often each is computed."""
+    """Return the matrix products of one run's step, with their counts."""
     step, arguments = one_step(training)
     program = jax.make_jaxpr(step)(*arguments).jaxpr
-    needed, _ = dce_jaxpr(program, [True] * len(program.outvars))  # without what the compiler will leave out
+    needed, _ = dce_jaxpr(program, [True] * len(program.outvars))  # without dead code, which the compiler leaves out
     return Counter(products_in(needed, 1))
 
 
 def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
-    """Return the matrix products of a program and of the programs in it; those of a loop as often as it runs."""
+    """Yield the matrix products of a program and of the programs in it; those of a loop once per iteration."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             a, b = (operand.aval for operand in equation.invars)
             (contracted, _), (batched, _) = equation.params["dimension_numbers"]
             k, many = (math.prod(a.shape[axis] for axis in axes) for axes in (contracted, batched))
             shape = Shape(a.size // (k * many), k, b.size // (k * many), str(a.dtype))
-            if min(shape.i, shape.j) > 1:  # a sum over a vector is no matrix product
+            if min(shape.i, shape.j) > 1:  # a matrix-vector product is not counted
                 yield from [shape] * (many * times)
         length = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for value in equation.params.values():
@@ -233,12 +233,12 @@ def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
 
 @partial(jax.jit, static_argnums=2)
 def product(a: Float[Array, "i k"], b: Float[Array, "k j"], dtype: str) -> Float[Array, "i j"]:
-    """Return a @ b, whole, with float32 operands in memory and in the precision asked for, as in a step."""
+    """Return a @ b in the given precision with float32 operands in memory, as in a step."""
     return jax.lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
 def time_product(shape: Shape, repeats: int) -> Timing:
-    """Time one product, its result whole."""
+    """Time one product, including its whole result."""
     keys = jax.random.split(jax.random.key(0))
     a, b = jax.random.normal(keys[0], (shape.i, shape.k)), jax.random.normal(keys[1], (shape.k, shape.j))
     jax.block_until_ready(product(a, b, shape.dtype))

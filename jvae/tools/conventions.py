@@ -1,7 +1,7 @@
-"""What students of the exercise call and mean by the tensors of their models, as the exercise's names and meanings.
+"""Translation of students' state dicts to the exercise's names and meanings of tensors.
 
-Shapes tell how many layers there are, and how wide; names mostly tell which is the mean and what is a logarithm. What
-neither tells is a convention: given, or assumed and said.
+Shapes show the number and widths of the layers; names mostly show which tensor is a mean and which a logarithm. What
+neither shows is a convention, which is either given, or assumed and reported.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ MEAN = ("mean", "mu", "loc")
 SPREAD = ("std", "sd", "sigma", "scale", "var", "variance", "lv")
 LOG_STD, MEANS, LOGITS, LOG_STDS = "decoder.log_std", "prior.means", "prior.logits", "prior.log_stds"
 UNUSED = 0.5
-"""What the exercise's `decoder.std` is everywhere, and stays: nothing there uses it."""
+"""The constant value of the exercise's `decoder.std`, which nothing there uses."""
 
 
 Stds = Literal["as-is", "exp", "softplus"]
 
 
 class Conventions(NamedTuple):
-    """What a state dict does not tell; None where it was not said."""
+    """The conventions that a state dict does not show; None where none is given."""
 
     log_var: bool | None = None
-    """The encoder gives the logarithm of the variance, not of the standard deviation."""
+    """True if the encoder gives the logarithm of the variance, not of the standard deviation."""
     stds: Stds | None = None
-    """How a learned number makes a standard deviation (or variance), where its name does not say `log`."""
+    """The map from a learned number without `log` in its name to a standard deviation (or variance)."""
     output_scale: float | None = None
     """The fixed standard deviation of a Gaussian output."""
 
@@ -40,20 +40,20 @@ class Conventions(NamedTuple):
 def translate(
     weights: Weights, conventions: Conventions, gaussian_output: bool, image_shape: tuple[int, ...], log: Log
 ) -> Weights:
-    """Return a state dict by the exercise's names, with `decoder.log_std` where a Gaussian output's scale is learned.
+    """Return a state dict with the exercise's names, and `decoder.log_std` if a Gaussian output's scale is learned.
 
     One head gives the mean and log-std of q(z|x); a mixture is `prior.logits` [K], `prior.means` [K, M] and
-    `prior.log_stds` [K, M]. Nothing is left out; what is understood by nobody keeps its name, and is refused later.
+    `prior.log_stds` [K, M]. Nothing is left out; an unknown tensor keeps its name, and is refused later.
 
     Args:
-        weights: by the names that students give.
-        conventions: what names do not tell.
-        gaussian_output: whether p(x|z) is Gaussian.
+        weights: the arrays by a student's names.
+        conventions: what names do not show.
+        gaussian_output: True if p(x|z) is Gaussian.
         image_shape: (h, w, c).
-        log: called with a line for everything that is assumed, or that names said.
+        log: called with a line for every assumption, and for everything concluded from a name.
 
     Raises:
-        ModelFileError: names and values do not tell enough, or contradict a convention.
+        ModelFileError: names and values are ambiguous, or contradict a convention.
     """
     weights = join_heads(weights, conventions.log_var, log)
     weights = rename_mixture(weights, conventions.stds, log)
@@ -61,7 +61,7 @@ def translate(
 
 
 def join_heads(weights: Weights, log_var: bool | None, log: Log) -> Weights:
-    """Return the encoder's last layer as one that gives mean and log-std, 2 M numbers; there may be one for each."""
+    """Return the encoder's last layer, or its two heads, as one that gives mean and log-std, 2 M numbers."""
     decoder = (w for name, w in weights.items() if re.match(r"decoder\..*weight$", name) and w.ndim == 2)
     latent_dim = next((w.shape[1] for w in decoder), 0)
     stems = [name.removesuffix(".weight") for name in weights if re.match(r"encoder\..*\.weight$", name)]
@@ -104,7 +104,7 @@ def join_heads(weights: Weights, log_var: bool | None, log: Log) -> Weights:
 
 
 def rename_mixture(weights: Weights, stds: Stds | None, log: Log) -> Weights:
-    """Return a mixture's logits, means and log-stds by these names, whatever a student calls them."""
+    """Return a mixture's logits, means and log-stds with these names, whatever a student's names are."""
     found: dict[str, list[str]] = {MEANS: [], LOGITS: [], LOG_STDS: []}
     for name in weights:
         if name.startswith("prior."):
@@ -120,8 +120,8 @@ def rename_mixture(weights: Weights, stds: Stds | None, log: Log) -> Weights:
     (means,), (logits,), (spread,) = found.values()
     renamed = {MEANS: weights[means], LOGITS: weights[logits], LOG_STDS: log_std_of(spread, weights[spread], stds, log)}
     if renamed[LOGITS].size == len(renamed[MEANS]):
-        renamed[LOGITS] = renamed[LOGITS].reshape(-1)  # some keep axes to broadcast
-    with contextlib.suppress(ValueError):  # one for all components, or for all dimensions
+        renamed[LOGITS] = renamed[LOGITS].reshape(-1)  # some have extra axes for broadcasting
+    with contextlib.suppress(ValueError):  # it may be shared by all components, or all dimensions
         renamed[LOG_STDS] = np.broadcast_to(renamed[LOG_STDS], renamed[MEANS].shape)
     if logits != LOGITS:
         log(f"{logits} are logits: the weights are their softmax (assumed)")
@@ -129,7 +129,7 @@ def rename_mixture(weights: Weights, stds: Stds | None, log: Log) -> Weights:
 
 
 def rename_output_scale(weights: Weights, conventions: Conventions, image_shape: tuple[int, ...], log: Log) -> Weights:
-    """Return `decoder.log_std`, one number or one a pixel, for what a student calls the scale of a Gaussian output."""
+    """Return a Gaussian output's scale, under any name, as `decoder.log_std`: one number, or one per pixel."""
     names = [name for name in weights if re.fullmatch(r"decoder\.\w+", name) and _kind(name) == "spread"]
     fixed = conventions.output_scale
     if len(names) != 1:
@@ -158,7 +158,7 @@ def rename_output_scale(weights: Weights, conventions: Conventions, image_shape:
 
 
 def log_std_of(name: str, array: Shaped[np.ndarray, "*s"], stds: Stds | None, log: Log) -> Float[np.ndarray, "*s"]:
-    """Return the logarithms of the standard deviations that an array gives, by its name or else by a convention.
+    """Return the log standard deviations of an array, interpreted by its name or else by a convention.
 
     Raises:
         ModelFileError: a standard deviation or variance is not above 0.
@@ -183,7 +183,7 @@ def log_std_of(name: str, array: Shaped[np.ndarray, "*s"], stds: Stds | None, lo
 
 
 def _log_var(name: str) -> bool | None:
-    """Return True if a name speaks of a log-variance, False if of a log-std, and None if of no logarithm."""
+    """Return True if a name means a log-variance, False if a log-std, and None if no logarithm."""
     words = _words(name)
     text = "".join(re.findall("[a-z]+", name.lower()))
     if "lv" in words or re.search("logvar", text):
@@ -192,13 +192,13 @@ def _log_var(name: str) -> bool | None:
 
 
 def _kind(name: str) -> str:
-    """Return `spread` or `mean` if a name speaks of one."""
+    """Return `spread` or `mean` if a name means one."""
     words = _words(name)
     spread = _log_var(name) is not None or bool(words & set(SPREAD))
     return "spread" if spread else "mean" if words & set(MEAN) else ""
 
 
 def _words(name: str) -> set[str]:
-    """Return the words that a name is made of, in lower case and the singular."""
+    """Return the words of a name, in lower case and the singular."""
     words: Iterable[str] = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
     return {word.lower().removesuffix("s") for word in words}

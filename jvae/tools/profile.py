@@ -1,7 +1,7 @@
-"""Profiles: which part of a training step takes which share of its time, as jax's profiler saw it.
+"""Profiles: the share of a training step's time that each of its parts takes, by JAX's profiler.
 
-The compiler merges operations, and each of its instructions remembers the name of one that it came from: the module,
-the direction, and the scopes of `jvae.training`.
+The compiler fuses operations, and each of its instructions keeps the name of one of them: the module, the direction,
+and the scopes of `jvae.training`.
 """
 
 import re
@@ -26,11 +26,11 @@ class Share(NamedTuple):
     part: str
     """A module's path with its direction, a scope of the step, or `all else`."""
     seconds: float
-    """A step, summed over the threads or streams that worked on it."""
+    """The seconds per step, summed over threads or streams."""
 
 
 def profile_step(training: Training, steps: int = 50) -> list[Share]:
-    """Measure where the time of a training step goes; the largest part first.
+    """Measure the parts of a training step's time, the largest first.
 
     Raises:
         ValueError: the recipe does not fit the data.
@@ -51,9 +51,9 @@ def profile_step(training: Training, steps: int = 50) -> list[Share]:
 
 
 def part_of(source: str) -> str:
-    """Return the part of a step that an operation belongs to, by its name, as `.../transpose(jvp(VAE))/encoder/dot`.
+    """Return the part of a step of an operation, by its name, such as `.../transpose(jvp(VAE))/encoder/dot`.
 
-    Only the modules that hold weights are told apart: an operation of a model itself counts as the model's.
+    Only modules that hold weights are distinguished; an operation of the model itself counts as the model's.
     """
     words = source.split("/")
     for scope in ("optimizer", "data"):

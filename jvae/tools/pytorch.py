@@ -2,8 +2,8 @@
 
 The names are those of the exercise's file: `encoder.encoder_net.1.weight` and so on, `decoder.decoder_net.0.weight`,
 `prior.mean` and `prior.std`; for a mixture `prior.logits` [K], `prior.means` [K, M] and `prior.log_stds` [K, M]; for a
-learned scale of the output `decoder.log_std`. Other names of the networks are understood where the layers' order says
-which is which; what students call the others, `jvae.tools.conventions` knows.
+learned scale of the output `decoder.log_std`. Other names of the networks are accepted if the layers are in order;
+`jvae.tools.conventions` translates students' names of the other tensors.
 """
 
 import re
@@ -24,24 +24,24 @@ from jvae.tools.conventions import LOG_STD, LOG_STDS, LOGITS, MEANS, UNUSED
 from jvae.tools.state_dict import Weights
 from jvae.training import TrainState
 
-IGNORED = "decoder.std"  # the exercise's decoder has it, and uses it nowhere
+IGNORED = "decoder.std"  # the exercise's decoder has it, but does not use it
 MIXTURE = {LOGITS: "logits", MEANS: "loc", LOG_STDS: "log_scale"}
 CONSTANT = {"prior.mean": 0, "prior.std": 1, IGNORED: UNUSED}
-"""What may stand in a state dict, for nothing is learned: the prior's, and what nothing uses."""
-SHOWN = 12  # misfits in one line
+"""Constants that a state dict may hold: the prior's parameters, and a value that nothing uses."""
+SHOWN = 12  # problems in one line
 
 
 class Layer(NamedTuple):
-    """A layer here and there."""
+    """A layer of jvae, and its counterpart in PyTorch."""
 
     theirs: str
-    """Such as `encoder.encoder_net.1`."""
+    """PyTorch's name, such as `encoder.encoder_net.1`."""
     part: str
     """`encoder` or `decoder`."""
     name: str
-    """In the part's network, such as `linear_0`."""
+    """jvae's name in the part's network, such as `linear_0`."""
     to_theirs: tuple[int, ...]
-    """The axes of our kernel in the order of their weight's."""
+    """The axes of jvae's kernel in the order of PyTorch's weight."""
 
 
 LINEAR, CONV, CONV_TRANSPOSE = (1, 0), (3, 2, 0, 1), (2, 3, 0, 1)
@@ -73,16 +73,16 @@ def export_weights(model: TrainedModel) -> Weights:
     """Return the state dict of a single run's model.
 
     Raises:
-        ModelFileError: the exercise's modules have no counterpart of it.
+        ModelFileError: the exercise's modules have no counterpart for it.
     """
     config = model.config
     if config is None:
         raise ModelFileError(
-            "the model is a recipe of one's own: only those of a configuration have a counterpart in PyTorch"
+            "the model has a custom recipe: only those of a configuration have a counterpart in PyTorch"
         )
     check_bridge(config)
     if config.variance != "fixed":
-        raise ModelFileError(f"variance is {config.variance}: the exercise's modules have a fixed one")
+        raise ModelFileError(f"variance is {config.variance}: the exercise's modules need a fixed one")
     params = model.run_params()["params"]
     weights: Weights = {}
     if config.prior == "gaussian":
@@ -95,7 +95,7 @@ def export_weights(model: TrainedModel) -> Weights:
 
 
 def renamed(params: PyTree, config: Config) -> dict[str, Any]:
-    """Return a single run's parameters as the state dict has them."""
+    """Return a single run's parameters under the state dict's names."""
     weights = {}
     if config.prior == "mog":
         prior = {**params["prior"], "log_scale": bounded(params["prior"]["log_scale"])}
@@ -113,7 +113,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
     """Return the parameters of a configuration's model, taken from a state dict.
 
     Raises:
-        ModelFileError: naming every array that is missing, unexpected or of another shape.
+        ModelFileError: arrays are missing, unexpected or of another shape; the message names them.
     """
     check_bridge(config)
     found = canonical(weights, config)
@@ -127,7 +127,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
         above = found[LOG_STD].astype(np.float64) - LOG_SCALE_FLOOR
         if np.any(above <= 0):
             raise ModelFileError(f"{LOG_STD} is {found[LOG_STD].min():g}: must be above {LOG_SCALE_FLOOR:g}")
-        free = LOG_SCALE_FLOOR + above + np.log(-np.expm1(-above))  # the inverse of what holds it above the floor
+        free = LOG_SCALE_FLOOR + above + np.log(-np.expm1(-above))  # the inverse of the soft floor
         params["decoder"]["log_scale"] = jnp.asarray(free, jnp.float32)
     if config.prior == "mog":
         mixture = {ours: found[theirs] for theirs, ours in MIXTURE.items()}
@@ -140,7 +140,7 @@ def import_weights(weights: Weights, config: Config, image_shape: tuple[int, ...
 
 
 def check_fit(found: Weights, config: Config, image_shape: tuple[int, ...]) -> None:
-    """Raise a ModelFileError that names every array of a state dict that a configuration's model lacks or has not."""
+    """Raise a ModelFileError that names the arrays of a state dict that do not fit a configuration's model."""
     wanted = wanted_shapes(config, image_shape)
     constant = {name for name in CONSTANT if config.prior == "gaussian" or not name.startswith("prior.")}
     if config.decoder == "gaussian":
@@ -157,7 +157,7 @@ def check_fit(found: Weights, config: Config, image_shape: tuple[int, ...]) -> N
     for name in constant & found.keys():
         if not np.all(found[name] == CONSTANT[name]):
             values = f"from {found[name].min():g} to {found[name].max():g}" if found[name].size else "empty"
-            problems.append(f"{name} is {values}, and not {CONSTANT[name]} everywhere, as where nothing learns it")
+            problems.append(f"{name} is {values}, not {CONSTANT[name]} everywhere, as where it is not learned")
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         about = f"{config.prior} prior, {config.decoder} output, {config.network}"
@@ -165,7 +165,7 @@ def check_fit(found: Weights, config: Config, image_shape: tuple[int, ...]) -> N
 
 
 def check_bridge(config: Config) -> None:
-    """Raise a ModelFileError unless the exercise's modules, or their variants, have a counterpart of a model."""
+    """Raise a ModelFileError unless the exercise's modules, or their variants, have a counterpart for a model."""
     if config.levels == 2:
         raise ModelFileError("levels is 2: only a model of one level has a counterpart in PyTorch")
     if config.prior not in ("gaussian", "mog"):
@@ -175,14 +175,14 @@ def check_bridge(config: Config) -> None:
 
 
 def wanted_shapes(config: Config, image_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of the state dict of a configuration."""
+    """Return the names and shapes of a configuration's state dict."""
     runs = run_shapes(build_recipe(config, image_shape), image_shape, 1).params["params"]
     wanted = jax.eval_shape(lambda runs: renamed(jax.tree.map(lambda leaf: leaf[0], runs), config), runs)
     return {name: array.shape for name, array in wanted.items()}
 
 
 def canonical(weights: Weights, config: Config) -> Weights:
-    """Return the state dict with the exercise's names of the networks' layers, where as many are there in order."""
+    """Return the state dict with the exercise's names of the networks' layers, if their number and order agree."""
     stems: dict[str, str] = {}
     for part in ("encoder", "decoder"):
         layers = [layer.theirs for layer in layers_of(config) if layer.part == part]
@@ -194,10 +194,10 @@ def canonical(weights: Weights, config: Config) -> Weights:
 
 
 def infer_config(weights: Weights, **fields: Any) -> Config:
-    """Return the configuration that a state dict speaks of; what it cannot tell comes as fields: output, activation.
+    """Return the configuration of a state dict; `fields` give what it does not show, such as output and activation.
 
     Raises:
-        ModelFileError: it is no model's.
+        ModelFileError: it is not a model's.
     """
     biases = [array for name, array in weights.items() if name.startswith("encoder.") and name.endswith(".bias")]
     if not biases or any(bias.ndim != 1 for bias in biases) or len(biases[-1]) % 2:
@@ -225,7 +225,7 @@ def infer_config(weights: Weights, **fields: Any) -> Config:
 def model_from_weights(
     weights: Weights, config: Config, image_shape: tuple[int, ...], fingerprint: str
 ) -> TrainedModel:
-    """Return a model file of imported weights: no epoch is trained yet, and the optimizer starts anew.
+    """Return a model with imported weights, no trained epoch and a fresh optimizer state.
 
     Raises:
         ModelFileError: the weights do not fit the configuration.

@@ -1,4 +1,4 @@
-"""State dicts in the `.pt` files of PyTorch: read without running anything in them, unwrapped, and written."""
+"""State dicts in PyTorch's `.pt` files: read without executing anything in them, unwrapped, and written."""
 
 import io
 import re
@@ -21,20 +21,20 @@ Weights = dict[str, np.ndarray]
 Log = Callable[[str], None]
 PARTS = ("encoder", "decoder", "prior")
 WRAPPERS = ("module", "_orig_mod")
-"""What DataParallel and torch.compile put before names."""
+"""The prefixes that DataParallel and torch.compile add to names."""
 HOW = "torch.save(model.state_dict(), PATH) writes one"
 
 
 def load_state_dict(path: Path, log: Log = lambda line: None) -> Weights:
-    """Load the arrays of a state dict, the only one in a `.pt` file.
+    """Load the arrays of the only state dict in a `.pt` file.
 
     Args:
         path: the file.
-        log: called with a line for all that is left out: what stands beside the state dict, prefixes of its names.
+        log: called with a line for everything left out: other objects in the file, and prefixes of names.
 
     Raises:
-        ModelFileError: it cannot be read, holds no state dict or several, or one of anything but finite numbers;
-            nothing in it is run.
+        ModelFileError: it cannot be read, or does not hold exactly one state dict of finite numbers; nothing in it is
+            executed.
     """
     try:
         tensors = strip_prefixes(find_state_dict(_load(path), log), log)
@@ -44,7 +44,7 @@ def load_state_dict(path: Path, log: Log = lambda line: None) -> Weights:
 
 
 def save_state_dict(path: Path, weights: Weights) -> None:
-    """Write a state dict that `model.load_state_dict(torch.load(path))` takes.
+    """Write a state dict for `model.load_state_dict(torch.load(path))`.
 
     Raises:
         JvaeError: the file cannot be written.
@@ -57,7 +57,7 @@ def save_state_dict(path: Path, weights: Weights) -> None:
 
 
 def find_state_dict(found: Any, log: Log) -> "dict[str, torch.Tensor]":
-    """Return what was found if it is a state dict, or else the only one in it, as in a checkpoint of a training.
+    """Return an object if it is a state dict, or else the only state dict in it, as in a training's checkpoint.
 
     Raises:
         ModelFileError: there is none, or there are several.
@@ -78,10 +78,10 @@ def find_state_dict(found: Any, log: Log) -> "dict[str, torch.Tensor]":
 
 
 def strip_prefixes(tensors: dict[str, Any], log: Log) -> dict[str, Any]:
-    """Return tensors by their names in the exercise: without what wraps the model, or its parts.
+    """Return tensors without the prefixes of wrappers of the model, or of its parts.
 
     Raises:
-        ModelFileError: two would have one name.
+        ModelFileError: two tensors would have the same name.
     """
     words = {name: name.split(".") for name in tensors}
     wrapped = [wrapper for wrapper in WRAPPERS if any(wrapper in each for each in words.values())]
@@ -93,19 +93,19 @@ def strip_prefixes(tensors: dict[str, Any], log: Log) -> dict[str, Any]:
         words = {name: each[len(prefix) :] for name, each in words.items()}
     stripped = {".".join(each): tensors[name] for name, each in words.items()}
     if len(stripped) < len(tensors):
-        raise ModelFileError(f"has names that are one without {' and '.join(wrapped)}")
+        raise ModelFileError(f"has names that are equal without {' and '.join(wrapped)}")
     if wrapped:
         log(f"left out of the names: {', '.join(f'{each}.' for each in wrapped)}")
     return stripped
 
 
 def count_weights(weights: Weights) -> int:
-    """Return how many numbers there are."""
+    """Return the number of weights."""
     return sum(array.size for array in weights.values())
 
 
 def _load(path: Path) -> Any:
-    """Return what a file holds: tensors, and containers of them."""
+    """Return a file's content: tensors, and containers of them."""
     import torch
 
     try:
@@ -115,8 +115,8 @@ def _load(path: Path) -> Any:
                 if (member := archive.testzip()) is not None:
                     raise ModelFileError(f"is damaged: the checksum of {member} is wrong")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickles, which are refused in a line of ours
-            # mapped, for else a file that announces more numbers than it holds is read beyond its end
+            warnings.simplefilter("ignore")  # PyTorch warns of unusual pickles, which raise an error here
+            # mapped: otherwise a file that announces more numbers than it holds is read beyond its end
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped or None)
     except ModelFileError:
         raise
@@ -124,8 +124,8 @@ def _load(path: Path) -> Any:
         raise ModelFileError(f"cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error) as error:
         raise ModelFileError(f"is damaged: {first_line(error)}") from error
-    except Exception as error:  # whatever a reader of pickles meets in a file that is none
-        said = str(error).rpartition("WeightsUnpickler error: ")[2]  # before it stands how to run what is in the file
+    except Exception as error:  # reading a file that is no pickle can raise anything
+        said = str(error).rpartition("WeightsUnpickler error: ")[2]  # before it: how to execute the file
         reason = first_line(ValueError(said))[:150]
         if match := re.match(r"Unsupported global: GLOBAL ([\w.]+)", said):
             reason = f"it holds a pickled {match[1]}, which is not opened; {HOW}"
@@ -144,7 +144,7 @@ def _is_state_dict(found: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    """Return what a value is, in a word or two."""
+    """Return a description of a value in a word or two."""
     return f"a {type(value).__name__}"
 
 
@@ -152,7 +152,7 @@ def _as_array(name: str, tensor: "torch.Tensor") -> np.ndarray:
     """Return a tensor's numbers as float32.
 
     Raises:
-        ModelFileError: they are not plain and finite.
+        ModelFileError: they are not plain, finite numbers.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The classes of data in a picture: their colours, and the key that says which is which."""
+"""The classes of data in a picture: their colours, and their legend."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#1192e8", "#e69f00", "#882255", "#66ccee", "#6929c4", "#ee6677", "#004488", "#ddcc77", "#bd1f01", "#ae76a3")
-"""Ten that differ to every eye, by 19 units of CIELAB or more with each kind of colour blindness, and none a grey."""
+"""Ten distinct colours, none grey, at least 19 units of CIELAB apart with each kind of colour blindness."""
 
 
 def class_colours(classes: Integer[np.ndarray, " k"]) -> list[str]:
-    """Return one colour a class, #rrggbb: ten distinct ones, or an even walk through the rainbow for more."""
+    """Return one colour per class, #rrggbb: from `COLOURS`, or evenly spaced on the rainbow for more than ten."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -23,10 +23,10 @@ def class_colours(classes: Integer[np.ndarray, " k"]) -> list[str]:
 
 
 def add_key(fig: Figure, axes: Sequence[Axes], labels: Integer[np.ndarray, " n"]) -> None:
-    """Add what says which colour is which class, and a legend below of what else the axes have labelled.
+    """Add a key of the class colours, and below it a legend of everything else that is labelled on the axes.
 
-    Two classes or more have a legend at the right, more than ten a colour bar in their order; for one, or for no
-    labels, which are zeros, there is nothing to tell apart.
+    Two to ten classes have a legend at the right, and more have a colour bar in their order. A single class, or data
+    without labels (all zeros), have no key.
     """
     from matplotlib.lines import Line2D
 
@@ -47,7 +47,7 @@ def add_key(fig: Figure, axes: Sequence[Axes], labels: Integer[np.ndarray, " n"]
 
 
 def add_colour_bar(fig: Figure, axes: Sequence[Axes], classes: Integer[np.ndarray, " k"], colours: list[str]) -> None:
-    """Add a bar of the classes' colours in their order, of which some eight are named."""
+    """Add a colour bar of the classes in their order, about eight of which are named."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, NoNorm
 

@@ -1,7 +1,7 @@
-"""The latent explorer: a model and its test set -> one HTML page that decodes and encodes, and needs nothing else.
+"""The latent explorer: a model and its test set as one self-contained HTML page that decodes and encodes.
 
-The page is written by hand in the folder `page`: `explorer.html` and the files it names. What a model adds is one JSON
-value, whose arrays are compressed little-endian bytes in base64.
+The page itself is in the folder `page`: `explorer.html` and the files it names. A model adds one JSON value, whose
+arrays are compressed little-endian bytes in base64.
 """
 
 import json
@@ -33,12 +33,12 @@ from jvae.view.weights import (
 )
 
 SHARES = (0.95, 0.8, 0.6, 0.4, 0.2)
-"""Of the prior's mass: the bands that are drawn."""
+"""The shares of the prior's mass in the bands that are drawn."""
 GRID = {1: 401, 2: 97}
-"""How many points the prior's density is computed at, along each axis of a line and of a plane."""
+"""Dimension -> the grid points of the prior's density along each axis."""
 MARGIN = 0.06
 CHECKED = 100
-"""How many images' decoded means tell what the rounding of the weights to float16 changes."""
+"""The number of images whose decoded means show the effect of rounding the weights to float16."""
 PLAIN = {"$z_1$": "z₁", "$z_2$": "z₂"}
 
 
@@ -49,19 +49,19 @@ def explorer_page(
     run: SupportsIndex = 0,
     num_points: SupportsIndex = 2000,
 ) -> str:
-    """Return the page of one run's model: HTML.
+    """Return the HTML page of one run's model.
 
-    Its networks have their weights rounded to float16, and all else on it is computed with these.
+    The weights of its networks are rounded to float16, and everything on the page is computed with the rounded weights.
 
     Args:
-        model: of a two-level one it is z1 that is explored, for it is z1 that is decoded.
-        dataset: its test images are the points, each at one draw z ~ q(z|x).
+        model: the model; of a two-level model the page explores z1, from which x is decoded.
+        dataset: the data set, whose test images are the points, each at one draw z ~ q(z|x).
         key: decides the draws, and which images are shown; by default `jax.random.key(0)`.
-        run: which of several.
-        num_points: how many, at most.
+        run: the index of the run.
+        num_points: the most points to show.
 
     Raises:
-        JvaeError: the page cannot decode as the model does, or the data are no images.
+        JvaeError: the page does not support the model's decoder, or the data are not images.
     """
     own = select_run(model, run)
     check_decoder(own)
@@ -70,7 +70,7 @@ def explorer_page(
     z = encoding.z
     projection = principal_projection(z, z.shape[1])
     count = at_least_one("num_points", num_points)
-    shown = generator_of(key).permutation(len(z))[:count]  # in random order: no class covers the others
+    shown = generator_of(key).permutation(len(z))[:count]  # in random order, so that no class covers the others
     coordinates = projection.project(z[shown])
     means = decode(model, z[shown[:CHECKED]])
     window = square_window(projection.plane().project(z))
@@ -98,7 +98,7 @@ def explorer_page(
 
 
 def drawing_data(model: TrainedModel, images: UInt8[np.ndarray, "n ..."]) -> dict[str, Any]:
-    """Return what drawing needs, or why there is none: the encoder, how images lie, and JAX's q(z|x) of the first."""
+    """Return the data for drawing (encoder, image frame, JAX's q(z|x) of the first image), or why it is unavailable."""
     if obstacle := encoder_obstacle(model):
         return {"obstacle": obstacle}
     loc, scale = page_posterior(model, images[:1])
@@ -106,7 +106,7 @@ def drawing_data(model: TrainedModel, images: UInt8[np.ndarray, "n ..."]) -> dic
 
 
 def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d 2"]:
-    """Return the least and the largest coordinate to show on each axis: of one length for all, around all points."""
+    """Return the lowest and highest coordinate to show on each axis: around all points, equally long for all axes."""
     low, high = coordinates.min(axis=0), coordinates.max(axis=0)
     half = max(float(np.max(high - low)), 1e-6) * (0.5 + MARGIN)
     middle = (low + high) / 2
@@ -116,17 +116,17 @@ def square_window(coordinates: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d
 def prior_data(
     model: TrainedModel, plane: Projection, window: Float[np.ndarray, "d 2"], key: Key[Array, ""]
 ) -> dict[str, Any]:
-    """Return the prior's projected density over the window - rows follow the second axis, rising - and its levels."""
+    """Return the prior's projected density over the window, and its levels; rows ascend along the second axis."""
     ticks = [np.linspace(low, high, GRID[len(window)]) for low, high in window]
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1).astype(plane.axes.dtype)
     density, exact = projected_prior_density(model.recipe.model, model.run_params(), key, plane, grid)
     density = density.reshape([len(t) for t in ticks])
-    levels = mass_levels(density, SHARES) if density.any() else []  # no mass where the points are: nothing to draw
+    levels = mass_levels(density, SHARES) if density.any() else []  # no mass in the window: nothing to draw
     return {"density": packed(density.astype(np.float32)), "levels": levels, "exact": exact}
 
 
 def class_data(labels: Integer[np.ndarray, " m"], shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
-    """Return the classes with the colours they have in every picture, and the class's number of every point shown."""
+    """Return the classes with their colours, which all pictures share, and the class index of every shown point."""
     classes = np.unique(labels)
     entries = [
         {"name": str(name), "colour": colour} for name, colour in zip(classes, class_colours(classes), strict=True)
@@ -140,8 +140,8 @@ def page_file(name: str) -> str:
 
 
 def assembled_page(data: dict[str, Any]) -> str:
-    """Return the page with its style sheet, its scripts and the data in the places that name them."""
-    # "<" may not stand in a script element, where "</script" would end it
+    """Return the page with its style sheets, scripts and data inserted at their references."""
+    # "<" must be escaped in a script element, which "</script" would end
     content = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     return one_page("explorer.html", page_file).replace(
         '<script type="application/json" id="data">null</script>',

@@ -1,4 +1,4 @@
-"""Image grids: `plot_*` functions, images -> matplotlib Figure. They neither show nor save."""
+"""Image grids: `plot_*` functions from images to a matplotlib Figure, which they neither show nor save."""
 
 import math
 
@@ -25,7 +25,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
 
 
 def fitting_columns(n: int) -> int:
-    """Return the least number of columns from sqrt(n) to twice that whose rows are all full, or else sqrt(n)."""
+    """Return the fewest columns from sqrt(n) to 2 sqrt(n) that fill all rows, or sqrt(n) if there are none."""
     square = math.isqrt(n - 1) + 1
     return next((columns for columns in range(square, 2 * square + 1) if n % columns == 0), square)
 
@@ -33,7 +33,7 @@ def fitting_columns(n: int) -> int:
 def plot_reconstructions(
     originals: Float[np.ndarray, "n h w c"], means: Float[np.ndarray, "n h w c"], title: str
 ) -> Figure:
-    """Plot each image, and beneath it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
+    """Plot each image, and below it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
     columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
     fig = figure(8, 1.75 * rows + 0.6)
@@ -57,16 +57,16 @@ def plot_manifold(
     axis_labels: tuple[str, ...],
     title: str,
 ) -> Figure:
-    """Plot the decoder's means over a grid of latents, as `latent_grid` makes it: a strip for one axis, else a map.
+    """Plot the decoder's means over a grid of latents from `latent_grid`: a strip for one axis, a map for two.
 
-    Both axes have one scale, which takes a grid whose steps are as an image's width to its height.
+    Both axes have one scale, so the grid's steps must be in the ratio of an image's width to its height.
     """
     columns, (_, h, w, _) = len(ticks[0]), images.shape
     grid = montage(images, columns, gap=0)
     fig = figure(*fitting_size(grid, 7.4, 0.6, 1.2))
     ax = fig.subplots()
     widths = [np.ptp(axis) / (len(axis) - 1) / size for axis, size in zip(ticks, (w, h), strict=False) if len(axis) > 1]
-    pixel = float(widths[0]) if widths else 1.0  # how much of the latent space it takes
+    pixel = float(widths[0]) if widths else 1.0  # its width in latent space
     axes = [*ticks, np.zeros(1)][:2]
     left, bottom = (float(axis[0]) - pixel * size / 2 for axis, size in zip(axes, (w, h), strict=True))
     show_image(ax, grid, (left, left + pixel * grid.shape[1], bottom, bottom + pixel * grid.shape[0]))
@@ -81,7 +81,7 @@ def plot_manifold(
 
 
 def fitting_size(grid: Float[np.ndarray, "H W c"], longest: float, beside: float, above: float) -> tuple[float, float]:
-    """Return the size in inches of a figure whose image has a longest side, with room beside and above it."""
+    """Return the size, in inches, of a figure whose image has this longest side, with room beside and above it."""
     height, width = np.array(grid.shape[:2]) * longest / max(grid.shape[:2])
     return max(float(width) + beside, 4.0), max(float(height) + above, 1.5)
 
@@ -107,7 +107,7 @@ def plot_rows(
 def plot_side_by_side(
     left: Float[np.ndarray, "n h w c"], right: Float[np.ndarray, "n h w c"], names: tuple[str, str], title: str
 ) -> Figure:
-    """Plot two grids of images, of which those in the same place belong together."""
+    """Plot two grids of images side by side; images in the same place belong together."""
     columns = int(np.ceil(np.sqrt(len(left))))
     fig = figure(11, 6.1)
     for ax, images, name in zip(fig.subplots(1, 2), (left, right), names, strict=True):
@@ -130,16 +130,16 @@ def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) ->
 
 
 def pad_to(images: Float[np.ndarray, "n h w c"], count: int) -> Float[np.ndarray, "count h w c"]:
-    """Return the images, followed by as many empty ones as make up the count."""
+    """Return the images, padded with empty ones to `count`."""
     return np.pad(images, [(0, count - len(images)), *[(0, 0)] * 3])
 
 
 def show_image(
     ax: Axes, image: Float[np.ndarray, "H W c"], extent: tuple[float, float, float, float] | None = None
 ) -> None:
-    """Draw one image with values in [0, 1]: grey for one channel, RGB for three, the channels' mean otherwise.
+    """Draw one image with values in [0, 1]: grey for one channel, RGB for three, otherwise the mean of the channels.
 
-    The extent is its left, right, bottom and top; by default a pixel is a unit.
+    The extent is (left, right, bottom, top); by default a pixel has side 1.
     """
     if image.shape[-1] != 3:
         image = image.mean(axis=-1)

@@ -1,7 +1,7 @@
-"""Pictures of a trained model: model, data and key -> matplotlib Figure, by way of `plots` and `image_grids`.
+"""Pictures of a trained model: functions from model, data and key to a matplotlib Figure.
 
-They show one run, by its number from 0, and one level of latents, of which 0 is the one nearest x. The key decides what
-is drawn at random; by default it is `jax.random.key(0)`.
+They show one run, by its index from 0, and one level of latents, of which 0 is nearest x. The key decides the random
+draws; by default it is `jax.random.key(0)`.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def samples(
     mean: bool = False,
     run: SupportsIndex = 0,
 ) -> Figure:
-    """Plot images drawn from the model, or the means of the output distribution at draws from the prior."""
+    """Plot images drawn from the model, or with `mean` the means of p(x|z) at draws from the prior."""
     x = sample(model, key_or_zero(key), num_images, run, mean)
     kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
     return image_grids.plot_images(as_images(x), title=f"{kind}: {title(model)}")
@@ -52,13 +52,13 @@ def samples(
 def samples_beside_means(
     model: TrainedModel, key: AnyKey | None = None, num_images: SupportsIndex = 64, run: SupportsIndex = 0
 ) -> Figure:
-    """Plot samples x ~ p(x|z), and in the same places the means of p(x|z) at the same draws z ~ p(z)."""
+    """Plot samples x ~ p(x|z) beside the means of p(x|z) at the same draws z ~ p(z)."""
     left, right = (as_images(sample(model, key_or_zero(key), num_images, run, mean)) for mean in (False, True))
     return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model))
 
 
 def generator_of(key: AnyKey | None) -> np.random.Generator:
-    """Return a generator for choices among data; that of `key(seed)` is `default_rng(seed)`."""
+    """Return a NumPy generator for choices among data; for `key(seed)` it is `default_rng(seed)`."""
     return np.random.default_rng(int(np.asarray(jax.random.key_data(key_or_zero(key)))[-1]))
 
 
@@ -74,7 +74,7 @@ def posterior(
 
 
 def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0) -> Figure:
-    """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set takes."""
+    """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set covers."""
     z = latents_of_test_set(model, dataset, key, run)
     projection = principal_projection(z)
     height, width = as_images(dataset.test_images[:1].astype(np.float32)).shape[1:3]
@@ -99,7 +99,7 @@ def reconstructions(
 def prior(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
-    """Plot the prior's density, projected as the aggregate posterior over it is, with its components marked."""
+    """Plot the prior's density below the aggregate posterior, in the same projection, with its components marked."""
     which = name_level(model, level)
     view, exact = prior_view(model, dataset, key, run, level)
     how = "density" if exact else "density estimate"
@@ -113,7 +113,7 @@ def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None
 
 
 def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
-    """Plot a VampPrior's pseudo-inputs; with two levels, where they are latents z1, the means of p(x|z1) there.
+    """Plot a VampPrior's pseudo-inputs; with two levels they are latents z1, and the means of p(x|z1) are plotted.
 
     Raises:
         JvaeError: the model has another prior.
@@ -136,12 +136,12 @@ def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot the learned standard deviation of every pixel.
 
     Raises:
-        JvaeError: the model learns no standard deviation a pixel.
+        JvaeError: the model does not learn a standard deviation per pixel.
     """
     decoder = model.recipe.model.decoder
     if not isinstance(decoder, GaussianDecoder) or decoder.variance != "pixel":
         raise JvaeError(
-            "the model learns no standard deviation a pixel: train with --decoder gaussian --variance pixel"
+            "the model does not learn a standard deviation per pixel: train with --decoder gaussian --variance pixel"
         )
     free = model.run_params(run)["params"]["decoder"]["log_scale"]
     return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale\n{title(model)}")
@@ -159,7 +159,7 @@ def interpolation(
     labels, generator = dataset.test_labels, generator_of(key)
     several = len(np.unique(labels)) > 1
     first = generator.choice(len(labels), rows)
-    others = [np.flatnonzero(labels != labels[i]) for i in first]  # nobody, where there is one class
+    others = [np.flatnonzero(labels != labels[i]) for i in first]  # empty if there is only one class
     second = np.array([generator.choice(other if len(other) else len(labels)) for other in others])
     images = dataset.test_images[np.concatenate([first, second])]
     z = encode(model, images, key_or_zero(key), run).loc
@@ -182,7 +182,7 @@ def traversals(
     rows: int = 10,
     columns: int = 11,
 ) -> Figure:
-    """Plot decoder means as one latent dimension at a time runs over the aggregate posterior's central 98 %.
+    """Plot decoder means as one latent dimension at a time crosses the aggregate posterior's central 98 %.
 
     The other dimensions stay at one test image's posterior mean; the dimensions are those with the most variance.
     """
@@ -204,7 +204,7 @@ def traversals(
 
 
 def sweep(results: Sequence[Result]) -> Figure:
-    """Plot the test-set ELBOs of a sweep's cells that have not failed."""
+    """Plot the test-set ELBOs of a sweep's successful cells."""
     panels: dict[str, dict[str, list[float]]] = {}
     for result in results:
         if result.runs:
@@ -217,7 +217,7 @@ def history(model: TrainedModel) -> Figure:
     """Plot the bound and its parts over the epochs of training.
 
     Raises:
-        JvaeError: there was none, as with imported weights.
+        JvaeError: the model has no history, as with imported weights.
     """
     if not model.history:
         raise JvaeError("the model has no history: no epoch of it was trained here")
@@ -229,8 +229,8 @@ def training(
 ) -> Figure:
     """Plot some snapshots of the training side by side: aggregate posterior over prior, reconstructions and samples.
 
-    Projection and axes are those of the last one, and the draws of all have one key. The bound is the one-draw ELBO of
-    the test set, in nats per datum.
+    The projection and axes are those of the last snapshot, and all draws have one key. The bound is the one-draw ELBO
+    of the test set, in nats per datum.
 
     Raises:
         JvaeError: the model has no snapshots.
@@ -242,7 +242,7 @@ def training(
 def training_gif(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> bytes:
-    """Return a GIF of all snapshots of the training, drawn as by `training`, a frame each.
+    """Return a GIF with one frame per snapshot of the training, drawn as in `training`.
 
     Raises:
         JvaeError: the model has no snapshots.

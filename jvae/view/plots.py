@@ -1,4 +1,4 @@
-"""Pictures: `plot_*` functions, arrays -> matplotlib Figure. They neither show nor save."""
+"""Pictures: `plot_*` functions from arrays to a matplotlib Figure, which they neither show nor save."""
 
 import textwrap
 from typing import Any, NamedTuple
@@ -12,21 +12,21 @@ from jvae.view.classes import add_key, class_colours
 
 INK = "#222222"
 SHARES = (0.99, 0.95, 0.8, 0.6, 0.4, 0.2)
-"""Of a prior's mass: the contours that are drawn."""
+"""The shares of a prior's mass inside the contours that are drawn."""
 
 
 def figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, drawn tight."""
+    """Return an empty figure of a size in inches, with a tight layout."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def add_title(fig: Figure, text: str, size: int = 11) -> None:
-    """Set a figure's title, in as many lines as its width asks for."""
+    """Set a figure's title, wrapped to its width."""
     fig.suptitle(wrapped(text, fig.get_figwidth(), size), fontsize=size)
 
 
 def wrapped(text: str, width: float, size: int) -> str:
-    """Return a text in lines that are about as long as a width in inches, by the size of its letters in points."""
+    """Return a text wrapped to about a width in inches, for a font size in points."""
     return "\n".join(textwrap.fill(line, int(120 * width / size)) for line in text.splitlines())
 
 
@@ -61,7 +61,7 @@ def draw_histograms(
 
 
 def histogram_bins(labels: Integer[np.ndarray, " n"]) -> int:
-    """Return how many bins the histogram of samples with these labels has."""
+    """Return the number of bins for a histogram of samples with these labels."""
     return int(np.clip(2 * len(labels) ** 0.5, 10, 80))
 
 
@@ -70,7 +70,7 @@ def draw_points(
 ) -> None:
     """Draw the samples coloured by class, in random order, so that no class is drawn over all the others.
 
-    A fine white edge sets them off from each other and from what is dark beneath.
+    A thin white edge separates them from each other and from a dark background.
     """
     classes, index = np.unique(labels, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -83,7 +83,7 @@ class PriorView(NamedTuple):
     """A prior's density and samples of the aggregate posterior, in d = 1 or 2 coordinates."""
 
     density: Float[np.ndarray, "rows columns"] | Float[np.ndarray, " columns"]
-    """Over the grid of the ticks; rows follow the second axis, rising."""
+    """The density on the grid of the ticks; rows are in ascending order of the second axis."""
     ticks: list[Float[np.ndarray, " _"]]
     """The grid's coordinates along each axis."""
     coordinates: Float[np.ndarray, "n d"]
@@ -97,7 +97,7 @@ class PriorView(NamedTuple):
 
 
 def plot_prior(view: PriorView, title: str) -> Figure:
-    """Plot a prior's density beneath samples of the aggregate posterior, with its components marked."""
+    """Plot a prior's density below samples of the aggregate posterior, with its components marked."""
     fig = figure(7.6, 6)
     ax = fig.subplots()
     draw_prior(ax, view)
@@ -107,7 +107,7 @@ def plot_prior(view: PriorView, title: str) -> Figure:
 
 
 def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
-    """Plot several priors, a panel each, under one legend; every panel has the axes of its own model's latent space."""
+    """Plot several priors in panels under one legend; every panel has the axes of its own model's latent space."""
     columns = 2 if len(views) == 4 else min(3, len(views))
     rows = -(-len(views) // columns)
     fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.9)
@@ -116,7 +116,7 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
         ax.set_axis_off()
     marks = ", ".join(dict.fromkeys(view.mark_name for view in views.values() if view.marks is not None))
     for ax, (name, view) in zip(axes, views.items(), strict=False):
-        draw_prior(ax, view._replace(mark_name=marks))  # one entry of the legend for one sign
+        draw_prior(ax, view._replace(mark_name=marks))  # one legend entry for all marks
         ax.set_title(name, fontsize=12)
         ax.tick_params(labelsize=8)
     add_title(fig, title, 12)
@@ -153,7 +153,7 @@ def draw_prior(ax: Axes, view: PriorView) -> None:
 
 
 def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) -> list[float]:
-    """Return the density levels above which lie the given shares of the mass on the grid, lowest level first."""
+    """Return the density levels above which the given shares of the grid's mass lie, in ascending order."""
     falling = np.sort(density.ravel())[::-1]
     mass = np.cumsum(falling) / falling.sum()
     levels = [float(falling[np.searchsorted(mass, share)]) for share in shares]
@@ -161,9 +161,9 @@ def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) 
 
 
 def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
-    """Plot the bound and its two parts, in nats per image, by epoch; a line a run, which ends where the run stopped.
+    """Plot the bound and its two parts, in nats per image, by epoch, with one line per run until it stopped.
 
-    The validation bound, where there is one, is the dashed line beside the bound.
+    The validation bound, if there is one, is a dashed line in the bound's panel.
     """
     fig = figure(9, 3.4)
     epochs = [record["epoch"] for record in history]
@@ -186,9 +186,9 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
 
 
 def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
-    """Plot a cell a row: a dot a run, and the mean with its standard deviation; a panel for every unit.
+    """Plot one row per cell: a dot for every run, and the mean ± standard deviation; one panel per unit.
 
-    The panels are unit -> cell -> one value a run, of which the larger is the better.
+    The panels are unit -> cell -> one value per run; larger is better.
     """
     rows = [len(cells) for cells in panels.values()]
     fig = figure(8, 0.9 * len(rows) + 0.42 * sum(rows) + 0.3)
@@ -214,10 +214,10 @@ def plot_roofline(
     peaks: Float[np.ndarray, " n"],
     title: str,
 ) -> Figure:
-    """Plot how near a step comes to the machine's peak: a pair of bars a measurement.
+    """Plot how near a step comes to the machine's peak, with a pair of bars per measurement.
 
-    The shares are FLOP/s of its matrix products, over the whole step and over the products alone; the peaks are FLOP/s
-    of a large product.
+    The shares are the FLOP/s of its matrix products, over the whole step and over the products alone. The peaks are the
+    FLOP/s of a large product.
     """
     fig = figure(8, 0.55 * len(names) + 1.5)
     ax = fig.subplots()
@@ -238,7 +238,7 @@ def plot_roofline(
 
 
 def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
-    """Return a quantity over the epochs, nan for the runs that have stopped."""
+    """Return a quantity over the epochs, NaN for stopped runs."""
     return np.array([record[name] for record in history], np.float64)
 
 
@@ -254,7 +254,7 @@ def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
 
 
 def equal_ticks(ax: Axes) -> None:
-    """Set round ticks, of one distance along both axes, which have one scale."""
+    """Set round ticks with the same spacing along both axes, which share one scale."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     limits = max(ax.get_xlim(), ax.get_ylim(), key=lambda limits: limits[1] - limits[0])
@@ -264,7 +264,7 @@ def equal_ticks(ax: Axes) -> None:
 
 
 def soften(ax: Axes) -> None:
-    """Draw a light grid and no box."""
+    """Draw a light grid, and no box."""
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Results as lines for a person and as JSON for a program."""
+"""Results as readable lines and as JSON values."""
 
 import math
 from typing import Any
@@ -10,13 +10,13 @@ from jvae.transforms import dequantise
 
 PARTS = ("elbo", "reconstruction", "kl")
 FEW = 10
-"""Draws that count, below which a median image's bound says little of log p(x)."""
+"""The median effective sample size below which the bound says little about log p(x)."""
 RISING = 0.01
-"""Nats: a smaller rise of a bound with K is not told."""
+"""The smallest rise of a bound with K, in nats, that is reported."""
 
 
 def describe(evaluation: Evaluation, model: TrainedModel) -> str:
-    """Return an evaluation as lines for a person."""
+    """Return an evaluation as readable lines."""
     k, n = evaluation.num_samples, evaluation.num_images
     heading = f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)"
     lines = [heading, model.recipe.unit, *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS)]
@@ -26,21 +26,21 @@ def describe(evaluation: Evaluation, model: TrainedModel) -> str:
 
 
 def describe_discrete(density: Estimate, data_shape: tuple[int, ...]) -> str:
-    """Return a bound of a dequantised density as that of 256-valued data, in nats and bits a number."""
+    """Return a bound of a dequantised density as a bound for 256-valued data, in nats and bits per dimension."""
     d = math.prod(data_shape)
     nats = density.value - d * math.log(256)
-    grey = len(data_shape) == 2 or (len(data_shape) == 3 and data_shape[-1] == 1)  # one number a pixel
+    grey = len(data_shape) == 2 or (len(data_shape) == 3 and data_shape[-1] == 1)  # one number per pixel
     return f"{nats:.1f} nats, {-nats / d / math.log(2):.3f} bits per {'pixel' if grey else 'dimension'}"
 
 
 def describe_estimate(name: str, e: Estimate) -> str:
-    """Return a named estimate as a line for a person."""
+    """Return a named estimate as a readable line."""
     drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.2g}"
     return f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}"
 
 
 def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
-    """Return the evaluations of all runs of a model file as a table for a person."""
+    """Return the evaluations of all runs of a model file as a readable table."""
     first = evaluations[0]
     k, n = first.num_samples, first.num_images
     columns = run_columns(evaluations)
@@ -56,7 +56,7 @@ def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
 
 
 def run_columns(evaluations: list[Evaluation]) -> dict[str, list[float]]:
-    """Return every bound and part, one value a run, in nats per image."""
+    """Return every bound and part, one value per run, in nats per image."""
     columns = {name: [getattr(e, name).value for e in evaluations] for name in PARTS}
     importance = [e.importance for e in evaluations if e.importance is not None]
     if importance:
@@ -65,7 +65,7 @@ def run_columns(evaluations: list[Evaluation]) -> dict[str, list[float]]:
 
 
 def describe_all(evaluations: list[Evaluation], model: TrainedModel) -> str:
-    """Return the evaluations of a model's runs, and their importance-weighted bounds if there are any, as lines."""
+    """Return the evaluations of a model's runs, with importance-weighted bounds if there are any, as readable lines."""
     if model.num_runs > 1:
         return describe_runs(evaluations, model)
     (found,) = evaluations
@@ -74,7 +74,7 @@ def describe_all(evaluations: list[Evaluation], model: TrainedModel) -> str:
 
 
 def all_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, Any]:
-    """Return what `describe_all` says, with what it was said of, as JSON values."""
+    """Return the content of `describe_all`, and what was evaluated, as JSON values."""
     first, config, recipe_file = evaluations[0], model.config, model.recipe_file
     if model.num_runs > 1:
         columns = run_columns(evaluations)
@@ -96,7 +96,7 @@ def all_values(evaluations: list[Evaluation], model: TrainedModel) -> dict[str, 
 
 
 def describe_importance(evaluation: ImportanceEvaluation) -> str:
-    """Return an importance-weighted bound as lines for a person."""
+    """Return an importance-weighted bound as readable lines."""
     k = evaluation.num_samples
     middle, least = evaluation.median_effective_sample_size, evaluation.least_effective_sample_size
     bound = describe_estimate(f"iwae-{k}", evaluation.iwae)
@@ -105,7 +105,7 @@ def describe_importance(evaluation: ImportanceEvaluation) -> str:
 
 
 def describe_looseness(evaluations: list[ImportanceEvaluation]) -> list[str]:
-    """Return a line for a person if log p(x) lies above the bound of any of several runs, and none elsewhere."""
+    """Return a readable line if log p(x) lies above the bound of any of the runs, else no line."""
     loose = [evaluation for evaluation in evaluations if is_loose(evaluation)]
     if not loose:
         return []
@@ -115,16 +115,16 @@ def describe_looseness(evaluations: list[ImportanceEvaluation]) -> list[str]:
 
 
 def is_loose(evaluation: ImportanceEvaluation) -> bool:
-    """Return True if log p(x) lies above an importance-weighted bound by more than its Monte Carlo error says.
+    """Return True if log p(x) lies above an importance-weighted bound by more than its Monte Carlo error.
 
-    So it does where the bound still rises with K by more than two such errors, or where few draws count.
+    This is so if the bound still rises with K by more than two such errors, or if few draws carry the weight.
     """
     noise = max(2 * evaluation.iwae.monte_carlo_error, RISING)
     return evaluation.median_effective_sample_size < FEW or evaluation.rise > noise
 
 
 def describe_diagnostics(diagnostics: Diagnostics) -> str:
-    """Return diagnostics as lines for a person."""
+    """Return diagnostics as readable lines."""
     lines = []
     for number, level in enumerate(diagnostics.levels, start=1):
         name = f"level {number}: " if len(diagnostics.levels) > 1 else ""

@@ -1,6 +1,6 @@
-"""Unfolding: a training in frames, one a snapshot, side by side in a strip or one after the other in a GIF.
+"""Unfolding: a training in frames, one per snapshot, side by side in a strip or in sequence in a GIF.
 
-Axes, projection, keys and images are the same in all frames, so that what changes is what was learned.
+Axes, projection, keys and images are the same in all frames, so that any change is due to the training.
 """
 
 import io
@@ -25,37 +25,37 @@ from jvae.view.views import as_images, latent_axes, latents_of_test_set, reconst
 
 COLUMNS, SAMPLE_ROWS = 10, 6
 POINTS = 2000
-"""Test images whose latents are shown, at most: more hide each other, and make a GIF large."""
+"""The most test images whose latents are shown: more hide each other, and make a GIF large."""
 IN_STRIP = 5
 DPI = 100
-"""Of a frame of a GIF."""
+"""The resolution of a GIF's frame."""
 GREYS, COLOURS = 64, 192
-"""Of a GIF: many more for its few coloured pixels, which say which class is which, than for the rest of it."""
+"""The numbers of greys and of colours in a GIF: its few coloured pixels need more, to tell classes apart."""
 CHROMA = 24
-"""By how much the channels of a coloured pixel differ, of 255."""
+"""The least difference between the channels of a coloured pixel, of 255."""
 SECONDS, LAST_SECONDS = 0.5, 2.5
-"""How long a frame of a GIF is seen, and its last one."""
+"""The durations of a GIF's frames, and of its last frame."""
 
 
 class Frame(NamedTuple):
-    """What a model was at one time of its training."""
+    """The state of a model at one snapshot of its training."""
 
     name: str
-    """When, and what its bound was there."""
+    """The time of the snapshot, and its bound."""
     latents: PriorView
     """The prior and the aggregate posterior."""
     originals: Float[np.ndarray, "n h w c"]
     """Test images, the same in every frame."""
     means: Float[np.ndarray, "n h w c"]
-    """Of p(x|z) at a draw z ~ q(z|x) of each."""
+    """The means of p(x|z) at one draw z ~ q(z|x) for each."""
     samples: Float[np.ndarray, "k h w c"]
-    """Means of p(x|z) at draws z ~ p(z), by the same key in every frame."""
+    """The means of p(x|z) at draws z ~ p(z), with the same key in every frame."""
 
 
 def frames_of(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None, run: SupportsIndex, level: SupportsIndex
 ) -> list[Frame]:
-    """Return a frame of every snapshot, on the axes of the last one's prior and aggregate posterior.
+    """Return a frame for every snapshot, on the axes of the last one's prior and aggregate posterior.
 
     Raises:
         JvaeError: the model has no snapshots.
@@ -82,12 +82,12 @@ def frames_of(
 
 
 def time_of(snapshot: Snapshot) -> str:
-    """Return in words when a snapshot was taken."""
+    """Return the time of a snapshot in words."""
     return f"epoch {snapshot.epochs:.2f}, step {snapshot.step:,}" if snapshot.step else "untrained"
 
 
 def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
-    """Plot some of the frames side by side, evenly chosen, the first and the last among them."""
+    """Plot evenly chosen frames side by side, including the first and the last."""
     shown = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, IN_STRIP).round().astype(int))]
     fig = figure(2.7 * len(shown) + 1.2, 6.7)
     rows, height = fig.subplots(3, len(shown), squeeze=False, height_ratios=[2.7, 0.6, 1.6]), highest(frames)
@@ -106,7 +106,7 @@ def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
 
 
 def plot_frame(frame: Frame, title: str, height: float | None) -> Figure:
-    """Plot a frame: the latent space, of one dimension up to a density, beside reconstructions and samples."""
+    """Plot a frame: latent space, reconstructions and samples; `height` is the density axis's limit if d = 1."""
     fig = figure(8.8, 4.7)
     grid = fig.add_gridspec(2, 2, width_ratios=[1, 1.02], height_ratios=[2, SAMPLE_ROWS])
     left, above, below = (fig.add_subplot(place) for place in (grid[:, 0], grid[0, 1], grid[1, 1]))
@@ -119,7 +119,7 @@ def plot_frame(frame: Frame, title: str, height: float | None) -> Figure:
 
 
 def draw_latents(ax: Axes, frame: Frame, height: float | None) -> None:
-    """Draw the aggregate posterior over the prior; of one dimension up to a density that is the same for all frames."""
+    """Draw the aggregate posterior over the prior; `height` is the limit of the density axis if d = 1."""
     draw_prior(ax, frame.latents)
     if height is not None:
         ax.set_xlim(frame.latents.ticks[0][0], frame.latents.ticks[0][-1])
@@ -127,7 +127,7 @@ def draw_latents(ax: Axes, frame: Frame, height: float | None) -> None:
 
 
 def highest(frames: Sequence[Frame]) -> float | None:
-    """Return the density up to which all frames of one latent dimension are drawn; None of two."""
+    """Return the common limit of the density axis for one latent dimension; None for two."""
     if len(frames[0].latents.ticks) > 1:
         return None
     drawn = [
@@ -153,7 +153,7 @@ def draw_samples(ax: Axes, frame: Frame) -> None:
 
 
 def draw_grid(ax: Axes, grid: Float[np.ndarray, "H W c"]) -> None:
-    """Draw a grid of images without box or ticks of its first axis."""
+    """Draw a grid of images, without a box or ticks on the first axis."""
     show_image(ax, grid)
     ax.set_xticks([])
     ax.tick_params(length=0)
@@ -161,7 +161,7 @@ def draw_grid(ax: Axes, grid: Float[np.ndarray, "H W c"]) -> None:
 
 
 def gif_of(figures: Iterable[Figure]) -> bytes:
-    """Return figures of one size as a GIF that is shown for ever, all in the same colours."""
+    """Return figures of one size as a GIF that loops for ever, with one palette."""
     from PIL import Image
 
     pictures = [pixels_of(fig) for fig in figures]
@@ -176,7 +176,7 @@ def gif_of(figures: Iterable[Figure]) -> bytes:
 
 
 def palette_of(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarray, "k 3"]:
-    """Return the colours that pictures are shown in: an even walk through the greys, and what else is frequent."""
+    """Return a palette for pictures: evenly spaced greys, and the most frequent colours."""
     from PIL import Image
 
     greys = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
@@ -189,15 +189,15 @@ def palette_of(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarr
 
 
 def nearest(palette: UInt8[np.ndarray, "k 3"], pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
-    """Return the number of the palette's colour that is the nearest to every pixel's."""
+    """Return the index of the palette's nearest colour for every pixel."""
     packed, which = np.unique(pixels.astype(np.int32) @ np.array([65536, 256, 1], np.int32), return_inverse=True)
     colours, wide = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1), palette.astype(np.int32)
-    distances = (wide**2).sum(axis=1) - 2 * colours @ wide.T  # squared, but for what all have in common
+    distances = (wide**2).sum(axis=1) - 2 * colours @ wide.T  # squared, without the term that all have in common
     return distances.argmin(axis=1).astype(np.uint8)[which].reshape(pixels.shape[:2])
 
 
 def pixels_of(fig: Figure) -> UInt8[np.ndarray, "H W 3"]:
-    """Return what a figure looks like."""
+    """Return the pixels of a figure."""
     buffer = io.BytesIO()
     fig.savefig(buffer, format="rgba", dpi=DPI)
     width, height = (round(DPI * size) for size in fig.get_size_inches())
@@ -205,6 +205,6 @@ def pixels_of(fig: Figure) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def figures_of(frames: Sequence[Frame], title: str) -> Iterator[Figure]:
-    """Yield a figure of every frame."""
+    """Yield a figure for every frame."""
     height = highest(frames)
     return (plot_frame(frame, title, height) for frame in frames)

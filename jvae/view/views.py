@@ -1,4 +1,4 @@
-"""Views: what pictures show of a trained model, as words and arrays."""
+"""Views: the content of a trained model's pictures, as texts and arrays."""
 
 from typing import NamedTuple, SupportsIndex
 
@@ -26,11 +26,11 @@ OUTPUTS = {
     GaussianDecoder: "gaussian",
     ContinuousBernoulliDecoder: "continuous-bernoulli",
 }
-"""What the command line, and the explorer's page, call them."""
+"""The names of the output distributions on the command line and the explorer's page."""
 
 
 def title(model: TrainedModel) -> str:
-    """Return in a line what the model is."""
+    """Return a description of the model in one line."""
     vae = model.recipe.model
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
@@ -51,7 +51,7 @@ def as_images(x: Float[Array | np.ndarray, "n ..."]) -> Float[np.ndarray, "n h w
     """Return data as images.
 
     Raises:
-        JvaeError: they are none.
+        JvaeError: they are not images.
     """
     if x.ndim not in (3, 4):
         raise JvaeError(f"data have the shape {list(x.shape[1:])}: pictures of them need [h, w] or [h, w, c]")
@@ -66,7 +66,7 @@ def latents_of_test_set(
 
 
 def name_level(model: TrainedModel, level: SupportsIndex) -> str:
-    """Return a level's name, as a title's ending: nothing where there is only one.
+    """Return a level's name, as the end of a title; empty if there is only one level.
 
     Raises:
         ValueError: the model has no such level.
@@ -76,28 +76,28 @@ def name_level(model: TrainedModel, level: SupportsIndex) -> str:
 
 
 class LatentAxes(NamedTuple):
-    """The plane that latents are shown on, and the part of it that is seen."""
+    """The plane that latents are shown on, and the visible part of it."""
 
     projection: Projection
     ticks: list[Float[np.ndarray, " g"]]
-    """An even grid's coordinates along each axis, of one length for all."""
+    """The coordinates of an even grid along each axis; all axes have one length."""
 
 
 def latent_axes(
     model: TrainedModel, z: Float[np.ndarray, "n m"], key: AnyKey | None = None, run: SupportsIndex = 0, level: int = 0
 ) -> LatentAxes:
-    """Return the plane of some latents of a level, and the part of it that they and draws of the prior take."""
+    """Return the plane of some latents of a level, and the part of it that they and draws from the prior cover."""
     projection = principal_projection(z)
     drawn = projection.project(prior_sample(model.recipe.model, model.run_params(run), key_or_zero(key), 2000, level))
     low, high = np.quantile(np.concatenate([projection.project(z), drawn]), [0.001, 0.999], axis=0)
-    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # of one length for all axes, with a margin
+    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # the same length for all axes, with a margin
     return LatentAxes(projection, [np.linspace(middle - half, middle + half, 160) for middle in (low + high) / 2])
 
 
 def prior_view(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> tuple[PriorView, bool]:
-    """Return a level's prior and aggregate posterior, both on the latter's plane; and True if the density is exact."""
+    """Return a level's prior and aggregate posterior on the latter's plane; and True if the density is exact."""
     number = model.check_level(level)
     z = latents_of_test_set(model, dataset, key, run, number)
     axes = latent_axes(model, z, key, run, number)
@@ -139,7 +139,7 @@ def reconstructed(
     run: SupportsIndex = 0,
     num_images: SupportsIndex = 20,
 ) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, "n h w c"]]:
-    """Return the first test images of every class in turn, and the mean of p(x|z) at one draw z ~ q(z|x) of each."""
+    """Return the first test images of every class in turn, and for each the mean of p(x|z) at one draw z ~ q(z|x)."""
     key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     images = dataset.test_images[np.lexsort((labels, rank))[:count]]

@@ -1,7 +1,7 @@
-"""What the explorer's page computes with: a model's decoder and encoder as layers of numbers, in JSON.
+"""The networks of the explorer's page: a model's decoder and encoder as layers of numbers, in JSON.
 
-Weights are rounded to float16, which halves the page. All of the page is made with the rounded ones: what the browser
-computes is what JAX computes with the same weights.
+Weights are rounded to float16, which halves the page's size. The whole page is made with the rounded weights, so the
+browser computes the same as JAX with these weights.
 """
 
 import base64
@@ -29,10 +29,10 @@ SEEN: dict[Transform, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     rescale: ("rescaled", lambda pixels: pixels / 255),
     dequantise: ("dequantised", lambda pixels: (pixels + 0.5) / 256),
 }
-"""By the transform of a model: what the page's encoder sees of an image, in a word and as a function of its pixels.
+"""Transform -> the input of the page's encoder, as a word and as a function of an image's pixels.
 
-Of dequantisation it is the mean. Of stochastic binarisation it is the likeliest draw, not the mean: the encoder has
-never seen anything but zeros and ones.
+For dequantisation it is the mean. For stochastic binarisation it is the most likely draw instead, because the encoder
+was trained on zeros and ones only.
 """
 
 
@@ -44,10 +44,10 @@ def packed(array: Any) -> dict[str, Any]:
 
 
 def image_shape(model: TrainedModel) -> tuple[int, int, int]:
-    """Return the (h, w, c) of a model's images; c is 1 where they have no channels.
+    """Return the (h, w, c) of a model's images; c is 1 if they have no channel axis.
 
     Raises:
-        JvaeError: the data are no images.
+        JvaeError: the data are not images.
     """
     shape = model.data_shape
     if len(shape) not in (2, 3):
@@ -56,7 +56,7 @@ def image_shape(model: TrainedModel) -> tuple[int, int, int]:
 
 
 def with_page_weights(model: TrainedModel) -> TrainedModel:
-    """Return a model of one run whose networks have the weights that the page holds."""
+    """Return a model of one run with the rounded weights of the page."""
     params, vae = model.params["params"], model.recipe.model
     computed = ["decoder"] if encoder_obstacle(model) else ["decoder", "encoder"]
     rounded = {
@@ -66,7 +66,7 @@ def with_page_weights(model: TrainedModel) -> TrainedModel:
 
 
 def rounded_net(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
-    """Return a network's weights rounded to float16; kernels that it rounds to bfloat16 itself are rounded so first."""
+    """Return a network's weights rounded to float16, after bfloat16 for kernels that the network itself rounds so."""
 
     def rounded(name: str, weight: jax.Array) -> jax.Array:
         if name == "kernel" and net.matmul is not float32:
@@ -78,10 +78,10 @@ def rounded_net(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
 
 
 def net_data(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
-    """Return a network's layers in the order in which they are applied, and what comes between them.
+    """Return a network's layers in the order of application, and its activation.
 
-    A layer whose kernel has four axes is a convolution of an encoder, or a transposed one of a decoder. What a linear
-    layer exchanges with it is channels x rows x columns.
+    A layer whose kernel has four axes is a convolution of an encoder, or a transposed one of a decoder. Linear layers
+    exchange data with it as channels x rows x columns.
     """
     (activation,) = (name for name, function in ACTIVATIONS.items() if function is net.activation)
     names = sorted(
@@ -92,7 +92,7 @@ def net_data(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
 
 
 def half_if_exact(weight: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Return numbers as float16 where it holds all of them, else as they are."""
+    """Return numbers as float16 if it represents all of them exactly, else unchanged."""
     weight = np.asarray(weight)
     with np.errstate(over="ignore"):
         half = weight.astype(np.float16)
@@ -100,19 +100,19 @@ def half_if_exact(weight: Shaped[Array | np.ndarray, "..."]) -> Shaped[np.ndarra
 
 
 def check_decoder(model: TrainedModel) -> None:
-    """Raise a JvaeError if the page cannot decode as a model does, or its data are no images."""
+    """Raise a JvaeError if the page does not support a model's decoder, or its data are not images."""
     decoder = model.recipe.model.decoder
     if type(decoder) not in OUTPUTS or type(decoder.net) not in (MLP, ConvDecoderNet):
         raise JvaeError(
-            f"the page cannot decode with {type(decoder).__name__}: it knows jvae's own with MLP or ConvDecoderNet"
+            f"the page cannot decode with {type(decoder).__name__}: it supports jvae's own with MLP or ConvDecoderNet"
         )
     if decoder.net.activation not in ACTIVATIONS.values():
-        raise JvaeError(f"the page cannot compute the decoder's activation: it knows {', '.join(ACTIVATIONS)}")
+        raise JvaeError(f"the page cannot compute the decoder's activation: it supports {', '.join(ACTIVATIONS)}")
     image_shape(model)
 
 
 def decoder_data(model: TrainedModel) -> dict[str, Any]:
-    """Return the decoder: its layers, where its convolutions start, and what it makes of the last layer's output."""
+    """Return the decoder: its layers, the size that its convolutions start from, and its output function."""
     decoder, shape = model.recipe.model.decoder, image_shape(model)
     weights = model.run_params()["params"]["decoder"]["net"]
     start = start_size(shape, sum(name.startswith("conv") for name in weights))
@@ -124,18 +124,18 @@ def encoder_obstacle(model: TrainedModel) -> str | None:
     encoder, transform = model.recipe.model.encoder, model.recipe.transform
     if type(encoder) is not GaussianEncoder or type(encoder.net) not in (MLP, ConvEncoderNet):
         named = type(encoder.net if type(encoder) is GaussianEncoder else encoder).__name__
-        return f"it cannot encode with {named}: it knows GaussianEncoder with MLP or ConvEncoderNet"
+        return f"it cannot encode with {named}: it supports GaussianEncoder with MLP or ConvEncoderNet"
     if encoder.net.activation not in ACTIVATIONS.values():
         return "it cannot compute the encoder's activation"
     if transform not in SEEN:
-        return "it does not know the model's transform"
+        return "it does not support the model's transform"
     if image_shape(model)[2] != 1:
         return "the pad has one shade of ink, and these images have colours"
     return None
 
 
 def encoder_data(model: TrainedModel) -> dict[str, Any]:
-    """Return the encoder: its layers, and what it sees of an image."""
+    """Return the encoder: its layers, and the name of its input."""
     weights = model.run_params()["params"]["encoder"]["net"]
     return {**net_data(weights, model.recipe.model.encoder.net), "seen": SEEN[model.recipe.transform][0]}
 
@@ -143,24 +143,24 @@ def encoder_data(model: TrainedModel) -> dict[str, Any]:
 def page_posterior(
     model: TrainedModel, images: UInt8[np.ndarray, "n ..."]
 ) -> tuple[Float[Array, "n m"], Float[Array, "n m"]]:
-    """Return the loc and scale of q(z|x) at what the page's encoder sees of images."""
+    """Return the loc and scale of q(z|x) for the page's encoder input of images."""
     x = jnp.asarray(SEEN[model.recipe.transform][1](images), jnp.float32)
     q = jax.jit(lambda params, x: model.recipe.model.apply(params, x, method="posterior"))(model.run_params(), x)
     return q.mean(), q.stddev()
 
 
 def frame_of(images: UInt8[np.ndarray, "n ..."]) -> dict[str, Any]:
-    """Return how images lie in their frame, for a drawing to be laid so, in pixels.
+    """Return the placement of images in their frame, in pixels, so that a drawing can be placed alike.
 
     `box` is the median of the longer side of the ink's bounding box, and `middle` the mean of the ink's centre of mass,
-    x and y from the top left corner. Of MNIST they are a box of 20 pixels, and the middle of the 28 x 28.
+    x and y from the top left corner. For MNIST they are 20 pixels and the middle of 28 x 28.
     """
     ink = images.reshape(images.shape[:3]).astype(np.float64)
     ink = ink[ink.any(axis=(1, 2))]
     if not len(ink):
         return {"box": max(images.shape[1:3]), "middle": [images.shape[2] / 2, images.shape[1] / 2]}
     sides, middle = [], []
-    for axis in (1, 2):  # summed over the rows, and then over the columns
+    for axis in (1, 2):  # sum over the rows, and then over the columns
         profile = ink.sum(axis=axis)
         inked = profile > 0
         sides.append(profile.shape[1] - inked.argmax(axis=1) - inked[:, ::-1].argmax(axis=1))

@@ -72,7 +72,7 @@ def test_nothing_is_suggested_for_what_resembles_nothing(word):
         (["plot", "m.npz"], "--model m.npz"),
         (["--model", "m.npz"], "--model"),
         (["plot", "--model", "m.npz"], "It is an option of posterior"),
-        (["datasets", "--data-dir", ".", "fetch", "digits"], "behind"),
+        (["datasets", "--data-dir", ".", "fetch", "digits"], "after that word"),
     ],
     ids=str,
 )

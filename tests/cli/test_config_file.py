@@ -122,4 +122,4 @@ def test_a_value_that_means_nothing_is_refused_though_it_is_the_default(tmp_path
     if way == "variable":
         monkeypatch.setenv(f"JVAE_{command.upper()}_NUM_COMPONENTS", "50")
     grid = ["--grid", "prior=gaussian,flow"] if command == "sweep" else []
-    assert "--num-components is 50: means " in refused(command, *words, *grid, code=2)
+    assert "--num-components is 50: applies " in refused(command, *words, *grid, code=2)

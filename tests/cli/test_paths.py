@@ -107,7 +107,7 @@ def test_only_overwrite_replaces_models_and_state_dicts(model):
     unchanged("is a model file", "export-pytorch", "--model", model, other, "--overwrite")
     unchanged("is a model file", "evaluate", "--model", model, "--json", other)
     unchanged("is a model file", "encode", "--model", model, "--output", other)
-    unchanged("something else than text", "evaluate", "--model", model, "--json", "model.pt")
+    unchanged("does not hold text", "evaluate", "--model", model, "--json", "model.pt")
 
 
 def test_pipes_take_text_and_stdout_takes_it_too(model):
@@ -129,7 +129,7 @@ def test_pipes_take_text_and_stdout_takes_it_too(model):
         ("m.npz/result", 2, "does not exist"),
         (".", 2, "is a directory"),
         ("", 2, "is a directory"),
-        ("x" * 256, 2, "a name of 256 bytes: must be of at most 255"),
+        ("x" * 256, 2, "has a name of 256 bytes: must be at most 255"),
         ("y/" * 2100, 2, "File name too long"),
         ("/sys/result", 1, "cannot be written: "),
         ("loop", 2, "Too many levels of symbolic links"),
@@ -179,5 +179,5 @@ def test_a_file_that_comes_before_it_is_owned_is_left_as_it_is(module, command, 
         yield
 
     monkeypatch.setattr(f"jvae.cli.{module}.owning", owning)
-    assert "m.npz: is there already" in refused(*command, "--dataset", "digits", "--model", "m.npz", code=2)
+    assert "m.npz: already exists" in refused(*command, "--dataset", "digits", "--model", "m.npz", code=2)
     assert Path("m.npz").read_bytes() == b"another's"

@@ -167,7 +167,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
         assert len(resumed.history) == 3
     assert load(folder / "m.npz", make).num_runs == 3
     line = refused("evaluate", "--model", folder / "python.npz", code=2)
-    assert "was trained by a recipe of one's own: that recipe must be given again, with --recipe FILE.py" in line
+    assert "was trained with a custom recipe: that recipe must be given again, with --recipe FILE.py" in line
     python = ["--model", folder / "python.npz", "--recipe", folder / "my_vae.py"]
     jvae("plot", "history", *python, "--latent-dim", 2, "--output", folder / "h.png")
     assert "was trained from Python" in refused("train", "--resume", *python, "--latent-dim", 2, code=1)
@@ -176,7 +176,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
 @pytest.mark.slow
 def test_a_model_file_runs_nothing(own, folder, tmp_path):
     """It needs its recipe file, and gets a warning if that has another text; a file without a recipe takes none."""
-    assert "was trained by the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
+    assert "was trained with the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
     assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
     other = tmp_path / "other.py"
     other.write_text(FILE + "\n# another text\n")

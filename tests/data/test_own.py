@@ -253,7 +253,7 @@ def test_every_command_finds_the_data_again_or_takes_others_with_the_same_conten
     jvae("train", "--resume", "--epochs", 2, "--dataset", "npz:moved.npz", *model)
     jvae("evaluate", *model)
     jvae("sweep", "--dataset", "npz:moved.npz", *quick, "--grid", "seed=0,1")
-    assert "resize is 8x8: means something only with folder" in jvae(
+    assert "resize is 8x8: applies only with folder" in jvae(
         "train", "--dataset", "digits", "--resize", "8x8", "--model", "n.npz", code=2
     ).stderr.replace("--resize", "resize")
 
@@ -284,7 +284,7 @@ def test_stochastic_binarisation_draws_the_grey_values(tiny, digits, tmp_path):
     elbos = [jvae("evaluate", "--model", tmp_path / "m.npz").stdout for _ in range(2)]
     assert elbos[0] == elbos[1]
     assert (
-        "means something only with"
+        "applies only with"
         in jvae("train", *quick, "--decoder", "gaussian", "--model", tmp_path / "n.npz", code=2).stderr
     )
 

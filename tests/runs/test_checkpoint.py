@@ -189,5 +189,5 @@ def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_but_not_resumed(di
     elbos = [api.evaluate(model, digits)[i].elbo.value for i in (0, 1)]
     np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)
     assert pictures.samples(api.select_run(model, 1), num_images=9, mean=True).axes
-    with pytest.raises(ModelFileError, match="cannot be gone on with"):
+    with pytest.raises(ModelFileError, match="cannot be resumed"):
         api.train_config_epochs(replace(model.config, epochs=3), digits, resume=model)

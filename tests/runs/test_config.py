@@ -72,8 +72,8 @@ def test_a_bad_value_is_named_with_its_rule(name, value, rule):
     [
         ({"bound": "iwae"}, "estimator is stl: .* bound elbo, not iwae"),
         ({"levels": 2}, "estimator is stl: .* levels 1, not 2"),
-        ({"beta": 4.0}, "beta is 4: the estimator stl knows no weight"),
-        ({"kl_warmup": 1.0}, "kl_warmup is 1: the estimator stl knows no weight"),
+        ({"beta": 4.0}, "beta is 4: the estimator stl takes no KL weight"),
+        ({"kl_warmup": 1.0}, "kl_warmup is 1: the estimator stl takes no KL weight"),
     ],
 )
 def test_an_estimator_is_refused_where_it_does_not_apply(fields, named):

@@ -162,9 +162,9 @@ def test_held_out_images_are_never_trained_on(tiny):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"keep": "best"}, "keep is best: means something only with validation held-out or test, not none"),
-        ({"patience": 3}, "patience is 3: means something only with validation"),
-        ({"held_out": 0.5, "validation": "test"}, "held_out is 0.5: means something only with validation held-out"),
+        ({"keep": "best"}, "keep is best: applies only with validation held-out or test, not none"),
+        ({"patience": 3}, "patience is 3: applies only with validation"),
+        ({"held_out": 0.5, "validation": "test"}, "held_out is 0.5: applies only with validation held-out"),
         ({"held_out": 0.95, "validation": "held-out"}, "held_out is 0.95: must be above 0 and at most 0.9"),
     ],
 )
@@ -174,7 +174,7 @@ def test_invalid_options_of_early_stopping_are_refused(fields, message):
 
 
 def test_a_held_out_share_below_one_image_is_refused(tiny):
-    with pytest.raises(ValueError, match=r"held_out is 0\.001: of 100 training images that is 0"):
+    with pytest.raises(ValueError, match=r"held_out is 0\.001: is 0 of 100 training images"):
         api.train_config_epochs(Config(validation="held-out", held_out=0.001), tiny)
 
 

@@ -133,7 +133,7 @@ def test_what_was_placed_is_fetched_whole(key):
     [
         (["--mesh", "rows=2"], "rows=2: must be runs=R,data=D with whole numbers above 0"),
         (["--mesh", "runs=0"], "runs=0: must be runs=R,data=D with whole numbers above 0"),
-        (["--process-id", "0"], "mean something only with --distributed"),
+        (["--process-id", "0"], "apply only with --distributed"),
         (["--distributed", "--process-id", "0"], "takes all of --coordinator, --num-processes and --process-id, or"),
         (["--mesh", "runs=3", *QUICK], "mesh is runs=3,data=1: 3 devices, but there are 1"),
     ],
@@ -147,5 +147,5 @@ def test_a_wrong_command_line_is_one_line(words, message):
 def test_hosts_that_cannot_meet_are_named():
     known = {name for name in os.environ if name.startswith(("SLURM", "OMPI"))}
     assert not known, "this test must not run under a cluster's launcher"
-    with pytest.raises(DeviceError, match="the processes do not meet: "):
+    with pytest.raises(DeviceError, match="the processes do not connect: "):
         join_hosts(Hosts())

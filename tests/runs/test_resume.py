@@ -43,7 +43,7 @@ def test_more_epochs_are_those_of_a_longer_training(tmp_path):
     train(tmp_path / "long.npz", epochs=3)
     train(tmp_path / "m.npz", epochs=1)
     said = jvae("train", "--resume", "--epochs", 3, "--model", tmp_path / "m.npz")
-    assert "going on after epoch 1 of 3" in said.stderr
+    assert "resuming after epoch 1 of 3" in said.stderr
     assert_same(load(tmp_path / "m.npz"), load(tmp_path / "long.npz"))
     finished = jvae("train", "--resume", "--model", tmp_path / "m.npz")
     assert "its training is finished, after epoch 3 of 3" in finished.stderr

@@ -161,7 +161,7 @@ def test_what_is_asked_for_is_checked(whole):
         with pytest.raises(ValueError, match=f"snapshots is {asked}: must be from 2 to 1000"):
             start_snapshots(asked, None, False)
     for other in (known, None):
-        with pytest.raises(ValueError, match="snapshots is 7: must be as of the model to go on from"):
+        with pytest.raises(ValueError, match="snapshots is 7: must be as in the model to resume"):
             start_snapshots(7, other, True)
 
 

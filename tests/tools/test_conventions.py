@@ -217,7 +217,7 @@ HALVES = {"decoder.std": np.full((8, 8), 0.5, np.float32)}
             {"decoder.std": np.full((1, 1), 0.1, np.float32)},
             False,
             {},
-            "decoder.std is from 0.1 to 0.1, and not 0.5",
+            "decoder.std is from 0.1 to 0.1, not 0.5",
         ),
         (
             Student(),

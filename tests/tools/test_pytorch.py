@@ -184,7 +184,7 @@ def test_every_misfit_is_named_in_one_error():
         "decoder.decoder_net.0.weight [16, 3] is missing",
         "extra [2] is not expected",
         "encoder.encoder_net.1.weight is [16, 10], not [16, 784]",
-        "prior.std is from 2 to 2, and not 1 everywhere",
+        "prior.std is from 2 to 2, not 1 everywhere",
     ):
         assert text in str(caught.value)
 
@@ -226,7 +226,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
     jvae("train", "--resume", "--epochs", 2, "--model", back)
-    assert "is there already" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
+    assert "already exists" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
 def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):

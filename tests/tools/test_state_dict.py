@@ -86,7 +86,7 @@ class Module(torch.nn.Module):
         ({"x": torch.zeros(2, dtype=torch.complex64)}, "x is torch.complex64"),
         ({"x": torch.eye(2).to_sparse()}, "x is torch.float32 of another kind"),
         ({"x": torch.zeros(1).expand(10**12)}, "more numbers than the file holds"),
-        ({"a": torch.zeros(1), "module.a": torch.zeros(1)}, "names that are one without module"),
+        ({"a": torch.zeros(1), "module.a": torch.zeros(1)}, "names that are equal without module"),
     ],
 )
 def test_anything_else_is_one_line_and_nothing_is_run(path, content, said, tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_an_activation_that_the_page_does_not_know_is_refused(small, tiny):
     vae = model.recipe.model
     decoder = vae.decoder.clone(net=vae.decoder.net.clone(activation=jax.nn.softplus))
     model = model._replace(recipe=model.recipe._replace(model=vae.clone(decoder=decoder)))
-    with pytest.raises(JvaeError, match="cannot compute the decoder's activation: it knows relu, tanh"):
+    with pytest.raises(JvaeError, match="cannot compute the decoder's activation: it supports relu, tanh"):
         explorer_page(model, tiny)
 
 

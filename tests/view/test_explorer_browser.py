@@ -720,7 +720,7 @@ def test_a_page_that_cannot_encode_has_no_pad_and_says_so(visit, plane_model, di
     foreign = plane_model._replace(recipe=plane_model.recipe._replace(transform=lambda key, images: images / 255))
     page = visit(explorer_page(foreign, digits))
     assert page.locator("#draw-mode").is_hidden()
-    assert "no pad to draw on: it does not know the model's transform" in page.locator("#about").inner_text()
+    assert "Drawing is not available: it does not support the model's transform" in page.locator("#about").inner_text()
     choose(page, "interpolate")
     assert page.locator("#strip").is_visible()
 

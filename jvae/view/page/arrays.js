@@ -1,11 +1,11 @@
 "use strict";
-// Arrays: how they come packed, and the numbers of 16 bits.
+// Arrays: unpacking, and 16-bit numbers.
 
 const DTYPES = {
   float16: Uint16Array, float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array,
 };
 
-/** The array that jvae.view.weights.packed has packed: its numbers, row by row, and its shape. */
+/** Unpack an array of jvae.view.weights.packed: its numbers, row by row, and its shape. */
 async function unpack({ dtype, shape, data }) {
   const text = atob(data);
   const bytes = new Uint8Array(text.length);
@@ -15,20 +15,20 @@ async function unpack({ dtype, shape, data }) {
   return { shape, numbers: dtype === "float16" ? fromFloat16(numbers) : numbers };
 }
 
-/** The numbers that all 16 bits stand for: a sign, 5 bits of exponent and 10 of fraction. */
+/** The values of all 16-bit floats: a sign, 5 bits of exponent and 10 of fraction. */
 const FLOAT16 = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
   const exponent = (bits >> 10) & 31, fraction = bits & 1023, sign = bits & 0x8000 ? -1 : 1;
   return sign * (exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction);
 });
 
-/** The numbers of packed bits. */
+/** The numbers in packed bytes. */
 function fromFloat16(bits) {
   const numbers = new Float32Array(bits.length);
   for (let i = 0; i < bits.length; i++) numbers[i] = FLOAT16[bits[i]];
   return numbers;
 }
 
-/** Round numbers to what bfloat16 holds, to even where there are two nearest: the operands of a product. */
+/** Round numbers to bfloat16, ties to even, as the operands of a product. */
 function roundToBfloat16(numbers) {
   const rounded = Float32Array.from(numbers);
   const bits = new Uint32Array(rounded.buffer);

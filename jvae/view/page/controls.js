@@ -1,7 +1,7 @@
 "use strict";
-// Controls: the ways to move the probe, the classes, and the components off the plane.
+// Controls: the modes of the probe, the classes, and the components off the plane.
 
-/** A button a class; of those that have no point here, there is nothing to see alone. */
+/** One button per class, disabled for a class without points. */
 function addLegend(explorer) {
   const withPoints = new Set(explorer.arrays.labels.numbers);
   const longest = Math.max(...explorer.data.classes.map(({ name }) => name.length));
@@ -24,7 +24,7 @@ function addLegend(explorer) {
   $("legend").hidden = explorer.data.classes.length === 1;
 }
 
-/** A slider for each further principal component, of which those with the most variance come first. */
+/** A slider for each further principal component, in descending order of variance. */
 function addSliders(explorer) {
   const { labels, deviations } = explorer.data.projection, axes = deviations.slice(2, 10).map((_, i) => i + 2);
   if (axes.length === 0) return;
@@ -43,7 +43,7 @@ function addSliders(explorer) {
   });
 }
 
-/** Show what belongs to a way of moving the probe, and what this way shows. */
+/** Show the elements of a mode, and its content. */
 function addModes(explorer) {
   const radios = document.querySelectorAll("[name=mode]");
   const show = (mode) => {
@@ -58,6 +58,6 @@ function addModes(explorer) {
   };
   radios.forEach((radio) => radio.addEventListener("change", () => show(radio.value)));
   $("draw-mode").hidden = !explorer.drawing;
-  radios[0].checked = true; // a browser may remember another
+  radios[0].checked = true; // a browser may restore another one
   show("explore");
 }

@@ -11,7 +11,7 @@ const MEANS = {
   },
 };
 
-/** The function z -> mean of p(x|z), rows x columns x channels numbers, of what jvae.view.weights.decoder_data says. */
+/** The function z -> mean of p(x|z), rows x columns x channels numbers, from jvae.view.weights.decoder_data. */
 async function makeDecoder({ start, shape, output, ...net }) {
   const network = await makeNetwork(net, start, convTranspose);
   return (z) => {

@@ -1,22 +1,22 @@
 "use strict";
-// A drawing: what the encoder makes of the pad, on the map and in numbers.
+// A drawing: the pad's posterior, on the map and in numbers.
 
 const SIGHT = {
-  binary: "1 where a pixel is at least a half, else 0",
+  binary: "1 where a pixel is at least ½, else 0",
   rescaled: "pixels from 0 to 1",
   dequantised: "(pixel + ½) / 256, the mean of dequantisation",
 };
 
 class Drawing {
-  /** rule: {box, middle}, how the data set's images lie; check: {loc, scale}, JAX's for the first image. */
+  /** rule: {box, middle}, the placement of the data set's images; check: {loc, scale}, JAX's for the first image. */
   constructor(explorer, encoder, rule, check) {
     Object.assign(this, { explorer, ...encoder, rule, check, shape: explorer.shape, stale: true });
-    this.pen = rule.box / 8; // about that of MNIST's digits
+    this.pen = rule.box / 8; // about the width of MNIST's strokes
     this.pad = new Pad($("pad"), this.shape, this.pen, () => this.change());
     $("sight").querySelector("span").textContent = SIGHT[this.seen];
     const { box, middle } = rule, off = Math.max(Math.abs(middle[0] - this.shape[1] / 2), Math.abs(middle[1] - this.shape[0] / 2));
     const where = off < 0.6 ? "in the middle" : `at ${middle.map((value) => value.toFixed(1)).join(", ")}`;
-    $("rule").textContent = `Laid as the test images are: in a box of ${Number(box.toFixed(1))} pixels, with the centre ` +
+    $("rule").textContent = `Placed as the test images: in a box of ${Number(box.toFixed(1))} pixels, with the centre ` +
       `of mass ${where}; otherwise as drawn`;
     $("undo").addEventListener("click", () => this.pad.undo());
     $("clear").addEventListener("click", () => this.pad.clear());
@@ -31,7 +31,7 @@ class Drawing {
     $("to-mean").addEventListener("click", () => this.toMean());
   }
 
-  /** Encode before the next frame. What begins with a test image lies as the test images do: it stays as drawn. */
+  /** Encode before the next frame. A drawing that begins with a test image is placed already, and stays as it is. */
   change() {
     const ground = this.pad.marks.findLast(({ image }) => image)?.image;
     if (ground !== this.ground) $("centre").checked = !ground?.numbers.some((ink) => ink > 0);
@@ -39,14 +39,14 @@ class Drawing {
     this.explorer.changed();
   }
 
-  /** The pixels, from 0 to 255, that the model is given. */
+  /** The pixels, from 0 to 255, that the model receives. */
   image() {
     const { pad, shape, pen, rule } = this;
     const ink = $("centre").checked ? renderCentred(pad.marks, pad.size, pen, rule) : pad.pixels;
     return Uint8Array.from(ink, (value) => Math.round(255 * value));
   }
 
-  /** Encode what is on the pad, and take the probe to its mean. */
+  /** Encode the drawing, and move the probe to its posterior mean. */
   update() {
     const x = this.see(this.image());
     drawImage($("sight").firstElementChild, x, [...this.pad.size, 1]);
@@ -61,12 +61,12 @@ class Drawing {
     this.explorer.changed();
   }
 
-  /** True if the probe is where the drawing's mean is: what is decoded is its reconstruction. */
+  /** True if the probe is at the drawing's posterior mean, so that the decoded image is its reconstruction. */
   get atMean() {
     return this.q !== undefined && this.mean.every((value, i) => value === this.explorer.position[i]);
   }
 
-  /** Draw what hangs on the posterior and on where the probe is. */
+  /** Draw everything that depends on the posterior and the probe. */
   draw(marks) {
     const { q, explorer } = this;
     $("to-mean").disabled = !q || this.atMean;
@@ -77,7 +77,7 @@ class Drawing {
     $("posterior").textContent = q ? `q(${explorer.name}|x): ${pairs.join(", ")}` : "Nothing is drawn yet.";
   }
 
-  /** How far the browser's encoder is from JAX's, at the first test image. */
+  /** The difference between the browser's encoder and JAX's at the first test image. */
   difference() {
     const { loc, scale } = this.encode(this.see(this.explorer.image(0)));
     return Math.max(apart(loc, this.check.loc), apart(scale, this.check.scale));

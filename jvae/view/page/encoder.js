@@ -1,14 +1,14 @@
 "use strict";
 // The encoder: an image -> q(z|x), as jvae.encoders computes it.
 
-/** What the encoder sees of a pixel from 0 to 255, by the name that jvae.view.weights.SEEN has for it. */
+/** The encoder's input for a pixel from 0 to 255, by its name in jvae.view.weights.SEEN. */
 const SEEN = {
   binary: (pixel) => Number(pixel >= 128),
   rescaled: (pixel) => pixel / 255,
   dequantised: (pixel) => (pixel + 0.5) / 256,
 };
 
-/** What sees pixels as the model does, and the function x -> {loc, scale}, of what jvae.view.weights.encoder_data says. */
+/** The transform of pixels, and the function x -> {loc, scale}, from jvae.view.weights.encoder_data. */
 async function makeEncoder({ seen, ...net }, [height, width]) {
   const network = await makeNetwork(net, [height, width], conv);
   return {

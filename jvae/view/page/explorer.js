@@ -1,8 +1,8 @@
 "use strict";
-// The page: a probe on the map, the image that the decoder makes of its latent, and the test image nearest to it.
+// The page: a probe on the map, the decoded image at its latent, and the nearest test image.
 
 const $ = (id) => document.getElementById(id);
-const NEAR = 16; // CSS pixels between a pointer and the dot it is on
+const NEAR = 16; // the largest distance in CSS pixels between a pointer and its dot
 const STEP = 0.01; // of the map's width, for an arrow key; five times that with Shift
 
 class Explorer {
@@ -11,7 +11,7 @@ class Explorer {
     Object.assign(this, { data, arrays, decode, n, dimensions });
     this.name = data.level ? "z1" : "z";
     this.shape = data.decoder.shape;
-    this.chosen = new Set(); // classes; all where it is empty
+    this.chosen = new Set(); // classes; empty means all
     this.position = new Float64Array(dimensions);
     this.map = new LatentMap($("points"), {
       points: { coordinates: arrays.coordinates.numbers, labels: arrays.labels.numbers, n, dimensions },
@@ -38,7 +38,7 @@ class Explorer {
     });
   }
 
-  /** The position of a latent: (z - center) @ axes'; what `latent` takes back. */
+  /** The position of a latent, (z - center) @ axes': the inverse of `latent`. */
   project(z) {
     const { center, axes } = this.arrays, m = z.length;
     return this.position.map((_, i) => {
@@ -48,14 +48,14 @@ class Explorer {
     });
   }
 
-  /** The covariance on the map of latents that have independent scales. */
+  /** The covariance on the map of latents with independent dimensions of these scales. */
   covariance(scale) {
     const { axes } = this.arrays, m = scale.length, rows = this.map.line ? [0, 0] : [0, 1];
     const sum = (a, b) => scale.reduce((total, s, j) => total + s * s * axes.numbers[a * m + j] * axes.numbers[b * m + j], 0);
     return rows.map((a) => rows.map((b) => sum(a, b)));
   }
 
-  /** The place on the map of a position; on a line it is in a point's row. */
+  /** A position's place on the map; on a line, in the row of a point's class. */
   placeOf(position, point = 0) {
     return [position[0], this.map.line ? this.map.places[2 * point + 1] : position[1]];
   }
@@ -65,7 +65,7 @@ class Explorer {
     return this.arrays.images.numbers.subarray(point * size, (point + 1) * size);
   }
 
-  /** What a point's image is called; where there is one class, or no labels, it goes without. */
+  /** The name of a point's image, without its class if there is only one. */
   imageName(point) {
     return this.data.classes.length > 1 ? `class ${this.className(point)}` : "a test image";
   }
@@ -74,7 +74,7 @@ class Explorer {
     return this.data.classes[this.arrays.labels.numbers[point]].name;
   }
 
-  /** The probe's place on the map: on a line the rows are the classes', and the probe has none. */
+  /** The probe's place on the map; on a line the rows belong to the classes, and the probe has none. */
   place() {
     return [this.position[0], this.map.line ? null : this.position[1]];
   }
@@ -85,13 +85,13 @@ class Explorer {
     this.changed();
   }
 
-  /** Take a point's whole latent, off the plane too. */
+  /** Move to a point's full latent, including the components off the plane. */
   moveToPoint(point) {
     this.position.set(this.arrays.coordinates.numbers.subarray(point * this.dimensions, (point + 1) * this.dimensions));
     this.changed();
   }
 
-  /** Draw what hangs on the probe before the next frame. */
+  /** Draw everything that depends on the probe before the next frame. */
   changed() {
     this.pending ??= requestAnimationFrame(() => {
       this.pending = null;
@@ -138,7 +138,7 @@ class Explorer {
     return `${what} at ${where}; ${this.nearestIs}: ${this.imageName(this.neighbour)}.`;
   }
 
-  /** The point whose test image is shown: the one under the pointer, or else the one nearest to the probe. */
+  /** The point whose test image is shown: the one under the pointer, or otherwise the nearest to the probe. */
   pictured() {
     return this.hovered ?? this.neighbour;
   }
@@ -213,7 +213,7 @@ class Explorer {
     $("show-prior").addEventListener("change", () => this.drawMap());
     new ResizeObserver(() => (this.map.resize(), this.drawMap())).observe(plane);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      this.map.shade = null; // its colours are the scheme's
+      this.map.shade = null; // its colours depend on the colour scheme
       this.drawMap();
     });
   }
@@ -233,7 +233,7 @@ class Explorer {
     event.preventDefault();
   }
 
-  /** How far the browser's decoder is from JAX's, at the latent that the page brings. */
+  /** The difference between the browser's decoder and JAX's, at the latent in the page's data. */
   difference() {
     return apart(this.decode(this.arrays.z.numbers), this.arrays.mean.numbers);
   }

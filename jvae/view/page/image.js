@@ -1,7 +1,7 @@
 "use strict";
-// Images: numbers on a canvas.
+// Images: arrays drawn on a canvas.
 
-/** Draw an image of numbers in [0, 1] (times `white`): grey for one channel, RGB for three, else the channels' mean. */
+/** Draw an image of numbers in [0, 1] (times `white`): grey for one channel, RGB for three, else the mean. */
 function drawImage(canvas, numbers, [height, width, channels], white = 1) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d"), picture = context.createImageData(width, height);

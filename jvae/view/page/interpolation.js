@@ -1,5 +1,5 @@
 "use strict";
-// An interpolation: two test images, the straight line between their posterior means, and what is decoded along it.
+// An interpolation: two test images, the straight line between their posterior means, and the decoded images on it.
 
 const STRIP = 9; // images
 
@@ -18,7 +18,7 @@ class Interpolation {
     });
   }
 
-  /** Take a point as the end whose turn it is, and go there; the other end is next. */
+  /** Set the current end to a point, and move the probe there; the other end is next. */
   choose(point) {
     this.points[this.end] = point;
     this.strip = undefined;

@@ -1,9 +1,9 @@
 "use strict";
-// The map: the test set's latents in their plane - or on their line, where there is one axis - and the prior beneath.
+// The map: the test set's latents in their plane, or on a line if there is one axis, and the prior below them.
 
 const PADDING = { left: 46, right: 14, top: 14, bottom: 46 };
 
-/** A colour of the style sheet. */
+/** A colour from the style sheet. */
 const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Round numbers from low to high, about `count` of them. */
@@ -15,7 +15,7 @@ function ticksBetween(low, high, count) {
   return ticks;
 }
 
-/** A number for a reader: two decimals, and a true minus sign. */
+/** A number as text, with two decimals and a true minus sign. */
 const written = (number, digits = 2) => number.toFixed(digits).replace("-", "−").replace(/^−(0\.?0*)$/, "$1");
 
 class LatentMap {
@@ -23,7 +23,7 @@ class LatentMap {
   constructor(canvas, { points, classes, prior, window: limits, labels }) {
     Object.assign(this, { canvas, points, classes, prior, limits, labels });
     this.line = limits.length === 1;
-    if (this.line) this.limits = [limits[0], [-0.7, classes.length - 0.3]]; // a row a class
+    if (this.line) this.limits = [limits[0], [-0.7, classes.length - 0.3]]; // one row per class
     this.places = new Float32Array(2 * points.n);
     for (let i = 0; i < points.n; i++) {
       const first = points.coordinates[i * points.dimensions];
@@ -44,7 +44,7 @@ class LatentMap {
     this.shade = null;
   }
 
-  /** Where a place of the map is, in the canvas's CSS pixels. */
+  /** The pixel of a place on the map, in CSS pixels of the canvas. */
   toPixels(x, y) {
     const [[left, right], [bottom, top]] = this.limits, frame = this.frame;
     return [
@@ -53,7 +53,7 @@ class LatentMap {
     ];
   }
 
-  /** The place of the map at a pixel, held within the map. */
+  /** The place on the map at a pixel, clipped to the map. */
   toPlace(px, py) {
     const [[left, right], [bottom, top]] = this.limits, frame = this.frame;
     const clamp = (share) => Math.min(1, Math.max(0, share));
@@ -134,7 +134,7 @@ class LatentMap {
     context.stroke();
   }
 
-  /** The points, those of the chosen classes above all others. */
+  /** Draw the points, with those of the chosen classes above the others. */
   drawPoints(context, chosen) {
     const { n, labels } = this.points, crowd = Math.sqrt(2000 / Math.max(n, 500)), faint = themed("--muted");
     const radius = Math.max(1.7, Math.min(4.5, (this.frame.width / 190) * crowd));
@@ -151,14 +151,14 @@ class LatentMap {
     context.globalAlpha = 1;
   }
 
-  /** Bands of the prior's density: each holds a share of its mass. */
+  /** Draw bands of the prior's density, each of which holds a share of its mass. */
   drawBands(context) {
     const { left, top, width, height } = this.frame;
     this.shade ??= this.shadeBands(Math.round(width), Math.round(height));
     context.drawImage(this.shade, left, top, width, height);
   }
 
-  /** The bands' picture: the density between the grid's points, and as opaque as levels lie below it. */
+  /** The picture of the bands: the density between grid points, more opaque the more levels lie below it. */
   shadeBands(width, height) {
     const { density, side, levels } = this.prior;
     const values = new Float32Array(width * height);
@@ -178,7 +178,7 @@ class LatentMap {
     for (let p = 0; p < values.length; p++) {
       const beside = values[p % width === width - 1 ? p - 1 : p + 1], below = values[p < width ? p + width : p - width];
       const slope = Math.abs(beside - values[p]) + Math.abs(below - values[p]) + 1e-12;
-      let bands = 0; // a pixel that a level runs through counts in part, so that edges are smooth
+      let bands = 0; // a pixel that a level crosses counts in part, for smooth edges
       for (const level of levels) bands += Math.min(1, Math.max(0, (values[p] - level) / slope + 0.5));
       picture.data.set([red, green, blue, (255 * strength * bands) / levels.length], 4 * p);
     }
@@ -186,7 +186,7 @@ class LatentMap {
     return shade;
   }
 
-  /** The prior's density over the line, as high as the map. */
+  /** Draw the prior's density over the line, scaled to the map's height. */
   drawCurve(context) {
     const { density, side } = this.prior, { left, top, width, height } = this.frame, highest = Math.max(...density);
     context.beginPath();

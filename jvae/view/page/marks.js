@@ -12,7 +12,7 @@ class Marks {
     group.toggleAttribute("hidden", !mean);
     if (!mean) return;
     const { frame, limits, line } = this.map, [[left, right], [bottom, top]] = limits;
-    const [sx, sy] = [frame.width / (right - left), frame.height / (bottom - top)]; // y falls on the screen
+    const [sx, sy] = [frame.width / (right - left), frame.height / (bottom - top)]; // y points down on the screen
     const [a, b, d] = [xx * sx * sx, xy * sx * sy, yy * sy * sy];
     const middle = (a + d) / 2, half = Math.hypot((a - d) / 2, b), angle = (90 / Math.PI) * Math.atan2(2 * b, a - d);
     const [x, y] = this.map.toPixels(...mean);

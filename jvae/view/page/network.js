@@ -22,8 +22,8 @@ function linear(x, kernel, bias) {
 }
 
 /**
- * Halve an image of height x width pixels, channels last: every output sees 4x4 pixels. The kernel has the axes row,
- * column, channel, feature; it has stride 2 and padding 1.
+ * Halve an image of height x width pixels, channels last: an output depends on 4x4 pixels. The kernel's axes are row,
+ * column, channel and feature; the stride is 2 and the padding 1.
  */
 function conv(x, height, width, kernel, bias, channels) {
   const features = bias.length, rows = height >> 1, columns = width >> 1;
@@ -56,7 +56,7 @@ function convTranspose(x, height, width, kernel, bias, channels) {
   return { y, height: rows, width: columns };
 }
 
-/** y[to:] += x[at: at + channels] @ the matrix, channel x feature, of one place of a kernel. */
+/** y[to:] += x[at: at + channels] @ the channel x feature matrix at one place of a kernel. */
 function addProduct(y, to, x, at, channels, kernel, place, features) {
   for (let c = 0; c < channels; c++) {
     const value = x[at + c];
@@ -67,8 +67,8 @@ function addProduct(y, to, x, at, channels, kernel, place, features) {
 }
 
 /**
- * The function x -> {numbers, width} of what jvae.view.weights.net_data says. `start` is the height and width that its
- * convolutions begin with; among them images are pixels x channels, beside linear layers channels x pixels.
+ * The function x -> {numbers, width} from jvae.view.weights.net_data. `start` is the height and width that its
+ * convolutions begin with. Images are pixels x channels between convolutions, and channels x pixels for linear layers.
  */
 async function makeNetwork({ layers, activation, bf16 }, start, convolve) {
   const ready = await Promise.all(layers.map(async (layer) => {

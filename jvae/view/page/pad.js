@@ -1,13 +1,13 @@
 "use strict";
-// The pad: marks that a mouse, a finger or the keyboard makes, and takes back.
+// The pad: marks made with a mouse, a finger or the keyboard, and undone.
 
 class Pad {
-  /** In `element`: a canvas, and what shows where the keyboard's pen is. `changed` is called after every change. */
+  /** `element` holds a canvas and the mark of the keyboard's pen. `changed` is called after every change. */
   constructor(element, shape, pen, changed) {
     Object.assign(this, { element, shape, pen, changed, marks: [], erases: false });
     this.size = shape.slice(0, 2);
     [this.canvas, this.cursor] = element.children;
-    this.at = [shape[1], shape[0]].map((side) => Math.floor(side / 2) + 0.5); // where the keyboard's pen is
+    this.at = [shape[1], shape[0]].map((side) => Math.floor(side / 2) + 0.5); // the place of the keyboard's pen
     this.listen();
     this.draw();
   }
@@ -25,7 +25,7 @@ class Pad {
     this.cursor.classList.toggle("down", this.down === true);
   }
 
-  /** After a change of the marks. */
+  /** Redraw and report after a change of the marks. */
   update() {
     this.draw();
     this.changed();
@@ -36,7 +36,7 @@ class Pad {
     this.update();
   }
 
-  /** Replace all by an image, which can be undone. */
+  /** Replace all marks by an image, which can be undone. */
   load(numbers) {
     this.marks.push({ image: { numbers, shape: this.size } });
     this.update();

@@ -1,5 +1,5 @@
 "use strict";
-// The start: unpack, build, and say what the page is of.
+// The start: unpack the data, build the page, and describe its model.
 
 async function start() {
   const data = JSON.parse($("data").textContent), { center, axes } = data.projection, { z, mean } = data.check;
@@ -10,7 +10,7 @@ async function start() {
   await Promise.all(Object.entries(packed).map(async ([name, array]) => (arrays[name] = await unpack(array))));
   const encoder = drawing.encoder && (await makeEncoder(drawing.encoder, data.decoder.shape));
   const explorer = new Explorer(data, arrays, await makeDecoder(data.decoder), encoder);
-  const words = data.title.replaceAll(" = ", "\u00a0=\u00a0").split(/(?<=[_/:])/); // where a long name may break
+  const words = data.title.replaceAll(" = ", "\u00a0=\u00a0").split(/(?<=[_/:])/); // places where a long name may break
   $("model").replaceChildren(...words.flatMap((word) => [document.createElement("wbr"), word]));
   $("plane").classList.toggle("line", explorer.map.line);
   if (data.level) document.querySelectorAll(".latent").forEach((z) => (z.innerHTML = "z<sub>1</sub>"));
@@ -25,9 +25,9 @@ async function start() {
   const said = (number) => number.toExponential(0).replace("-", "−");
   const most = Math.max(explorer.difference(), explorer.drawing?.difference() ?? 0);
   $("about").textContent = [
-    `${explorer.n.toLocaleString("en")} test images. All is computed here, in the browser, at most ${said(most)} from`,
+    `${explorer.n.toLocaleString("en")} test images. Everything is computed in the browser, within ${said(most)} of`,
     `what JAX computes with the same weights; their rounding to 16 bits changes pixels by at most ${said(data.rounding)}.`,
-    ...(drawing.obstacle ? [`There is no pad to draw on: ${drawing.obstacle}.`] : []),
+    ...(drawing.obstacle ? [`Drawing is not available: ${drawing.obstacle}.`] : []),
   ].join(" ");
   document.body.dataset.ready = "true";
   window.explorer = explorer; // for the console

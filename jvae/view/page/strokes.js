@@ -1,15 +1,15 @@
 "use strict";
-// Strokes: what a person has drawn, as pixels. A drawing is a list of marks, in pixels of the image from its top left
-// corner: {points, erases}, a path of the pen or the eraser, or {image}, numbers in [0, 1] that replace all before.
+// Strokes: a drawing as pixels. A drawing is a list of marks, in pixels of the image from its top left
+// corner: {points, erases}, a path of the pen or the eraser, or {image}, numbers in [0, 1] that replace earlier marks.
 
-const ERASER = 2; // times as wide as the pen
-const FINER = 4; // times as fine as the image's pixels is the ink measured
-const LARGEST = 4; // a dot is not blown up to a box
+const ERASER = 2; // the eraser's width, in widths of the pen
+const FINER = 4; // the ink is measured on a grid this much finer than the image
+const LARGEST = 4; // the largest scale: a dot is not enlarged to a whole box
 
-/** Where a mark's coordinates go: (x, y) -> scale * (x, y) + shift. */
+/** The placement of marks: (x, y) -> scale * (x, y) + shift. */
 const AS_DRAWN = { scale: 1, shift: [0, 0] };
 
-/** Render marks into height x width numbers in [0, 1]: a pen of a width, in pixels of the result, laid as `lay` says. */
+/** Render marks to height x width numbers in [0, 1], with a pen's width in pixels of the result, placed by `lay`. */
 function render(marks, [height, width], pen, lay = AS_DRAWN) {
   const pixels = new Float32Array(height * width);
   for (const { image, points, erases } of marks) {
@@ -21,7 +21,7 @@ function render(marks, [height, width], pen, lay = AS_DRAWN) {
 
 const laid = (x, y, { scale, shift }) => [scale * x + shift[0], scale * y + shift[1]];
 
-/** Replace all by an image, between whose pixels it interpolates. */
+/** Replace all ink by an image, interpolated between its pixels. */
 function layImage(pixels, [height, width], { numbers, shape }, { scale, shift }) {
   const at = (r, c) => (r < 0 || c < 0 || r >= shape[0] || c >= shape[1] ? 0 : numbers[r * shape[1] + c]);
   for (let r = 0; r < height; r++) for (let c = 0; c < width; c++) {
@@ -32,7 +32,7 @@ function layImage(pixels, [height, width], { numbers, shape }, { scale, shift })
   }
 }
 
-/** Draw a path of a width: a pixel is inked as far as its middle lies inside the edge, smoothly over one pixel. */
+/** Draw a path of a width: a pixel's ink depends on the distance of its middle to the edge, smooth over one pixel. */
 function layPath(pixels, [height, width], points, pen, erases) {
   points.forEach(([x1, y1], number) => {
     const [x0, y0] = points[Math.max(0, number - 1)], reach = pen / 2 + 0.5, square = (x1 - x0) ** 2 + (y1 - y0) ** 2;
@@ -50,7 +50,7 @@ function layPath(pixels, [height, width], points, pen, erases) {
   });
 }
 
-/** The ink's bounding box, [left, right] and [top, bottom], and its centre of mass; undefined where there is none. */
+/** The ink's bounding box, [left, right] and [top, bottom], and its centre of mass; undefined if there is no ink. */
 function measure(pixels, [height, width]) {
   let mass = 0, x = 0, y = 0, left = width, right = 0, top = height, bottom = 0;
   for (let r = 0; r < height; r++) for (let c = 0; c < width; c++) {
@@ -64,8 +64,8 @@ function measure(pixels, [height, width]) {
 }
 
 /**
- * Render marks as the data set's images lie in their frame: scaled so that the longer side of the ink's bounding box is
- * `box` pixels, with the centre of mass at `middle`. The pen keeps its width, whatever the scale.
+ * Render marks with the placement of the data set's images: scaled so that the longer side of the ink's bounding box is
+ * `box` pixels, with the centre of mass at `middle`. The pen keeps its width at any scale.
  */
 function renderCentred(marks, shape, pen, { box, middle }) {
   const fine = shape.map((side) => FINER * side);

@@ -200,7 +200,12 @@ def of_ppca(gaps, expected=-3.5):
         ([-3.6, -0.5, -0.04, 0.01], -3.5, ["agrees with it", "no longer distinguishable", "falls nowhere"], True),
         ([-3.6, -0.5, -0.3, -0.2], -3.5, ["still below it"], True),
         ([-3.6, -0.5, -0.04, 0.5], -3.5, ["With K = 1000 it is above log p(x), which is a defect"], False),
-        ([-3.6, 0.4, -0.04, 0.0], -3.5, ["With K = 10 it is above", "falls from K = 10 to 100, which is a defect"], False),
+        (
+            [-3.6, 0.4, -0.04, 0.0],
+            -3.5,
+            ["With K = 10 it is above", "falls from K = 10 to 100, which is a defect"],
+            False,
+        ),
         ([-3.6, -0.5, -0.04, 0.01], -5.0, ["does not agree with it, which is a defect"], False),
         ([-3.6, -0.1, -0.5, -0.04], -3.5, ["rises from K = 1 to 10 and from K = 100 to 1000, and **falls"], False),
     ],

@@ -25,7 +25,7 @@ def test_every_source_with_its_options(tmp_path):
     assert found == "15 5 0.25"
     refused = CliRunner().invoke(command, ["--dataset", "digits", "--transpose"])
     assert refused.exit_code == 2
-    assert "--transpose is True: means something only with idx:DIR" in refused.output
+    assert "--transpose is True: applies only with idx:DIR" in refused.output
 
 
 def test_models_of_long_sources_have_names_that_fit(tmp_path):
