@@ -187,7 +187,7 @@ def per_datum(
         return model.apply(params, keys[1], observe(transform, keys[0], data, first))
 
     d = draw(log_densities, tuple(jax.random.split(key)), data, num_samples, draws_at_a_time)
-    each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v, axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
+    each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v - v[0], axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
     return each[0], each[1], each[2]
 
 

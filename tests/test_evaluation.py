@@ -54,6 +54,14 @@ def brightness(params, key, x):
     return LogDensities(3 * size, 0 * size, 0 * size, size)
 
 
+def test_what_is_the_same_in_all_draws_has_no_monte_carlo_error(images, key):
+    tenth = fake_model(lambda p, k, x: densities.function(p, k, x)._replace(kl=jnp.full(len(x), 0.1)))
+    for at_a_time in (1, 2, 10):
+        found = evaluate(tenth, {}, key, images, binarise, draws_at_a_time=at_a_time)[0]
+        assert found.kl.monte_carlo_error == 0
+        assert found.elbo.monte_carlo_error > 0
+
+
 def test_monte_carlo_errors_count_dequantisations_noise(images, key):
     """16 pixels, each with noise U[0, 1)/256: new for each of the ELBO's 20 draws, and for both replicates of IWAE."""
     found = evaluate(brightness, {}, key, images, dequantise, 20)[0]

@@ -247,7 +247,7 @@ def test_what_is_evaluated_at_a_time_follows_the_memory(tiny, monkeypatch):
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == 4
     monkeypatch.setattr(memory, "available_bytes", lambda: 10**12)
-    assert portions.elbo_portion(recipe, params, data, 10) == (500, 10, 1)
+    assert portions.elbo_portion(recipe, params, data, 10) == (500, 2, 1)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
     assert portions.encoding_batch(recipe, one, data, 0) == 1000
 
