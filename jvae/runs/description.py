@@ -2,9 +2,10 @@
 
 import math
 import zipfile
+from os import PathLike
 from typing import Any, NamedTuple
 
-from jvae.runs.archive import MEMBER, read_header, read_json
+from jvae.runs.archive import MEMBER, open_archive, open_model_file, read_header, read_json
 from jvae.runs.config import Config, plan_of
 from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 from jvae.runs.plan import Plan, check_plan
@@ -92,6 +93,17 @@ def read_description(archive: zipfile.ZipFile) -> Description:
         read_settings(about.get("settings", {})),
         read_times(about.get("snapshots")),
     )
+
+
+def trained_with(path: str | PathLike[str]) -> tuple[Config | None, str]:
+    """Return the configuration of a model file, if options defined it, and the fingerprint of its data.
+
+    Raises:
+        ModelFileError: it is not a model file, or damaged.
+    """
+    with open_model_file(path) as file, open_archive(file) as archive:
+        about = read_description(archive)
+    return about.config, about.fingerprint
 
 
 def read_fields(archive: zipfile.ZipFile) -> dict[str, Any]:

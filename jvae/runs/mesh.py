@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, PyTree, UInt8
 
 from jvae.errors import DeviceError, first_line
 
@@ -137,7 +137,7 @@ def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:
     return jax.tree.map(put, tree)
 
 
-def place_data(data: Shaped[np.ndarray, "n ..."], mesh: Mesh | None) -> Array:
+def place_data(data: UInt8[np.ndarray, "n ..."], mesh: Mesh | None) -> UInt8[Array, "n ..."]:
     """Put data on the devices, whole on each; a CPU reads them where they lie if that is a multiple of 64 bytes.
 
     They must not change as long as they are used, and not be donated.

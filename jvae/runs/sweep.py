@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields
+from jvae.runs.description import trained_with
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -259,9 +260,9 @@ def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: P
     save(folder / f"{cell.stem}.npz", model)
     result = Result(cell, model.recipe.unit, runs)
     recipe = None if model.recipe_file is None else model.recipe_file.sha256
-    about = {"fingerprint": dataset.fingerprint, "recipe_sha256": recipe, "versions": model.versions}
-    written = {"config": cell.config.to_dict(), **about}
-    write_json(folder / f"{cell.stem}.json", {**written, "unit": result.unit, "runs": runs})
+    about = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "recipe_sha256": recipe}
+    values = {**about, "versions": model.versions, "unit": result.unit, "runs": runs}
+    write_json(folder / f"{cell.stem}.json", values)
     return result
 
 
@@ -269,10 +270,12 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     """Return a cell's result if the folder has it, else None.
 
     Raises:
-        JvaeError: the file is not a result, or one of another configuration, recipe file or data set.
+        JvaeError: the file is not a result, or it or the model is of another configuration, recipe file or data set.
     """
-    path = folder / f"{cell.stem}.json"
+    path, model = (folder / f"{cell.stem}{suffix}" for suffix in (".json", ".npz"))
     if not path.exists():
+        if model.exists() and trained_with(model) != (cell.config, dataset.fingerprint):
+            raise JvaeError(f"{model}: is not of this sweep; name another --output")
         return None
     try:
         values = json.loads(path.read_text())

@@ -16,6 +16,7 @@ from jvae.data.datasets import load_dataset
 from jvae.data.idx import encode_idx, idx_sha256, read_idx, read_idx_sha256
 from jvae.data.known import FILES
 from jvae.errors import DataError
+from jvae.runs.mesh import place_data
 
 DTYPES = ("u1", "i1", "i2", ">i2", "i4", "f4", ">f4", "f8")
 ARRAYS = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=4, min_side=0)))
@@ -36,6 +37,18 @@ def test_read_inverts_encode(folder, array, gzipped):
     np.testing.assert_array_equal(read, array)
     assert read.dtype == array.dtype.newbyteorder("=")
     assert sha256 == idx_sha256(array) == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_a_cpu_uses_the_array_where_it_lies(folder, gzipped):
+    """Else a training holds its data twice."""
+    array = np.arange(3 * 2**20, dtype=np.uint8).reshape(-1, 64)
+    content = encode_idx(array)
+    path = folder / "x"
+    path.write_bytes(gzip.compress(content, 1) if gzipped else content)
+    read = read_idx(path)
+    np.testing.assert_array_equal(read, array)
+    assert place_data(read, None).unsafe_buffer_pointer() == read.ctypes.data
 
 
 def test_encoding_is_mnists():

@@ -184,6 +184,12 @@ def test_results_of_another_sweep_are_refused(tiny, tmp_path):
     (tmp_path / "latent-dim=2.json").write_text("[]")
     with pytest.raises(JvaeError, match=r"latent-dim=2.json: is not a cell's result"):
         list(sweep.run_sweep(found, tiny, tmp_path))
+    (tmp_path / "latent-dim=2.json").unlink()
+    before = (tmp_path / "latent-dim=2.npz").read_bytes()
+    with pytest.raises(JvaeError, match=r"latent-dim=2.npz: is not of this sweep"):
+        list(sweep.run_sweep(cells("latent-dim=2", epochs=3), tiny, tmp_path))
+    assert (tmp_path / "latent-dim=2.npz").read_bytes() == before
+    assert not next(sweep.run_sweep(found, tiny, tmp_path)).error  # as after a kill between model and result
 
 
 @pytest.mark.slow
