@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields
-from jvae.runs.description import trained_with
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -272,6 +271,8 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     Raises:
         JvaeError: the file is not a result, or it or the model is of another configuration, recipe file or data set.
     """
+    from jvae.runs.description import trained_with
+
     path, model = (folder / f"{cell.stem}{suffix}" for suffix in (".json", ".npz"))
     if not path.exists():
         if model.exists() and trained_with(model) != (cell.config, dataset.fingerprint):
