@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
+from scipy.ndimage import map_coordinates
 from scipy.special import logsumexp
 
 from jvae.vae import VAE
 
-OUT_OF_REACH = 20
-"""A draw is out of reach if its weight exceeds this many times the sum of K mean weights."""
+WIDTH = 7
+"""How many standard deviations draws of q(z|x) are from its mean, at most."""
 OUTSIDE = 1e-6
 """The share of p(z|x) that may lie beyond each side of a box."""
 FRAME = 0.02
@@ -118,55 +119,37 @@ def log_joint_rows(
         yield np.asarray(log_joint(model, params, jnp.asarray(z, jnp.float32), x), np.float64)
 
 
-class Reach(NamedTuple):
-    """How well K draws of q(z|x) estimate p(x) = E_q[w], w = p(x, z) / q(z|x), for n data.
-
-    A z is out of reach if its weight exceeds 20 K p(x). Less than a twentieth of one such draw is expected, since
-    K q(w > 20 K p(x) | x) < p(w > 20 K p(x) | x) / 20, so the mean of K weights is that of the weights within reach.
-    """
-
-    share: Float[np.ndarray, " n"]
-    """The share of p(z|x) that is within reach."""
-    variance: Float[np.ndarray, " n"]
-    """The variance of w / p(x) under q(z|x), within reach: over all z it is often infinite."""
-    num_samples: int
-    """K."""
-
-    @property
-    def log_variance(self) -> Float[np.ndarray, " n"]:
-        """The variance of the log of the mean weight, taken as log-normal: to second order the delta method's."""
-        return np.log1p(self.variance / (self.num_samples * self.share**2))
-
-    @property
-    def standard_error(self) -> Float[np.ndarray, " n"]:
-        """The standard error of the log of the mean weight, in nats."""
-        return np.sqrt(self.log_variance)
-
-    @property
-    def bias(self) -> Float[np.ndarray, " n"]:
-        """The bias of the log of the mean weight, in nats: what is out of reach, and the logarithm's concavity."""
-        return np.log(self.share) - self.log_variance / 2
-
-
-def reach(
+def sampled_bounds(
     model: VAE,
     params: PyTree,
-    x: Float[Array, "n ..."],
-    grid: Grid,
-    log_px: Float[np.ndarray, " n"],
+    x: Float[Array, "1 ..."],
+    loc: Float[np.ndarray, "2"],
+    scale: Float[np.ndarray, "2"],
     num_samples: int,
-) -> Reach:
-    """Return what K = num_samples draws of q(z|x) reach, from log p(x) and sums over a grid, without drawing."""
-    log_q = jax.jit(lambda params, z: model.apply(params, x, method="posterior").log_prob(z[:, None]))
-    total, within, second = np.full((3, len(x)), -np.inf)
-    for first, joint in zip(grid.first, log_joint_rows(model, params, x, grid), strict=True):
-        z = np.stack([np.full_like(grid.second, first), grid.second], axis=1)
-        log_w = joint - np.asarray(log_q(params, jnp.asarray(z, jnp.float32)), np.float64) - log_px
-        held = np.where(log_w <= np.log(OUT_OF_REACH * num_samples), joint, -np.inf)
-        total, within = np.logaddexp(total, logsumexp(joint, axis=0)), np.logaddexp(within, logsumexp(held, axis=0))
-        second = np.logaddexp(second, logsumexp(held + log_w, axis=0))
-    share = np.exp(within - total)
-    return Reach(share, np.maximum(np.exp(second - total) - share**2, 0.0), num_samples)  # rounding may fall below 0
+    repeats: int,
+    side: int = 100,
+) -> tuple[Float[np.ndarray, " repeats"], float]:
+    """Return IWAE-K of a datum, in nats, repeatedly, and the logarithm of the integral of p(x, z) where z is drawn.
+
+    log p(x, z) is computed at side x side points, as far as seven standard deviations of q(z|x), and interpolated at
+    the draws, so that any number of them costs as much.
+
+    Args:
+        model: of one level, with two latent dimensions; compared by value.
+        params: the model's parameters.
+        x: the datum, as the decoder models it.
+        loc: the mean of q(z|x).
+        scale: the standard deviations of q(z|x).
+        num_samples: K.
+        repeats: the number of bounds, each from its own draws.
+        side: the number of points along each axis.
+    """
+    grid = grid_over(loc - WIDTH * scale, loc + WIDTH * scale, side)
+    joint = np.stack([row[:, 0] for row in log_joint_rows(model, params, x, grid)])
+    noise = np.random.default_rng(0).standard_normal((2, repeats, num_samples))
+    log_q = -0.5 * np.sum(noise**2, axis=0) - np.sum(np.log(scale)) - np.log(2 * np.pi)
+    log_w = map_coordinates(joint, (noise / WIDTH + 1) / 2 * (side - 1), mode="nearest") - log_q
+    return logsumexp(log_w, axis=1) - np.log(num_samples), float(logsumexp(joint) + grid.log_area)
 
 
 @partial(jax.jit, static_argnames="model")

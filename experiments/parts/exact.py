@@ -19,7 +19,7 @@ from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 
 if TYPE_CHECKING:
-    from experiments.parts.evidence import Evidence, Grid, Reach
+    from experiments.parts.evidence import Evidence, Grid
     from experiments.parts.exact_plots import Panel
     from jvae.runs.checkpoint import TrainedModel
 
@@ -33,7 +33,7 @@ CHECKS = (
     "prior",
     "largest distance",
     "mean ± sd",
-    "least reached",
+    "least held",
     "beyond, by its own error",
     "ESS, median",
     "least",
@@ -42,6 +42,8 @@ CHECKS = (
     "border",
 )
 DRAWS_AT_A_TIME = 50
+REPEATS = 200
+"""The number of bounds of each image whose mean and spread are IWAE's bias and standard error."""
 PRIOR_DRAWS = 10_000
 SHOWN = (0.0, 0.5, 0.9, 1.0)
 """The images whose posteriors are shown, as quantiles of the ELBO's gap."""
@@ -114,7 +116,7 @@ def examine(
     import jax
     import jax.numpy as jnp
 
-    from experiments.parts.evidence import Evidence, Reach, grid_over, log_evidence, mass_boxes, reach
+    from experiments.parts.evidence import Evidence, grid_over, log_evidence, mass_boxes, sampled_bounds
     from experiments.parts.exact_plots import Panel
     from jvae.latents import encode
 
@@ -128,29 +130,35 @@ def examine(
     fine = [grid_over(*box, finer) for box in zip(low, high, strict=True)]
     each = [log_evidence(vae, params, x[i : i + 1], box) for i, box in enumerate(fine)]
     exact = Evidence(*map(np.concatenate, zip(*each, strict=True)))
-    held = [reach(vae, params, x[i : i + 1], box, each[i].log_px, numbers[-1]) for i, box in enumerate(fine)]
-    share, variance = (np.concatenate(values) for values in zip(*(part[:2] for part in held), strict=True))
-    reached = Reach(share, variance, numbers[-1])
+    drawn = [
+        sampled_bounds(vae, params, x[i : i + 1], q.loc[i], q.scale[i], numbers[-1], REPEATS) for i in range(len(x))
+    ]
+    repeated, held = map(np.array, zip(*drawn, strict=True))
     found = importance(model, x, numbers[-1])
     gaps = exact.log_px - found.elbo
     shown = np.argsort(gaps)[[round(share * (len(gaps) - 1)) for share in SHOWN]]
     panels = [
         Panel(images[i], float(gaps[i]), *posterior(model, x[i : i + 1], fine[i], q.loc[i], q.scale[i])) for i in shown
     ]
-    return values_of(exact, reached, found, numbers, fine), panels
+    return values_of(exact, repeated, np.exp(held - exact.log_px), found, numbers, fine), panels
 
 
 def values_of(
-    exact: "Evidence", reached: "Reach", found: Importance, numbers: list[int], grids: list["Grid"]
+    exact: "Evidence",
+    repeated: np.ndarray,
+    held: np.ndarray,
+    found: Importance,
+    numbers: list[int],
+    grids: list["Grid"],
 ) -> dict[str, Any]:
     """Return means over the images, and the values of each image that are compared, as JSON values."""
     each = {
         "log_px": exact.log_px,
         "grid_error": exact.error,
         "iwae": found.bound(numbers[-1]),
-        "standard_error": reached.standard_error,
-        "bias": reached.bias,
-        "share": reached.share,
+        "standard_error": repeated.std(axis=1, ddof=1),
+        "bias": repeated.mean(axis=1) - exact.log_px,
+        "share": held,
         "own_error": found.standard_error(),
         "own_bias": found.bias(),
         "effective_sample_size": found.effective_sample_size(),
@@ -227,7 +235,7 @@ def posterior(
 def distances(row: dict[str, Any], own: str = "") -> np.ndarray:
     """Return how many standard errors each image's IWAE, less its bias, is above log p(x).
 
-    Errors and biases are computed on the grid; with `own_`, from the draws themselves.
+    Errors and biases are those of repeated bounds; with `own_`, the delta method's, from the bound's own draws.
     """
     error = np.hypot(row[f"{own or 'standard_'}error"], row["grid_error"])
     return (np.array(row["iwae"]) - row[f"{own}bias"] - row["log_px"]) / error
@@ -276,6 +284,7 @@ def tell(values: Values) -> Story:
         checks=table(CHECKS, checks),
         side=values["side"],
         finer=values["finer"],
+        repeats=REPEATS,
         resolved=resolved,
         **shared,
     )

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import logsumexp
 
-from experiments.parts.evidence import OUT_OF_REACH, Evidence, Grid, grid_over, log_evidence, mass_boxes, reach
+from experiments.parts.evidence import Evidence, Grid, grid_over, log_evidence, mass_boxes, sampled_bounds
 from jvae import ppca
 from jvae.decoders import GaussianDecoder
 from jvae.encoders import GaussianEncoder
@@ -66,22 +68,15 @@ def test_spacings_may_differ():
     np.testing.assert_allclose(log_evidence(MODEL, PARAMS, X, grid).log_px, EXACT, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("scale", [1.3, 0.5])
-def test_what_draws_reach_is_known_where_x_says_nothing_about_z(scale):
-    """There p(z|x) = N(0, I); w / p(x) of q = N(0, s^2 I) grows with |z| for s < 1, with no variance for s^2 < 1/2."""
-    decoder = {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}
-    bias = jnp.array([0.0, 0.0, np.log(scale), np.log(scale)])
-    encoder = {"net": {"linear_0": {"kernel": jnp.zeros((D, 4)), "bias": bias}}}
-    params, grid = (
-        {"params": {"decoder": decoder, "encoder": encoder}},
-        grid_over(np.full(2, -7.0), np.full(2, 7.0), 401),
-    )
-    log_px = log_evidence(MODEL, params, X[:2], grid).log_px
-    found = reach(MODEL, params, X[:2], grid, log_px, 100)
-    a = 2 - 1 / scale**2
-    edge = 2 * np.log(100 * OUT_OF_REACH / scale**2) / (1 / scale**2 - 1) if scale < 1 else np.inf  # of |z|^2
-    share, square = 1 - np.exp(-edge / 2), scale**2 * (1 - np.exp(-a * edge / 2)) / a
-    np.testing.assert_allclose(found.share, share, rtol=2e-3)
-    np.testing.assert_allclose(found.variance, square - share**2, rtol=2e-2)
-    np.testing.assert_allclose(found.log_variance, np.log1p((square / share**2 - 1) / 100), rtol=2e-2)
-    np.testing.assert_allclose(found.bias, np.log(share) - found.standard_error**2 / 2, atol=2e-3)
+@pytest.mark.parametrize("scale", [(1.3, 1.3), (0.5, 0.8)])
+def test_sampled_bounds_are_known_where_x_says_nothing_about_z(scale):
+    """There p(z|x) = N(0, I), so that w = p(x) N(z; 0, I) / q(z|x)."""
+    params = {"params": {"decoder": {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}}}
+    loc, scale = np.array([0.3, -0.2]), np.array(scale)
+    log_px = log_evidence(MODEL, params, X[:1], grid_over(np.full(2, -7.0), np.full(2, 7.0), 101)).log_px[0]
+    bounds, held = sampled_bounds(MODEL, params, X[:1], loc, scale, 100, 50)
+    z = loc + scale * np.moveaxis(np.random.default_rng(0).standard_normal((2, 50, 100)), 0, -1)
+    log_w = stats.norm.logpdf(z).sum(axis=-1) - stats.norm.logpdf(z, loc, scale).sum(axis=-1)
+    np.testing.assert_allclose(bounds, log_px + logsumexp(log_w, axis=1) - np.log(100), atol=1e-4)
+    ends = stats.norm.cdf(loc + 7 * scale) - stats.norm.cdf(loc - 7 * scale)
+    np.testing.assert_allclose(np.exp(held - log_px), np.prod(ends), rtol=2e-3)
