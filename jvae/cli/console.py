@@ -106,7 +106,7 @@ def open_model(
             raise click.UsageError(f"{where}{flag(name)} is {text_of(value)}, but {trained}")
     if own is not None and model.recipe_file is not None and own.file.text != model.recipe_file.text:
         ours, theirs = own.file.sha256[:12], model.recipe_file.sha256[:12]
-        other = f"{own.file.name}is not the text that {path} was trained with: sha256 {ours}, not {theirs}"
+        other = f"{own.file.name} is not the text that {path} was trained with: sha256 {ours}, not {theirs}"
         if to_resume:
             raise click.UsageError(f"{other}; resuming needs the same text")
         log(f"warning: {other}")
