@@ -58,7 +58,7 @@ def owning(path: str | PathLike[str]) -> Iterator[None]:
     try:
         descriptor = acquire(lock)
     except BlockingIOError as error:
-        raise JvaeError(f"{path}: {owner_of(lock)}is writing it: wait until it ends, or name another") from error
+        raise JvaeError(f"{path}: {owner_of(lock)} is writing it: wait until it ends, or name another") from error
     except OSError as error:
         raise JvaeError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
