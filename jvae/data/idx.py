@@ -30,7 +30,6 @@ SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-_](?P<kind>images|labels)[-.]idx\d-u?byte(\.gz)?")
 MAX_AXES = 4
 MAX_BYTES = 2**30
-PART = 2**20  # bytes read at a time
 ALIGNMENT = 64
 
 
@@ -126,7 +125,7 @@ def decode_idx(
         raise DataError(f"{name}: claims to hold {_show(found)} values, more than {MAX_BYTES:,} bytes")
 
     values = _aligned(size)
-    if (end := _fill(values, stream)) < size:
+    if (end := stream.readinto(values.data)) < size:
         raise DataError(f"{name}: is truncated: it ends after {end:,} of {size:,} bytes of values")
     if stream.read(1):  # at the end of a gzip stream, this also checks its checksum
         raise DataError(f"{name}: has more bytes than the {size:,} that its header announces")
@@ -290,15 +289,6 @@ def _aligned(size: int) -> UInt8[np.ndarray, " size"]:
     longer = np.empty(size + ALIGNMENT, np.uint8)
     start = -longer.ctypes.data % ALIGNMENT
     return longer[start : start + size]
-
-
-def _fill(values: UInt8[np.ndarray, " size"], stream: io.BufferedIOBase) -> int:
-    """Read a stream's bytes into an array, and return how many there were."""
-    end = 0
-    while end < len(values) and (part := stream.read(min(len(values) - end, PART))):
-        values[end : end + len(part)] = np.frombuffer(part, np.uint8)
-        end += len(part)
-    return end
 
 
 def _sha256(chunks: Iterable[bytes | memoryview]) -> str:
