@@ -1,7 +1,8 @@
-"""The versions and the machine that results were computed with."""
+"""The commit, the versions and the machine that results were computed with."""
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 
 def about() -> dict[str, Any]:
-    """Return versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
+    """Return commit, versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
     from jvae.runs.checkpoint import current_versions
 
     versions = current_versions()
@@ -19,11 +20,21 @@ def about() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
+        "commit": commit(),
         "versions": versions,
         "machine": f"{processor_name()}, {cores()} cores, {memory()}, {platform.system()}",
         "devices": devices(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def commit() -> str:
+    """Return the commit of the checkout of this file, with `-dirty` where files differ from it; "" without Git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def devices() -> str:

@@ -49,11 +49,12 @@ def page(name: str) -> str:
 
 
 def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
-    """Return a table of how the report was made: command, seeds, time, and every machine, version and date."""
+    """Return a table of how the report was made: command, seeds, time, and every machine, version, commit and date."""
     done = [found for found in findings if found.about]
     sources = [found.about for found in done] or [about()]
     versions = [", ".join(f"{name} {number}" for name, number in s["versions"].items()) for s in sources]
     machines = [f"{s['machine']}; jax on {s['devices']}" for s in sources]
+    commits = [s.get("commit") or "unknown" for s in sources]
     dates = sorted(s["date"] for s in sources)
     seconds = sum(found.seconds for found in done)
     rows = [
@@ -62,6 +63,7 @@ def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
         ["time", f"{duration(seconds)} for {len(done)} part{'s' * (len(done) != 1)}"],
         ["machine", "; and ".join(dict.fromkeys(machines))],
         ["versions", "; and ".join(dict.fromkeys(versions))],
+        ["commit", ", ".join(dict.fromkeys(commits))],
         ["date", " to ".join(dict.fromkeys((dates[0], dates[-1])))],
     ]
     return table(["", "this report"], rows).replace("---:", "---")

@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 from click.testing import CliRunner
 
 from experiments import everything
 from experiments.__main__ import experiments
+from experiments.reporting import machine
 from experiments.reporting.findings import Findings
 from experiments.reporting.part import Part, Story
 from experiments.reporting.report import derivation, report_text
@@ -131,12 +133,32 @@ def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_par
     monkeypatch.setattr(everything, "PARTS", (part,))
     assert run_all(tmp_path).exit_code == 0
     written = json.loads((tmp_path / "one" / "results.json").read_text())
-    written["about"] |= {"machine": "another machine", "date": "1999-12-31"}
+    written["about"] |= {"machine": "another machine", "date": "1999-12-31", "commit": "abcdef0-dirty"}
     written["settings"] |= {"runs": 7, "most": 10, "whole": True}
     text = report_text({part: Findings(**written)}, "command", 5)
     assert "another machine; jax on cpu (cpu)" in text
     assert "1999-12-31" in text
+    assert "abcdef0-dirty" in text
     assert "`python -m experiments one --quick --runs 7 --most 10 --whole`" in text
+
+
+def test_results_say_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false")
+        run = subprocess.run(["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    (tmp_path / "machine.py").write_text("a")
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert machine.commit() == ""
+    git("init")
+    git("add", "machine.py")
+    git("commit", "-m", "a")
+    git("tag", "v1")
+    assert machine.commit() == git("rev-parse", "--short", "HEAD")
+    (tmp_path / "machine.py").write_text("b")
+    assert machine.commit().endswith("-dirty")
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
