@@ -15,7 +15,7 @@ OUTPUTS = {
     "Gaussian": {"decoder": "gaussian"},
     "Gaussian, not dequantised": {"decoder": "gaussian", "dequantise": False},
     "Gaussian, one scale": {"decoder": "gaussian", "variance": "scalar"},
-    "Gaussian, a scale a pixel": {"decoder": "gaussian", "variance": "pixel"},
+    "Gaussian, a scale per pixel": {"decoder": "gaussian", "variance": "pixel"},
     "continuous Bernoulli": {"decoder": "continuous-bernoulli"},
 }
 

@@ -176,7 +176,7 @@ def tell(values: Values) -> Story:
         timed = [row for row in one["rows"] if row["seconds"]]
         lines = [line_of(row, one) for row in timed]
         failed = [f"{row['who']}, {row['runs']} runs: {row['failed']}" for row in one["rows"] if row["failed"]]
-        header = ["", "runs at once", "an epoch of all", "runs a minute", "share of peak", "steps a launch's time"]
+        header = ["", "runs at once", "an epoch of all", "runs a minute", "share of peak", "launches per step"]
         texts.append(
             PROSE(
                 "network",

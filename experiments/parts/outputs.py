@@ -22,7 +22,7 @@ from experiments.reporting.verdicts import judge, mean_and_sd
 VARIATIONS: dict[str, dict[str, Any]] = {
     "Gaussian (fixed scale)": {"decoder": "gaussian"},
     "Gaussian (one scale)": {"decoder": "gaussian", "variance": "scalar"},
-    "Gaussian (a scale a pixel)": {"decoder": "gaussian", "variance": "pixel"},
+    "Gaussian (a scale per pixel)": {"decoder": "gaussian", "variance": "pixel"},
     "continuous Bernoulli": {"decoder": "continuous-bernoulli"},
 }
 

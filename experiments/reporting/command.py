@@ -29,7 +29,7 @@ def make_command(part: Part) -> click.Command:
         known = inspect.signature(chosen.measure).parameters
         for name in [name for name, value in choices.items() if name not in known]:
             if choices.pop(name):
-                raise click.UsageError(f"{flag(name)} means nothing with {flag(chosen.name)}")
+                raise click.UsageError(f"{flag(name)} cannot be used with {flag(chosen.name)}")
         run_part(chosen, settings, output, choices)
 
     for other in part.instead:
@@ -57,7 +57,7 @@ def write_demonstration(page: Demonstration, output: Path | None) -> None:
     for parameter in context.command.params:
         given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
         if given and parameter.name not in ("page", "output"):
-            raise click.UsageError(f"{parameter.opts[0]} means nothing with --page")
+            raise click.UsageError(f"{parameter.opts[0]} cannot be used with --page")
     text = page.make()
     path = make_folder(output or Path()) / page.name
     write_text(path, text)

@@ -75,4 +75,4 @@ def test_bounds_measures_this_part_in_its_place(monkeypatch):
     ]
     refused = run(experiments, ["bounds", "--exact", "--draws", "3"])
     assert (refused.exit_code, len(calls)) == (2, 2)
-    assert "--draws means nothing with --exact" in refused.stderr
+    assert "--draws cannot be used with --exact" in refused.stderr

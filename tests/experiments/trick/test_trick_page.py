@@ -62,7 +62,7 @@ def test_the_command_writes_it_without_jax(tmp_path):
 def test_an_option_that_says_what_to_measure_is_refused(tmp_path, words):
     result = write("--output", tmp_path, *words)
     assert result.exit_code == 2
-    assert " means nothing with --page" in result.output
+    assert " cannot be used with --page" in result.output
     assert list(tmp_path.iterdir()) == []
 
 
