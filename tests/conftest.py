@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -10,6 +11,9 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+# scikit-learn's and NumPy's threads wait for each other where two workers share two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # nearly all the time goes into compiling hundreds of small programs; the fixture `optimised` compiles them as users do
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # one LLVM module compiles in a quarter less time than 32; with few optimisations XLA's older fusion emitter, where
@@ -61,6 +65,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # tests share compiled progra
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+# what is imported lives as long as the process: the collector need not look at it after every 700 new objects
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 
 for number in SIGNALS:  # a shell's background jobs ignore SIGINT, and nohup ignores SIGHUP
     if signal.getsignal(number) == signal.SIG_IGN:

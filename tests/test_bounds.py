@@ -58,6 +58,7 @@ def noisy_model(key, x):
     return LogDensities(noise, noise, noise, noise)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_draws_are_independent_and_chunks_change_nothing(key):
     x = jnp.zeros((4, 2))

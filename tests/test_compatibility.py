@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import rest_slow
 
 DROP = """
 import jax.core
@@ -31,7 +32,7 @@ assert not [finder for finder in sys.meta_path if type(finder).__module__ == "jv
 """
 
 
-@pytest.mark.parametrize("jax", [DROP, KEEP], ids=["dropped", "deprecated"])
+@pytest.mark.parametrize("jax", rest_slow([DROP, KEEP]), ids=["dropped", "deprecated"])
 def test_distrax_is_imported_by_a_user_after_jvae(jax):
     """With a jax that has dropped the name, and with one that warns of it: no warning is shown."""
     done = subprocess.run([sys.executable, "-c", jax + "import jvae\n" + USE], capture_output=True, text=True)

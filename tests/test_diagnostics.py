@@ -100,6 +100,7 @@ def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
     assert api.diagnose(model, tiny)[0].levels[0].kl_per_dimension is None
 
 
+@pytest.mark.slow
 def test_components_far_away_do_not_count(tiny):
     """Of four components, two are at the data and two are a hundred away."""
     config = Config(latent_dim=3, prior="mog", num_components=4, **QUICK)
@@ -148,6 +149,7 @@ def test_pseudo_inputs_start_at_training_images(tiny):
     assert len({match[0] for match in matches}) == 20
 
 
+@pytest.mark.slow
 def test_more_pseudo_inputs_than_images_are_refused(tiny):
     config = Config(latent_dim=3, prior="vamp", num_components=101, pseudo_inputs="data", **QUICK)
     with pytest.raises(ValueError, match=r"^num_components is 101: must be at most the number of training images, 100"):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import assert_within
+from helpers import assert_within, rest_slow
 
 from experiments.__main__ import experiments
 from experiments.parts.kl_directions import LOCS, SCALES, WEIGHTS, best_fits, moments
@@ -35,7 +35,8 @@ def log_ratio(key, loc_q, tril_q, loc_p, tril_p):
     return log_density(z, loc_q, tril_q @ tril_q.T) - log_density(z, loc_p, tril_p @ tril_p.T)
 
 
-@pytest.mark.parametrize("m", [1, 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("m", rest_slow([4, 1]))
 def test_value_and_gradient_are_those_of_monte_carlo(m):
     """For the full form, which contains the others as special cases, and its gradient in all four parameters."""
     arguments = pair(m)
@@ -53,6 +54,7 @@ def test_value_and_gradient_are_those_of_monte_carlo(m):
         assert_within(below(estimate), below(exact))
 
 
+@pytest.mark.slow
 def test_univariate_value_and_gradient_are_those_of_monte_carlo():
     parameters = jnp.array([0.7, 0.4, -0.3, 1.6])
 
@@ -103,6 +105,7 @@ def test_the_full_form_is_the_textbooks():
     np.testing.assert_allclose(kl_full(*pair(6)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_forms_are_special_cases_of_each_other():
     loc_q, tril_q, loc_p, tril_p = pair(4, (2,))
     scale_q, scale_p = (jnp.diagonal(tril, axis1=-2, axis2=-1) for tril in (tril_q, tril_p))
@@ -126,6 +129,7 @@ def test_what_stands_above_the_diagonal_is_not_read():
     assert kl_full(loc_q, tril_q + noise, loc_p, tril_p + noise) == kl_full(loc_q, tril_q, loc_p, tril_p)
 
 
+@pytest.mark.slow
 def test_zero_if_and_only_if_equal():
     loc, tril, *_ = pair(5)
     assert kl_full(loc, tril, loc, tril) == 0
@@ -178,6 +182,7 @@ def test_both_expressions_of_the_elbo_have_the_known_value_and_gradient():
         assert_within(jnp.tril(gradients.scale_tril), jnp.tril(gradient.scale_tril))
 
 
+@pytest.mark.slow
 def test_both_expressions_of_a_networks_elbo_are_equal_in_expectation(small, digits, key):
     """At the same draws their difference has mean zero, and so has its gradient in every parameter."""
     vae = build_model(small, (8, 8, 1))
@@ -200,6 +205,7 @@ def test_both_expressions_of_a_networks_elbo_are_equal_in_expectation(small, dig
         assert_within(np.sum(np.asarray(leaf) * direction, axis=tuple(range(1, leaf.ndim))), 0.0)
 
 
+@pytest.mark.slow
 def test_the_best_gaussian_covers_all_modes_in_one_direction_and_seeks_one_in_the_other():
     """The q of the least KL(p || q) has p's mean and variance; a q of the least KL(q || p) nearly one component's."""
     left, right, covering = best_fits()

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import fake_model
+from helpers import fake_model, rest_slow
 
 from jvae import evaluation
 from jvae.bounds import LogDensities, draw
@@ -54,6 +54,7 @@ def brightness(params, key, x):
     return LogDensities(3 * size, 0 * size, 0 * size, size)
 
 
+@pytest.mark.slow
 def test_what_is_the_same_in_all_draws_has_no_monte_carlo_error(images, key):
     tenth = fake_model(lambda p, k, x: densities.function(p, k, x)._replace(kl=jnp.full(len(x), 0.1)))
     for at_a_time in (1, 2, 10):
@@ -76,6 +77,7 @@ def test_monte_carlo_errors_count_dequantisations_noise(images, key):
         assert abs(found.value - 3 * mean) < 5 * found.monte_carlo_error
 
 
+@pytest.mark.slow
 def test_stochastically_binarised_data_are_the_same_for_every_key_batch_and_bound(images, key):
     values = [
         evaluate(brightness, {}, seed, images, stochastic_binarise, 2, size)[0].reconstruction
@@ -96,6 +98,7 @@ def test_one_draw_has_no_monte_carlo_error(images, key):
     assert np.isnan(evaluate(densities, {}, key, images, binarise, 1)[0].elbo.monte_carlo_error)
 
 
+@pytest.mark.slow
 def test_a_model_meets_only_the_data_it_was_trained_on(small, tiny):
     model = next(api.train_config_epochs(small, tiny))
     assert np.isfinite(api.evaluate(model, tiny)[0].elbo.value)
@@ -110,8 +113,8 @@ def weighted(params, key, x):
     return LogDensities(w, jnp.zeros_like(w), jnp.zeros_like(w), jnp.zeros_like(w))
 
 
-@pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
-@pytest.mark.parametrize("batch_size", [20, 107])
+@pytest.mark.parametrize("num_samples", rest_slow([7, 1, 100, 250]))
+@pytest.mark.parametrize("batch_size", rest_slow([20, 107]))
 def test_running_sums_are_the_bound_of_all_draws_at_once(images, num_samples, batch_size, key):
     """Chunks that do not divide K and batches that do not divide n change nothing, against the plain formula."""
     seen = []
@@ -184,6 +187,7 @@ def test_iwae_needs_a_draw(images, key):
         evaluate_iwae(weighted, {}, key, images, binarise, 0)[0]
 
 
+@pytest.mark.slow
 def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
     """Validation after five epochs, and evaluation of six runs: each is one program per model and shape."""
     compiled = evaluation.per_datum._cache_size

@@ -177,7 +177,8 @@ def test_a_custom_start_and_weight_of_the_kl():
     assert model.history[0]["bound"] > model.history[0]["reconstruction"] - model.history[0]["kl"]
 
 
-@pytest.mark.parametrize("name", [*rest_slow(ELBO_ESTIMATORS), *rest_slow(IWAE_ESTIMATORS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", rest_slow([*ELBO_ESTIMATORS, *IWAE_ESTIMATORS]))
 def test_every_estimator_trains_its_bound(name):
     """With a smaller last batch, whose padding does not count."""
     bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)
@@ -186,6 +187,7 @@ def test_every_estimator_trains_its_bound(name):
     assert model.history[-1]["bound"] > model.history[0]["bound"]
 
 
+@pytest.mark.slow
 def test_padding_does_not_touch_an_estimate():
     from jvae.gradients import from_vae, pathwise
 

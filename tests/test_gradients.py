@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_within
+from helpers import assert_within, rest_slow
 
 from jvae.bounds import draw, elbo
 from jvae.gradients import (
@@ -104,7 +104,7 @@ def many(estimator, params, num_samples, repeats):
     return jax.lax.map(one, jax.random.split(jax.random.key(0), repeats), batch_size=1000)
 
 
-@pytest.mark.parametrize("name", ELBO_ESTIMATORS)
+@pytest.mark.parametrize("name", rest_slow(ELBO_ESTIMATORS))
 @pytest.mark.parametrize("num_samples", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_elbo_estimator_is_unbiased(name, num_samples):
     value, grads = jax.value_and_grad(exact_elbo)(WRONG)
@@ -150,7 +150,8 @@ def exact_iwae(params):
     return jnp.asarray(weights, jnp.float32) @ pair @ jnp.asarray(weights, jnp.float32)
 
 
-@pytest.mark.parametrize("name", IWAE_ESTIMATORS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", rest_slow(IWAE_ESTIMATORS))
 def test_iwae_estimators_are_unbiased(name):
     value, grads = jax.value_and_grad(exact_iwae)(SCALAR)
 
@@ -165,6 +166,7 @@ def test_iwae_estimators_are_unbiased(name):
     assert_within(estimates(jax.random.split(jax.random.key(3), 100_000)), np.append(flat(grads), value))
 
 
+@pytest.mark.slow
 def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
     params = exact_posterior()
     estimates = {e: many(e, params, 1, 500)[:, :-1] for e in (sticking_the_landing, pathwise_monte_carlo, pathwise)}
@@ -174,6 +176,7 @@ def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
     assert np.min(np.std(estimates[pathwise][:, encoder], axis=0)) > 0.01
 
 
+@pytest.mark.slow
 def test_the_score_function_is_noisier_than_the_path_and_the_control_variate_helps():
     variance = {e: np.var(many(e, WRONG, 8, 4000)[:, 6 + 3 + 1 :-1], axis=0).sum() for e in (
         pathwise, score_function, score_function_with_control_variate)}  # fmt: skip

@@ -60,6 +60,7 @@ def linear_gaussian(exact: bool) -> tuple[HierarchicalVAE, float, float]:
 X = jnp.array([-2.0, -0.3, 0.4, 1.9]).reshape(4, 1, 1, 1)
 
 
+@pytest.mark.slow
 def test_with_the_exact_posterior_every_draw_gives_the_evidence():
     vae, loc, scale = linear_gaussian(exact=True)
     d = draw(lambda k, x: vae.apply({}, k, x), jax.random.key(0), X, 50)
@@ -118,6 +119,7 @@ def test_gradients_reach_every_parameter_of_both_levels(digits):
     assert set(params["params"]["prior"]) == {"decoder", "encoder"}
 
 
+@pytest.mark.slow
 def test_samples_come_from_both_levels():
     vae, _, _ = linear_gaussian(exact=True)
     z1, z2 = vae.apply({}, jax.random.key(0), 50_000, method="sample_latents")
@@ -149,6 +151,7 @@ def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
     assert figure.axes[0].images[0].get_array().shape == (2 * 9 + 1, 3 * 9 + 1)
 
 
+@pytest.mark.slow
 def test_a_level_that_is_not_there_is_named(tiny, small):
     model = random_model(small, tiny)
     with pytest.raises(ValueError, match=r"level is 1: must be from 0 to 0, for the model has 1$"):

@@ -47,6 +47,7 @@ def test_keys_of_either_kind_are_one_key(key, model, data):
     same(np.asarray(jvae.stochastic_binarise(key, images)), np.asarray(jvae.stochastic_binarise(KEY, images)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [np.int64, np.uint8, jnp.int32], ids=lambda kind: kind.__name__)
 def test_numbers_of_numpy_and_jax_are_numbers(whole, model, data):
     images, zero = data.test_images, whole(0)
@@ -62,11 +63,13 @@ def test_numbers_of_numpy_and_jax_are_numbers(whole, model, data):
     assert jvae.build_recipe(config, (4, 4, 1), whole(5)).num_samples == 1
 
 
+@pytest.mark.slow
 def test_a_training_takes_numbers_of_numpy(model, data):
     options = {"epochs": np.int64(1), "batch_size": np.int32(8), "seeds": np.arange(1, 2)}
     assert jvae.train(model.recipe, data, **options).plan == model.plan._replace(epochs=1, batch_size=8, seeds=(1,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray, lambda array: np.asarray(array).tolist()])
 def test_arrays_of_numpy_jax_and_python_are_arrays(kind, model, data):
     images, labels = data.train_images, np.asarray(data.train_labels)

@@ -32,6 +32,7 @@ def test_the_principal_plane_is_the_one_of_the_covariance():
     assert f"{values[-1] / values.sum():.1%}" in projection.labels[0]
 
 
+@pytest.mark.slow
 def test_the_aggregate_posterior_has_the_posteriors_moments(small, tiny):
     model = next(api.train_config_epochs(small, tiny))
     vae, transform = build_model(small, (8, 8, 1)), build_transform(small)

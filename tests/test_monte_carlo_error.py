@@ -31,9 +31,9 @@ def measured_and_reported(fields, levels, dataset, num_keys):
     model = random_model(
         Config(dataset="digits", latent_dim=3, hidden=(16, 16), **fields, **upper), dataset, spread=spread
     )
-    found = []
+    params, images, found = model.run_params(), dataset.test_images[:10], []
     for seed in range(1000, 1000 + num_keys):
-        given = (model.recipe.model, model.run_params(), jax.random.key(seed), dataset.test_images[:10])
+        given = (model.recipe.model, params, jax.random.key(seed), images)
         evaluation = evaluate(*given, model.recipe.transform)[0]
         weighted = evaluate_iwae(*given, model.recipe.transform, 50)[0].iwae
         found.append([[e.value, e.monte_carlo_error] for e in (*evaluation[:3], weighted)])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import assert_within
+from helpers import assert_within, rest_slow
 from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
@@ -68,7 +68,7 @@ def test_log_likelihood_is_scipys_with_the_full_covariance(fitted, digit_rows):
     np.testing.assert_allclose(ppca.log_likelihood(fitted, digit_rows), expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("d", "m"), [(6, 2), (6, 5), (2, 1)])
+@pytest.mark.parametrize(("d", "m"), rest_slow([(6, 2), (6, 5), (2, 1)]))
 def test_log_likelihood_is_scipys_to_the_last_digits(float64, d, m):
     model = random_model(d, m, dtype=jnp.float64)
     x = jax.random.normal(jax.random.key(9), (7, d), jnp.float64) * 3
@@ -82,6 +82,7 @@ def test_the_likelihood_depends_on_the_data_through_their_moments(float64):
     np.testing.assert_allclose(mean_log_likelihood(model, ppca.compute_moments(x)), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_samples_have_the_models_moments(key):
     model = random_model()
     x = np.asarray(ppca.sample(model, key, 20_000), np.float64)
@@ -99,7 +100,7 @@ def test_no_d_by_d_matrix_is_factorised():
 # scikit-learn, whose PCA divides the covariance by n - 1
 
 
-@pytest.mark.parametrize("latent_dim", [1, 5, 10, 40])
+@pytest.mark.parametrize("latent_dim", rest_slow([5, 1, 10, 40]))
 def test_log_likelihood_of_the_digits_is_scikit_learns_score(digit_rows, latent_dim):
     n = len(digit_rows)
     reference = PCA(latent_dim, svd_solver="full").fit(np.asarray(digit_rows, np.float64))
@@ -254,6 +255,7 @@ def test_the_gradient_fit_reaches_the_closed_form(float64):
     np.testing.assert_allclose(fit.model.loc, closed.loc, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_both_iterations_reach_the_closed_form_on_the_digits_in_float32(fitted, digit_rows):
     top = np.mean(ppca.log_likelihood(fitted, digit_rows))
     em = ppca.fit_em(digit_rows, 10, 300, jax.random.key(0))
@@ -280,6 +282,7 @@ def test_the_posterior_is_gaussian_conditioning(float64):
     np.testing.assert_allclose(q.scale_tril, np.linalg.cholesky(expected_covariance), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_every_bound_is_the_log_likelihood_at_every_draw_of_the_exact_posterior(fitted, digit_rows, key):
     x = digit_rows[:20]
     d = jax.jit(lambda key: draw(lambda k, x: ppca.log_densities(fitted, k, x), key, x, 50))(key)
@@ -314,6 +317,7 @@ def wrong():
     return model, x, Posterior(exact.loc + 0.5 * scales, jnp.diag(1.4 * scales))
 
 
+@pytest.mark.slow
 def test_with_a_wrong_q_the_elbo_is_below_by_the_divergence_from_the_posterior(wrong, key):
     model, x, q = wrong
     exact = ppca.posterior(model, x)
@@ -325,6 +329,7 @@ def test_with_a_wrong_q_the_elbo_is_below_by_the_divergence_from_the_posterior(w
     assert_within(np.asarray(elbo(d)) - below, 0.0)
 
 
+@pytest.mark.slow
 def test_iwae_rises_with_k_to_the_known_log_likelihood(wrong):
     """Gaps to log p(x) over 400 data. E[exp(IWAE-K)] = p(x) exactly, and the gap falls as var(w) / 2K p(x)^2."""
     model, x, q = wrong
@@ -346,6 +351,7 @@ def test_iwae_rises_with_k_to_the_known_log_likelihood(wrong):
     assert abs(gaps[-1].mean()) < abs(gaps[0].mean()) / 100
 
 
+@pytest.mark.slow
 def test_jit_and_vmap_over_models_change_nothing(digit_rows, key):
     models = [ppca.fit_em(digit_rows[:100], 3, 2, k).model for k in jax.random.split(key)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)

@@ -101,6 +101,7 @@ def test_a_flow_starts_as_the_standard_normal(latent_dim, coupling):
     np.testing.assert_allclose(log_prob(vae, params, z), stats.norm.logpdf(z).sum(axis=1), rtol=2e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", rest_slow(["affine", "spline"]))
 def test_every_dimension_is_changed_by_a_flow(coupling):
     vae, params = make(f"{coupling} flow", 5)
@@ -123,6 +124,7 @@ def test_the_mixtures_sum_over_components_stands_outside_the_product_over_dimens
     np.testing.assert_allclose(shares[:, 0], np.exp(parts[0] - np.logaddexp(*parts)), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_vamp_prior_is_the_average_posterior_of_its_pseudo_inputs():
     vae, params = make("vamp", 3)
     weights = params["params"]["prior"]["pseudo_inputs"].at[0, 0, 0, 0].set(7.0)  # above the clip

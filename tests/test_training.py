@@ -43,6 +43,7 @@ def test_every_image_counts_once_an_epoch(num_images, batch_size, key):
     assert set(np.unique(weights)) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_padding_does_not_touch_the_step(small, tiny, key):
     """A batch of 20 images padded with others of weight 0 gives the step of the 20 alone, with the same noise."""
 
@@ -62,6 +63,7 @@ def test_padding_does_not_touch_the_step(small, tiny, key):
     assert not np.isclose(alone[0].params["params"]["w"], unmasked[0].params["params"]["w"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "bound", "prior"),
     [
@@ -132,6 +134,7 @@ def test_a_run_is_a_function_of_its_key(small, tiny):
     assert bounds(1) != bounds(2)
 
 
+@pytest.mark.slow
 def test_epochs_shuffle_anew_and_continue_from_the_step(small, tiny, key):
     """Two epochs at once, and one epoch resumed from a copy of the first one's state, give the same bits."""
     state, step = parts(small)
@@ -144,6 +147,7 @@ def test_epochs_shuffle_anew_and_continue_from_the_step(small, tiny, key):
     assert not np.array_equal(*orders)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_all_epochs(small, tiny, key):
     traces = itertools.count()
     state, step = parts(small)
@@ -158,6 +162,7 @@ def test_one_compilation_serves_all_epochs(small, tiny, key):
     assert next(traces) == 1
 
 
+@pytest.mark.slow
 def test_the_state_is_donated(small, tiny, key):
     state, step = parts(small)
     first = jax.tree.leaves(state.params)[0]
@@ -165,12 +170,14 @@ def test_the_state_is_donated(small, tiny, key):
     assert first.is_deleted()
 
 
+@pytest.mark.slow
 def test_training_raises_the_bound(small, tiny):
     *_, last = api.train_config_epochs(Config(**{**small.to_dict(), "epochs": 20, "learning_rate": 3e-3}), tiny)
     assert last.history[-1]["bound"] > last.history[0]["bound"] + 5
     assert [record["epoch"] for record in last.history] == list(range(1, 21))
 
 
+@pytest.mark.slow
 def test_one_gradient_step_is_adams(small, tiny, key):
     """The step against Adam's formulas of the first step: minus the learning rate times the sign of the gradient."""
     state, step = parts(small)
@@ -195,6 +202,7 @@ def test_a_batch_larger_than_the_data_is_refused_at_once(small, tiny):
         api.train_config_epochs(Config(**{**small.to_dict(), "batch_size": 101}), tiny)
 
 
+@pytest.mark.slow
 def test_a_non_finite_bound_names_epoch_and_step(small, tiny):
     with pytest.raises(NonFiniteError, match=r"epoch 1, step \d of 4"):
         list(api.train_config_epochs(Config(**{**small.to_dict(), "learning_rate": 1e30}), tiny))

@@ -55,6 +55,7 @@ def test_log_densities_are_scipys(vae, params, x):
     np.testing.assert_allclose(d.kl, kl, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_forms_of_the_elbo_agree_in_value_and_gradient(vae, params, x):
     """Closed form against Monte Carlo, within 5 computed standard errors."""
     keys = jax.random.split(jax.random.key(1), 4000)
@@ -70,6 +71,7 @@ def test_both_forms_of_the_elbo_agree_in_value_and_gradient(vae, params, x):
     assert_within(difference, np.zeros(difference.shape[1]))
 
 
+@pytest.mark.slow
 def test_jit_equals_eager_and_vmap_over_parameters_equals_each(vae, params, x, key):
     eager = vae.apply(params, key, x)
     for a, b in zip(jax.jit(vae.apply)(params, key, x), eager, strict=True):
@@ -88,8 +90,9 @@ def test_samples_are_binary_and_means_are_not(vae, params):
     assert np.all((means > 0) & (means < 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", rest_slow([2, 1, 10, 32]))
-@pytest.mark.parametrize("image_shape", [(8, 8, 1), (9, 13, 3)])
+@pytest.mark.parametrize("image_shape", [pytest.param((8, 8, 1), marks=pytest.mark.slow), (9, 13, 3)])
 def test_any_latent_dimension_and_image_shape(latent_dim, image_shape, key):
     vae = build_model(Config(latent_dim=latent_dim, hidden=(8, 8)), image_shape)
     x = jnp.zeros((2, *image_shape))

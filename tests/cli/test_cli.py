@@ -71,7 +71,7 @@ def test_one_draw_has_no_monte_carlo_error(model):
 WITH_ANY_MODEL = ["posterior", "reconstructions", "manifold", "prior", "interpolation", "traversals", "history"]
 
 
-@pytest.mark.parametrize("picture", WITH_ANY_MODEL)
+@pytest.mark.parametrize("picture", rest_slow(WITH_ANY_MODEL))
 @pytest.mark.parametrize("suffix", rest_slow([".png", ".pdf", ".svg"]))
 def test_plots_are_written(model, tmp_path, picture, suffix):
     path = tmp_path / f"picture{suffix}"
@@ -83,6 +83,7 @@ def test_plots_are_written(model, tmp_path, picture, suffix):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_and_mean_differs(model, tmp_path):
     for name, extra in {"a": [], "b": [], "c": ["--seed", "1"], "d": ["--mean"]}.items():
         jvae("sample", "--model", model, "--samples", tmp_path / f"{name}.png", "--num-images", "5", *extra)
@@ -91,6 +92,7 @@ def test_samples_depend_on_the_seed_and_mean_differs(model, tmp_path):
     assert len({a, c, d}) == 3
 
 
+@pytest.mark.slow
 def test_compare_draws_samples_beside_means(model, tmp_path):
     jvae("sample", "--model", model, "--samples", tmp_path / "s.png", "--num-images", "4", "--compare")
     with Image.open(tmp_path / "s.png") as image:
@@ -245,6 +247,7 @@ def test_a_batch_larger_than_the_data_gets_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_diverged_run_keeps_the_last_good_file(tmp_path, model):
     path = tmp_path / "model.npz"
     path.write_bytes(model.read_bytes())
@@ -294,6 +297,7 @@ def test_help_and_refusals_import_nothing_heavy(arguments):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_help_comes_at_once():
     """Measured in CPU seconds, since other processes may be running: 0.12 on an idle machine."""
 

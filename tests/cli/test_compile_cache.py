@@ -19,6 +19,7 @@ def folder_used(root, **variables) -> str:
     ).stdout.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_it_is_this_users_alone(tmp_path):
     used = folder_used(tmp_path)
     assert used.startswith(str(tmp_path / "compiled" / "jaxlib-"))
@@ -27,6 +28,7 @@ def test_it_is_this_users_alone(tmp_path):
     assert folder_used(tmp_path) == "None"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables", [{"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}, {"JAX_ENABLE_COMPILATION_CACHE": "false"}]
 )
@@ -35,6 +37,7 @@ def test_what_the_user_has_settled_stands(variables, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / "file").write_text("")
     assert folder_used(tmp_path / "file") == "None"
@@ -44,7 +47,7 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path):
 def test_programs_are_kept_unless_told_otherwise(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"JVAE_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
-    command = [*JVAE, "train", "--dataset", "digits", "--epochs", "1", "--batch-size", "512", "--overwrite"]
+    command = [*JVAE, "train", "--dataset", "digits", "--epochs", "1", "--batch-size", "512", "--hidden", "8", "--overwrite"]
     command += ["--model", str(tmp_path / "m.npz")]
     for flag, kept in (("--no-compile-cache", False), ("--compile-cache", True)):
         subprocess.run([*command, flag], env=environment, check=True, capture_output=True)

@@ -28,6 +28,7 @@ def model(tmp_path_factory) -> Path:
 COMMANDS = [["evaluate"], ["train"], ["sample"], ["plot", "posterior"], ["plot", "history"], ["explore"], ["encode"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_model_file_by_itself_is_explained(command, model):
     assert f"use --model {model}" in refused(*command, model, code=2)
@@ -53,6 +54,7 @@ def test_a_config_file_comes_after_command_line_and_environment(tmp_path, monkey
     assert "--learning-rate is 0.1" in line
 
 
+@pytest.mark.slow
 def test_what_a_file_gives_is_given(model, tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("latent_dim = 5")

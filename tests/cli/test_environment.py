@@ -69,6 +69,7 @@ def test_flags_that_xla_would_abort_for_are_one_line(monkeypatch, flags):
     check_xla_flags()
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_settings_that_decide_it(model):
     assert load(model).settings == current_settings()
     assert load(model).state is not None
@@ -80,6 +81,7 @@ def test_a_training_goes_on_with_the_settings_that_decide_it(model):
         assert load(model, params_only=True).params is not None
 
 
+@pytest.mark.slow
 def test_another_rounding_is_warned_of(model, monkeypatch):
     monkeypatch.setattr("jvae.cli.train.is_finished", lambda model: True)
     assert "warning" not in jvae("train", "--resume", "--model", model).stderr
@@ -90,6 +92,7 @@ def test_another_rounding_is_warned_of(model, monkeypatch):
     assert f"XLA_FLAGS was {before} and is --xla_cpu_enable_fast_math=true" in told
 
 
+@pytest.mark.slow
 def test_a_file_without_settings_goes_on(model, tmp_path):
     save(tmp_path / "m.npz", load(model)._replace(settings={}))
     assert load(tmp_path / "m.npz").state is not None
@@ -98,6 +101,7 @@ def test_a_file_without_settings_goes_on(model, tmp_path):
 UNUSUAL = {"text.usetex": True, "figure.dpi": 30, "savefig.dpi": 31, "font.family": "Nope", "axes.facecolor": "red"}
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_whatever_the_matplotlibrc(tmp_path):
     jvae("plot", "history", "--model", STORED, "--output", tmp_path / "usual.png")
     with matplotlib.rc_context(UNUSUAL):
@@ -109,6 +113,7 @@ def test_pictures_are_the_same_whatever_the_matplotlibrc(tmp_path):
 DRAWN = [["plot", "history"], ["sample"], ["explore"], ["datasets", "check", "digits", "--sheet"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", DRAWN, ids=" ".join)
 def test_every_picture_is_drawn_so(words, tmp_path, monkeypatch, model):
     seen = []

@@ -116,6 +116,7 @@ def test_a_process_that_computes_is_ended_too(how, signals):
     assert len(said.splitlines()) == signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "command"), [("jvae", "info"), ("experiments", "code")])
 def test_a_command_is_ended_from_its_first_moment(module, command):
     """During imports too: silently or with one line, never with a traceback."""
@@ -161,6 +162,7 @@ def test_a_training_is_saved_at_the_next_safe_point_and_says_how_to_go_on(tmp_pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_training_that_has_nothing_to_save_is_ended_at_once(tmp_path, monkeypatch):
     interrupting(monkeypatch, signal.SIGUSR1, epochs=0)
     jvae("train", *QUICK, "--model", tmp_path / "m.npz", code=128 + signal.SIGUSR1)

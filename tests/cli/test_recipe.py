@@ -103,6 +103,7 @@ def test_a_resumed_training_comes_to_the_same_bits(folder, tmp_path):
     assert whole.recipe_file.text == FILE
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_its_record_told(own, folder, tmp_path):
     result = jvae("evaluate", *own, "--iwae", 20, "--json", tmp_path / "e.json")
     assert "nats per image, Student-t density" in result.stdout
@@ -123,6 +124,7 @@ def test_it_is_drawn_from_another_folder(own, tmp_path, monkeypatch):
     assert sorted(os.listdir()) == [f"{name}.png" for name in names]
 
 
+@pytest.mark.slow
 def test_the_explorer_refuses_what_it_cannot_decode(own):
     assert "the page cannot decode with StudentTDecoder" in refused("explore", *own, code=1)
 
@@ -192,6 +194,7 @@ def test_a_model_file_runs_nothing(own, folder, tmp_path):
     assert "it takes no recipe" in refused("evaluate", *own[:2], "--model", plain, code=2)
 
 
+@pytest.mark.slow
 def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monkeypatch):
     train = ["train", "--dataset", "digits", "--recipe", folder / "my_vae.py", "--model", tmp_path / "m.npz"]
     assert "--prior is mog: my_vae.py does not read config.prior" in refused(*train, "--prior", "mog", code=2)

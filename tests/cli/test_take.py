@@ -84,6 +84,7 @@ def test_both_splits_all_runs_and_levels(folder, digits, tmp_path):
             np.testing.assert_array_equal(found[f"{name}_level_{level}"][1], expected)
 
 
+@pytest.mark.slow
 def test_the_table_is_the_arrays(folder, tmp_path):
     every = ["--model", folder / "two.npz", "--split", "both", "--run", "1,0", "--level", "all"]
     jvae("encode", *every, "--output", tmp_path / "z.npz")
@@ -106,6 +107,7 @@ def test_the_table_is_the_arrays(folder, tmp_path):
                 assert all(row[f"{name}_2"] == "" for row in own) == (dim == 1)
 
 
+@pytest.mark.slow
 def test_what_the_model_lacks_is_refused(folder, tmp_path):
     one, output = ["--model", folder / "one.npz"], ["--output", tmp_path / "z.npz"]
     assert "--level is 2" in refused("encode", *one, *output, "--level", 2, code=2)
@@ -120,6 +122,7 @@ def test_what_the_model_lacks_is_refused(folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_users_own_model_is_encoded(folder, tmp_path):
     own = ["--model", folder / "own.npz", "--output", tmp_path / "z.npz"]
     assert "own.py" in refused("encode", *own, code=2)
@@ -127,6 +130,7 @@ def test_a_users_own_model_is_encoded(folder, tmp_path):
     assert arrays_of(tmp_path / "z.npz")["z"].shape == (256, 3)
 
 
+@pytest.mark.slow
 def test_draws_as_arrays(folder, tmp_path):
     given = ["--model", folder / "two.npz", "--run", 1, "--seed", 4, "--num-images", 7]
     jvae("sample", *given, "--compare", "--samples", tmp_path / "both.npz")
@@ -146,6 +150,7 @@ def test_draws_as_arrays(folder, tmp_path):
     np.testing.assert_array_equal(only[1], both["mean"])
 
 
+@pytest.mark.slow
 def test_arrays_have_no_limit_of_pictures(folder, tmp_path):
     many = ["--model", folder / "one.npz", "--num-images", 10_001, "--samples"]
     jvae("sample", *many, tmp_path / "x.npy")
@@ -164,6 +169,7 @@ def told_of(*paths: Path) -> dict[str, tuple[bool, list[str]]]:
     return {line[: starts[0]].strip("* "): (line.startswith("*"), cut(line)) for line in lines}
 
 
+@pytest.mark.slow
 def test_info_of_one_file(folder):
     told = {name: cells for name, (_, (cells,)) in told_of(folder / "one.npz").items()}
     model = load(folder / "one.npz")
@@ -180,6 +186,7 @@ def test_info_of_one_file(folder):
     assert told["jax"] == model.versions["jax"]
 
 
+@pytest.mark.slow
 def test_info_of_several_files_marks_what_differs(folder):
     paths = [folder / "one.npz", folder / "two.npz", folder / "own.npz", STORED]
     told = told_of(*paths)
@@ -198,6 +205,7 @@ def test_info_of_several_files_marks_what_differs(folder):
     assert not any(marked for marked, _ in told_of(folder / "one.npz").values())
 
 
+@pytest.mark.slow
 def test_info_of_a_file_imports_no_jax(folder):
     code = f"import sys\nfrom jvae.cli.main import main\ntry: main(['info', {str(folder / 'own.npz')!r}])\n"
     code += "finally: print([m for m in ('jax', 'flax', 'matplotlib') if m in sys.modules])"
@@ -205,6 +213,7 @@ def test_info_of_a_file_imports_no_jax(folder):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_damaged_files_are_a_line_each(folder, tmp_path):
     arrays, about = content_of(folder / "two.npz")
     last = about["history"][-1]
@@ -229,6 +238,7 @@ def test_damaged_files_are_a_line_each(folder, tmp_path):
     assert str(folder / "one.npz") in result.stdout.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_what_a_file_says_cannot_write_to_the_terminal(folder, tmp_path):
     arrays, about = content_of(folder / "one.npz")
     (tmp_path / "m").write_bytes(pack(arrays, {**about, "versions": {"jax": "1\x1b[31m\n2"}}))

@@ -37,6 +37,7 @@ def test_a_training_is_drawn_as_gif_and_as_strip(path, tmp_path):
     assert gif.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused_in_one_line(path, without, tmp_path):
     out = tmp_path / "t.gif"
     refused = [
@@ -53,6 +54,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(path, without, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_snapshots_it_has_or_is_refused(path, without):
     before = path.read_bytes(), without.read_bytes()
     for model, asked in ((path, 4), (without, 3)):
@@ -64,6 +66,7 @@ def test_a_training_goes_on_with_the_snapshots_it_has_or_is_refused(path, withou
     assert before == (path.read_bytes(), without.read_bytes())
 
 
+@pytest.mark.slow
 def test_info_tells_of_snapshots(path, without):
     rows = jvae("info", path, without).stdout.splitlines()
     (row,) = [row.split() for row in rows if row.split()[:2] == ["*", "snapshots"]]

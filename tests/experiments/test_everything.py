@@ -36,7 +36,7 @@ def a_part(name, measure, **more):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_images")
+@pytest.mark.usefixtures("few_images", "few_draws")
 def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path):
     names = ["code", "baseline", "priors"]
     done = run_all(
@@ -60,7 +60,7 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_images")
+@pytest.mark.usefixtures("few_images", "few_draws")
 @pytest.mark.parametrize(
     "name",
     ["ppca", "kl", "hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"],
@@ -71,7 +71,7 @@ def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
         "ppca": ["--steps", "100", "--num-images", "30"],
         "kl": ["--draws", "500", "--vae-epochs", "1"],
         "bounds": ["--most", "10", "--images", "20"],
-        "exact": ["--most", "100", "--images", "10", "--side", "60"],
+        "exact": ["--most", "100", "--images", "3", "--side", "60", "--finer", "40"],
         "reparametrisation": ["--most", "2", "--repeats", "3"],
     }
     done = CliRunner().invoke(experiments, [name, "--device", "cpu", "--no-compile-cache", *flags, *more.get(name, [])])

@@ -17,13 +17,14 @@ FOLDER = Path(literature.__file__).parent
 SHAPE = (8, 8, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "read"),
     [
-        pytest.param("iwae", {"bound": "elbo"}, {"bound", "num_samples"}, marks=pytest.mark.slow),
+        ("iwae", {"bound": "elbo"}, {"bound", "num_samples"}),
         ("iwae", {"bound": "iwae", "num_samples": 5}, {"bound", "num_samples"}),
         ("vampprior", {"prior": "gaussian"}, {"prior"}),
-        pytest.param("vampprior", {"prior": "vamp"}, {"prior"}, marks=pytest.mark.slow),
+        ("vampprior", {"prior": "vamp"}, {"prior"}),
     ],
 )
 def test_a_recipe_trains_and_reads_its_options(name, options, read, tiny):

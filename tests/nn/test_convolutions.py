@@ -35,7 +35,7 @@ def xla_conv_transpose(x, kernel):
     return xla(x, kernel[::-1, ::-1], window_strides=(1, 1), padding=((2, 2), (2, 2)), lhs_dilation=(2, 2))
 
 
-@pytest.mark.parametrize(("h", "w"), SIZES)
+@pytest.mark.parametrize(("h", "w"), rest_slow(SIZES))
 def test_convolutions_match_pytorch(h, w, key):
     torch = pytest.importorskip("torch")
     x, kernel = arrays(key, h, w, 3, 9)
@@ -48,7 +48,7 @@ def test_convolutions_match_pytorch(h, w, key):
 
 @pytest.mark.parametrize(("h", "w"), rest_slow(SIZES))
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(conv, xla_conv), (gather, xla_conv_transpose), (scatter, xla_conv_transpose)]
+    ("ours", "theirs"), rest_slow([(conv, xla_conv), (gather, xla_conv_transpose), (scatter, xla_conv_transpose)])
 )
 def test_values_and_gradients_match_xla(ours, theirs, h, w, key):
     x, kernel = arrays(key, h, w, 2, 3)
@@ -61,6 +61,7 @@ def test_values_and_gradients_match_xla(ours, theirs, h, w, key):
         np.testing.assert_allclose(mine, other, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_vmap_over_runs_is_a_loop_over_runs(key):
     pairs = [arrays(k, 8, 8, 2, 9) for k in jax.random.split(key, 3)]
     xs, kernels = (jnp.stack(arrays) for arrays in zip(*pairs, strict=True))

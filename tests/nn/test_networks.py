@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import rest_slow
 from scipy import stats
 
 from jvae.nn.networks import ACTIVATIONS, MLP, ConvDecoderNet, ConvEncoderNet, check_depth, describe_network
@@ -29,6 +30,7 @@ def test_weights_and_biases_start_uniform_in_one_over_root_fan_in(key):
             assert stats.kstest(values, stats.uniform(-limit, 2 * limit).cdf).pvalue > 1e-3, (layer, name)
 
 
+@pytest.mark.slow
 def test_kernels_and_biases_of_convolutions_start_as_in_pytorch(key):
     """Conv2d(c, f, 4) has a fan-in of 16 c; ConvTranspose2d(c, f, 4) of 16 f."""
     encoder = jax.jit(ConvEncoderNet((6,)).init)(key, jnp.zeros((1, 28, 28, 1)))["params"]
@@ -50,6 +52,7 @@ def test_convolutional_networks_take_any_image_shape(shape, key):
     assert jax.eval_shape(decoder.init_with_output, key, z)[0].shape == (5, *shape)
 
 
+@pytest.mark.slow
 def test_convolutional_networks_treat_every_datum_alone(key):
     x, z = jax.random.normal(key, (5, 8, 8, 1)), jax.random.normal(key, (5, 4))
     for net, data in ((ConvEncoderNet((6,)), x), (ConvDecoderNet((8, 8, 1)), z)):
@@ -86,7 +89,7 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", rest_slow(ACTIVATIONS))
 @pytest.mark.parametrize("fields", [{"hidden": (6, 5)}, {"network": "cnn", "channels": (3,)}], ids=["mlp", "cnn"])
 def test_activations_are_what_their_names_say(name, fields, key):
     """Between the layers, not after the last one."""

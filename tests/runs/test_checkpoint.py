@@ -183,6 +183,7 @@ def test_counters_that_make_no_sense_are_refused(path):
         reject(path, {**arrays, name: np.array(value)}, description, "counters make no sense")
 
 
+@pytest.mark.slow
 def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_but_not_resumed(digits):
     """It was trained for two epochs in two runs, and the best epochs were kept."""
     model = load(STORED)

@@ -29,6 +29,7 @@ def state_at(epoch: int, runs: int) -> TrainState:
     return TrainState({"w": value * 1.0}, (), value)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first case compiles
 @given(
     st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=8),

@@ -33,7 +33,7 @@ from jvae.training import Metrics, StepMetrics, init_step_metrics
 from jvae.view import pictures
 
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8)}
-VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "epochs": 1},
+VARIATIONS = [{}, {"prior": "mog", "num_components": 3}, {"network": "cnn", "channels": (4,), "epochs": 1},
               {"prior": "vamp", "num_components": 3, "pseudo_inputs": "data"}]  # fmt: skip
 
 
@@ -93,6 +93,7 @@ def test_an_accelerators_program_has_loops_of_known_length_and_keeps_no_copy_of_
     assert f'"known_trip_count":{{"n":"{ACCELERATOR_BLOCK}"}}' in compiled.as_text()
 
 
+@pytest.mark.slow
 def test_runs_differ(tiny):
     *_, many = api.train_config_epochs(config_of({}, runs=3), tiny)
     kernel = np.asarray(many.params["params"]["encoder"]["net"]["linear_0"]["kernel"])
@@ -110,6 +111,7 @@ def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
     assert len(pictures.history(loaded).axes[0].lines) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_is_named(tiny):
     *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
     with pytest.raises(ValueError, match=r"^run is 2: must be from 0 to 1"):

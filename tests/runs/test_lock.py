@@ -108,6 +108,7 @@ def test_a_lock_that_another_user_has_left_is_taken(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_without_locks_a_file_that_another_has_written_is_left_as_it_is(tmp_path, monkeypatch, tiny, small):
     """The digest at its end shows that."""
 
@@ -146,6 +147,7 @@ def test_a_second_training_of_a_file_is_refused_before_any_work(more, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_training_ends_where_another_has_written_its_file(tmp_path, monkeypatch):
     """As copying a file there does, or a process on a system without locks."""
     path, train_config_epochs = tmp_path / "m.npz", api.train_config_epochs
@@ -161,6 +163,7 @@ def test_a_training_ends_where_another_has_written_its_file(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_readers_are_not_asked(tmp_path, tiny, small):
     path = tmp_path / "m.npz"
     with owning(path):

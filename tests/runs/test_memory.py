@@ -96,6 +96,7 @@ def one_step(config: Config, draws: int | None = None):
     return make_train_step(recipe, draws), (state, jax.random.key(2), Batch(jnp.asarray(images), jnp.ones(len(images))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", rest_slow(["elbo", "iwae"]))
 def test_how_many_runs_are_evaluated_together_follows_an_accelerators_memory(tiny, monkeypatch, bound):
     """All in one program, or half of them, and so on; one after another on a CPU, always with the same results."""
@@ -192,6 +193,7 @@ def test_runs_are_taken_together_as_the_memory_allows(tiny, monkeypatch):
     assert chosen_by(config, tiny) == Together(3)
 
 
+@pytest.mark.slow
 def test_a_training_of_many_draws_is_cut(tiny, monkeypatch):
     config = Config(**QUICK, num_samples=100, validation="test")
     needs = made_needs(monkeypatch, lambda: chosen_by(config, tiny))
@@ -201,7 +203,9 @@ def test_a_training_of_many_draws_is_cut(tiny, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "options", [["--latent-dim", 4096, "--hidden-dim", 65536], ["--runs", 10_000], ["--num-samples", 10_000]], ids=str
+    "options",
+    rest_slow([["--latent-dim", 4096, "--hidden-dim", 65536], ["--runs", 10_000], ["--num-samples", 10_000]]),
+    ids=str,
 )
 @pytest.mark.parametrize("command", rest_slow(["train", "benchmark"]))
 def test_what_cannot_fit_is_refused_before_anything_is_made(command, options, tmp_path, monkeypatch):
@@ -235,6 +239,7 @@ def test_an_evaluation_is_cut_to_the_memory(tiny, monkeypatch):
             assert (mine.value == theirs.value) is False or same
 
 
+@pytest.mark.slow
 def test_what_is_evaluated_at_a_time_follows_the_memory(tiny, monkeypatch):
     recipe = build_recipe(Config(**QUICK), (64, 64, 3))
     params = run_shapes(recipe, (64, 64, 3), 1).params
@@ -269,6 +274,7 @@ def test_a_sweep_takes_its_cells_in_parts(tiny, tmp_path, monkeypatch):
     assert len(list((tmp_path / "s").glob("learning-rate=*.npz"))) == 2
 
 
+@pytest.mark.slow
 def test_many_draws_of_large_images_are_refused_as_arrays(tiny, tmp_path, monkeypatch):
     from jvae.runs.checkpoint import save
 

@@ -52,6 +52,7 @@ def test_more_epochs_are_those_of_a_longer_training(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_model_file_is_not_replaced_unasked(tmp_path):
     path = tmp_path / "m.npz"
     train(path, "--resume", epochs=1)  # there is none yet: it starts
@@ -63,6 +64,7 @@ def test_a_model_file_is_not_replaced_unasked(tmp_path):
     assert load(path).config.seed == 1
 
 
+@pytest.mark.slow
 def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     train(tmp_path / "m.npz", schedule="cosine")
     line = jvae("train", "--resume", "--epochs", 4, "--model", tmp_path / "m.npz", code=2).stderr
@@ -101,6 +103,7 @@ def test_a_file_of_other_data_is_not_resumed(tiny, tmp_path):
         api.train_config_epochs(config, tiny, resume=stopped)
 
 
+@pytest.mark.slow
 def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     train(tmp_path / "m.npz", epochs=1)
     model = load(tmp_path / "m.npz")

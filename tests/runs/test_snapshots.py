@@ -68,18 +68,21 @@ def test_the_first_epoch_of_few_or_many_is_seen_to_unfold():
         assert sum(0 < step < 469 for step in steps) >= 3
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_the_same_with_snapshots(plain, whole):
     assert plain.snapshots is None
     jax.tree.map(np.testing.assert_array_equal, plain.state.runs, whole.state.runs)
     assert [record["bound"] for record in plain.history] == [record["bound"] for record in whole.history]
 
 
+@pytest.mark.slow
 def test_a_snapshot_holds_the_parameters_of_its_step(whole):
     assert [shot.step for shot in taken(whole)] == STEPS == planned_steps(ASKED, 30)
     assert [shot.epochs for shot in taken(whole)] == [step / 10 for step in STEPS]
     jax.tree.map(np.testing.assert_array_equal, taken(whole)[-1].params, jax.tree.map(halved, whole.params))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_the_snapshots_of_one_that_was_not_stopped(whole, tiny, tmp_path):
     asked = iter([False] * 13)
     how = Conditions(interrupted=lambda: next(asked, True), chunking=Chunking(3, 0.0), snapshots=ASKED)
@@ -92,6 +95,7 @@ def test_a_resumed_training_ends_with_the_snapshots_of_one_that_was_not_stopped(
     assert_same_snapshots(whole, resumed)
 
 
+@pytest.mark.slow
 def test_snapshots_are_kept_in_the_model_file(whole, saved, tmp_path):
     for params_only in (False, True):
         assert_same_snapshots(load(saved, params_only=params_only), whole)
@@ -99,6 +103,7 @@ def test_snapshots_are_kept_in_the_model_file(whole, saved, tmp_path):
     assert (tmp_path / "again.npz").read_bytes() == saved.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_file_whose_snapshots_do_not_fit_is_refused_in_one_line(saved, tmp_path):
     path = tmp_path / "m.npz"
     arrays, description = content_of(saved)
@@ -122,6 +127,7 @@ def test_a_file_whose_snapshots_do_not_fit_is_refused_in_one_line(saved, tmp_pat
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_more_epochs_of_another_length_go_on_with_the_snapshots_there_are(whole, saved, tiny, tmp_path):
     """From Python a training may resume with other batches: steps and epochs still increase."""
     config = Config(**{**CONFIG.to_dict(), "epochs": 6, "batch_size": 20})
@@ -172,6 +178,7 @@ def test_numbers_are_halved_within_their_range():
     assert halved(jnp.ones(3, jnp.bfloat16)).dtype == np.float16
 
 
+@pytest.mark.slow
 def test_more_snapshots_than_memory_takes_are_refused(whole, monkeypatch):
     monkeypatch.setattr(snapshots, "host_bytes", lambda: 10_000)
     shapes = jax.eval_shape(lambda: whole.params)

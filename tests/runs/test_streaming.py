@@ -68,6 +68,7 @@ def test_what_does_not_fit_is_streamed_unasked(tiny, monkeypatch):
     assert not read
 
 
+@pytest.mark.slow
 def test_without_grain_one_line_says_what_to_install(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(JvaeError, match=r"pip install 'jvae\[stream\]'"):

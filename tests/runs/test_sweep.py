@@ -174,6 +174,7 @@ def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     load(tmp_path / f"{found[0].name}.npz")
 
 
+@pytest.mark.slow
 def test_results_of_another_sweep_are_refused(tiny, tmp_path):
     found = cells("latent-dim=2", epochs=1)
     list(sweep.run_sweep(found, tiny, tmp_path))

@@ -13,6 +13,7 @@ from jvae.tools.benchmark import Shape, training_of
 from jvae.tools.profile import part_of
 
 
+@pytest.mark.slow
 def test_the_products_of_the_exercise_are_counted(tiny):
     """The forward pass, and every layer's gradients of weights and inputs, except the first layer's inputs."""
     config = Config(dataset="digits", latent_dim=3, hidden=(16, 16), batch_size=32)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import rest_slow
 
 from jvae.errors import ModelFileError
 from jvae.runs.config import build_model
@@ -117,16 +118,18 @@ def assert_imported(student, tmp_path, gaussian=False, activation="relu", **conv
 
 @pytest.mark.parametrize(
     ("heads", "spread", "conventions"),
-    [
-        ((), torch.exp, {}),
-        ((), from_log_var, {"log_var": True}),
-        (("fc_mu", "fc_logvar"), from_log_var, {}),
-        (("mean_layer", "log_std_layer"), torch.exp, {}),
-        (("fc_mu", "fc_var"), from_log_var, {"log_var": True}),
-        (("mean", "std"), torch.exp, {"log_var": False}),
-        (("fc21", "fc22"), from_log_var, {"log_var": True}),
-        (("fcMean", "fcLogVar"), torch.exp, {"log_var": False}),  # an explicit option overrides a name
-    ],
+    rest_slow(
+        [
+            ((), torch.exp, {}),
+            ((), from_log_var, {"log_var": True}),
+            (("fc_mu", "fc_logvar"), from_log_var, {}),
+            (("mean_layer", "log_std_layer"), torch.exp, {}),
+            (("fc_mu", "fc_var"), from_log_var, {"log_var": True}),
+            (("mean", "std"), torch.exp, {"log_var": False}),
+            (("fc21", "fc22"), from_log_var, {"log_var": True}),
+            (("fcMean", "fcLogVar"), torch.exp, {"log_var": False}),  # an explicit option overrides a name
+        ]
+    ),
 )
 def test_encoders_of_one_head_and_of_two(tmp_path, heads, spread, conventions):
     assert_imported(Student(heads=heads, spread=spread), tmp_path, **conventions)
@@ -154,16 +157,18 @@ def test_the_activation_is_what_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     ("names", "scale", "values", "conventions"),
-    [
-        (("logits", "means", "log_stds"), torch.exp, START, {}),
-        (("mixture_weights", "means", "stds"), itself, START + 1, {}),
-        (("mixture_weights", "means", "stds"), torch.exp, START + 1, {"stds": "exp"}),
-        (("mixture_weights", "means", "stds"), nn.functional.softplus, START, {"stds": "softplus"}),
-        (("w", "mu", "logvars"), from_log_var, START, {}),
-        (("pi", "mixture_means", "mixture_log_vars"), from_log_var, START, {}),
-        (("weights", "locs", "scales"), itself, START[:, :1] + 1, {}),
-        (("mixture_logits", "means", "variances"), torch.sqrt, START + 1, {}),
-    ],
+    rest_slow(
+        [
+            (("logits", "means", "log_stds"), torch.exp, START, {}),
+            (("mixture_weights", "means", "stds"), itself, START + 1, {}),
+            (("mixture_weights", "means", "stds"), torch.exp, START + 1, {"stds": "exp"}),
+            (("mixture_weights", "means", "stds"), nn.functional.softplus, START, {"stds": "softplus"}),
+            (("w", "mu", "logvars"), from_log_var, START, {}),
+            (("pi", "mixture_means", "mixture_log_vars"), from_log_var, START, {}),
+            (("weights", "locs", "scales"), itself, START[:, :1] + 1, {}),
+            (("mixture_logits", "means", "variances"), torch.sqrt, START + 1, {}),
+        ]
+    ),
 )
 def test_mixtures_by_the_names_that_students_give(tmp_path, names, scale, values, conventions):
     shape = (K, 1, 1) if "w" in names else (K,)

@@ -85,7 +85,7 @@ def state_of(model) -> dict[str, np.ndarray]:
     return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("network", LAYERS, ids=str)
+@pytest.mark.parametrize("network", rest_slow(LAYERS), ids=str)
 def test_the_elbo_of_any_layers_is_pytorchs(network):
     """The layers are read from the weights, unlike the activation."""
     assert_the_elbo_is_pytorchs({}, "bernoulli", network)
@@ -134,7 +134,9 @@ def assert_the_elbo_is_pytorchs(prior, decoder, network):
     np.testing.assert_allclose(np.mean(found), np.mean(expected), rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("network", [{"hidden": (16, 16)}, {"network": "cnn"}, LAYERS[1], LAYERS[-1]], ids=str)
+@pytest.mark.parametrize(
+    "network", rest_slow([{"hidden": (16, 16)}, {"network": "cnn"}, LAYERS[1], LAYERS[-1]]), ids=str
+)
 def test_there_and_back_is_the_same_bits(network):
     torch.manual_seed(1)
     config = Config(latent_dim=3, **network)
@@ -229,6 +231,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "already exists" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
     theirs, ours = tmp_path / "model.pt", tmp_path / "m.npz"
     flags = ["import-pytorch", theirs, "--dataset", "digits", "--model", ours, "--overwrite"]

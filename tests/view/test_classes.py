@@ -67,7 +67,7 @@ def test_one_class_needs_no_key(d):
     assert len(fig.axes) == 1
 
 
-@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("d", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_more_classes_have_a_colour_bar_in_their_order(d):
     labels = 10 + 2 * (np.arange(500) % 47)
     fig = posterior(labels, d)

@@ -43,6 +43,7 @@ def test_the_page_is_self_contained_and_makes_no_requests(small, tiny):
     assert "function makeDecoder" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("m", "axes"), rest_slow([(2, 2), (1, 1), (3, 3)]))
 def test_every_point_is_a_test_image_at_its_latent(small, tiny, m, axes):
     model = random_model(replace(small, latent_dim=m), tiny)
@@ -61,6 +62,7 @@ def test_all_points_are_shown_where_there_are_no_more(small, tiny):
     assert sorted(map(bytes, data["images"])) == sorted(map(bytes, tiny.test_images))
 
 
+@pytest.mark.slow
 def test_classes_have_the_colours_of_the_pictures(small, digits):
     """The classes of all test images, whichever images are shown."""
     data = data_of(explorer_page(random_model(small, digits), digits, num_points=3))
@@ -77,6 +79,7 @@ def test_the_window_is_square_and_holds_every_point():
     assert square_window(np.zeros((3, 1)))[0, 0] < 0 < square_window(np.zeros((3, 1)))[0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", rest_slow([2, 1, 4]))
 def test_the_priors_bands_hold_their_share_of_its_mass(small, tiny, m):
     """For a standard normal, in any projection: exp(-r^2/2) of the mass is beyond radius r of the plane."""
@@ -129,6 +132,7 @@ def path(digits, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_page_and_says_its_size(path, tmp_path):
     output = tmp_path / "explorer.html"
     told = explore("--model", path, "--output", output, "--num-points", "100").stdout
@@ -143,6 +147,7 @@ def test_the_command_writes_a_page_and_says_its_size(path, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["again.html", "explorer.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [

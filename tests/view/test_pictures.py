@@ -57,6 +57,7 @@ def assert_not_clipped(fig: Figure) -> None:
         assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= -2, f"{text.get_text()!r} is clipped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", rest_slow(ANY))
 def test_every_picture_of_any_set_is_drawn_and_not_clipped(name):
     data, fields = ANY[name]
@@ -82,6 +83,7 @@ def scales(fig: Figure) -> list[float]:
     return [float(np.divide(*(high - low)[::-1])) for low, high in corners]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 8, 1), (12, 3, 1)])
 def test_a_unit_is_as_long_on_both_axes(shape):
     """A standard Gaussian is then a circle; the aggregate posterior here is narrow."""

@@ -35,6 +35,7 @@ def test_grey_and_colour_images_are_drawn(channels):
     assert fig.axes[0].images[0].get_array().ndim == (2 if channels == 1 else 3)
 
 
+@pytest.mark.slow
 def test_reconstructions_take_the_classes_in_turn(small, tiny):
     model = random_model(small, tiny)
     fig = pictures.reconstructions(model, tiny, num_images=20)

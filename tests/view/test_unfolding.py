@@ -46,6 +46,7 @@ def frames(digits) -> list[Frame]:
     return frames_of(snapped(data, latent_dim=3), data, None, 0, 0)
 
 
+@pytest.mark.slow
 def test_all_frames_have_the_last_ones_axes_and_the_same_images_and_keys(frames):
     first, second, last = frames
     for frame in (first, second):
@@ -91,6 +92,7 @@ def test_a_level_can_be_asked_for(tiny):
         pictures.training(model, tiny, level=2)
 
 
+@pytest.mark.slow
 def test_a_model_without_snapshots_gets_a_line_that_says_how_to_take_them(tiny):
     model = random_model(Config(dataset="digits", hidden=(8, 8)), tiny)
     for draw in (pictures.training, pictures.training_gif):
@@ -99,6 +101,7 @@ def test_a_model_without_snapshots_gets_a_line_that_says_how_to_take_them(tiny):
                 draw(model._replace(snapshots=none), tiny)
 
 
+@pytest.mark.slow
 def test_the_gif_has_a_frame_per_snapshot_in_the_colours_of_the_classes_and_loops_for_ever(frames):
     written = gif_of(figures_of(frames, "a title"))
     with Image.open(io.BytesIO(written)) as gif:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import random_model, unpacked
+from helpers import random_model, rest_slow, unpacked
 
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
@@ -57,6 +57,7 @@ def test_arrays_are_packed_to_the_bit(dtype):
     np.testing.assert_array_equal(there, array)
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_models_weights_to_16_bits(model, cnn):
     linear, convs = [f"linear_{i}" for i in range(3)], [f"conv_{i}" for i in range(3)]
     transposed = [f"conv_transpose_{i}" for i in range(3)]
@@ -74,6 +75,7 @@ def test_the_page_holds_the_models_weights_to_16_bits(model, cnn):
                     np.testing.assert_array_equal(layer[which], new[name][which])
 
 
+@pytest.mark.slow
 def test_a_weight_beyond_16_bits_keeps_its_own(model):
     net = {"linear_0": {"kernel": jnp.ones((2, 1)), "bias": jnp.full(1, 1e5)}}
     rounded = rounded_net(net, model.recipe.model.decoder.net)
@@ -104,11 +106,13 @@ def test_layers_come_in_the_order_of_their_numbers():
         assert [int(layer["bias"][0]) for layer in unpacked(net_data(weights, net))["layers"]] == list(range(24))
 
 
+@pytest.mark.slow
 def test_the_page_names_the_activation_and_where_the_convolutions_start(cnn):
     decoder = decoder_data(cnn)
     assert (decoder["activation"], decoder["start"], len(decoder["layers"])) == ("leaky-relu", (1, 1), 5)
 
 
+@pytest.mark.slow
 def test_data_that_are_no_images_are_refused(model):
     with pytest.raises(JvaeError, match=r"shape \[64\]: the page shows"):
         check_decoder(model._replace(data_shape=(64,)))
@@ -131,6 +135,7 @@ def foreign_transform(model):
     return with_parts(model, transform=lambda key, images: images / 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -146,7 +151,7 @@ def test_what_the_page_cannot_encode_has_a_reason(model, change, said):
     assert said in encoder_obstacle(change(model))
 
 
-@pytest.mark.parametrize("transform", SEEN)
+@pytest.mark.parametrize("transform", rest_slow(SEEN))
 def test_the_pages_encoder_sees_what_the_model_sees_on_average(model, tiny, transform):
     trained = with_parts(model, transform=transform)
     images = np.where(tiny.test_images >= 128, 255, 0).astype(np.uint8)  # binarisation draws nothing else from them

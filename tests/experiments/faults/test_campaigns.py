@@ -7,7 +7,8 @@ from experiments.faults.writes import failing_writes
 from experiments.parts.faults import CAMPAIGNS
 from jvae.runs import checkpoint
 
-LONG = ("SIG", "two ", "interrupted", "failing write", "mutated")  # processes, and repeated trainings
+# processes, repeated trainings, and the rest of model files
+LONG = ("SIG", "two ", "interrupted", "failing write", "mutated", "mismatched", "flipped", "truncated")
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ def test_faults_are_handled(campaign, tmp_path):
     assert [text for text in texts if text] == []
 
 
+@pytest.mark.slow
 def test_the_campaign_sees_faults_that_are_not_handled(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "load", lambda path: None)
     assert all("was loaded" in text for text in flipped_bits(tmp_path, 0.01))

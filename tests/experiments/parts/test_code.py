@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import rest_slow
 
 from experiments.parts import code_checks as checks
 from experiments.parts.code import tell
@@ -16,13 +17,14 @@ from jvae.bounds import LogDensities, elbo
 ANSWERS = (Path(checks.__file__).parent / "exercise_1_4.md").read_text()
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", rest_slow(CHECKS), ids=lambda check: check.__name__)
 def test_every_claim_holds(check):
     found = check()
     assert found.holds, found
     assert f"`{check.__name__}`" in ANSWERS
 
 
+@pytest.mark.slow
 def test_a_draw_that_cuts_the_path_is_noticed(monkeypatch):
     draw = distrax.Normal.sample
     cut = lambda self, *, seed, sample_shape=(): jax.lax.stop_gradient(draw(self, seed=seed, sample_shape=sample_shape))  # noqa: E731
@@ -32,11 +34,13 @@ def test_a_draw_that_cuts_the_path_is_noticed(monkeypatch):
     assert not checks.gradient_is_that_of_the_expectation().holds
 
 
+@pytest.mark.slow
 def test_a_mean_over_pixels_or_latents_is_noticed(monkeypatch):
     monkeypatch.setattr(jnp, "sum", jnp.mean)
     assert not checks.independent_sums_over_the_event().holds
 
 
+@pytest.mark.slow
 def test_a_split_the_other_way_round_is_noticed(monkeypatch):
     split = jnp.split
     monkeypatch.setattr(jnp, "split", lambda *arguments, **options: split(*arguments, **options)[::-1])

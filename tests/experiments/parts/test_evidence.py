@@ -47,6 +47,7 @@ def test_a_grid_that_is_too_coarse_or_too_small_says_so(half, side):
     assert np.all(evidence.error + ROUNDING > np.minimum(off, 0.5))  # above that an error is only known to be large
 
 
+@pytest.mark.slow
 def test_a_box_holds_what_a_far_coarser_grid_sees():
     """p(z|x) = N(mean, (W'W / s^2 + I)^-1): a millionth lies beyond 4.75 deviations; the box is two points wider."""
     plane = grid_over(np.full(2, -20.0), np.full(2, 20.0), 201)

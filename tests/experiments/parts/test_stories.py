@@ -279,6 +279,7 @@ def test_variances_are_told_apart_by_their_own_error():
     assert not kl.tell(of_kl([[0.2, 0.1]], drawn=2.0)).sound
 
 
+@pytest.mark.slow
 def test_the_error_of_a_variances_change_is_that_of_repetition():
     """The standard error from one set of draws is the standard deviation over many sets."""
     from experiments.parts.kl_estimates import compare
