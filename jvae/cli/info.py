@@ -34,7 +34,7 @@ Rows = dict[str, str]
 def info(context: click.Context, files: tuple[Path, ...]) -> None:
     """Print the contents of model files, side by side; without FILES, this installation's versions, devices and paths.
 
-    No recipe is needed. Bounds are those of the last epoch, in nats per datum, with mean ± standard deviation for
+    No recipe is needed. JAX's settings are those that the training depends on. Bounds are those of the last epoch, in nats per datum, with mean ± standard deviation for
     several runs. A row in which the files differ is marked with *.
     """
     if not files:
@@ -107,7 +107,8 @@ def describe_file(path: Path) -> Rows:
     }
     if config is not None:
         rows |= {flag(name): str(value) for name, value in config.to_dict().items() if name not in TOLD_ELSEWHERE}
-    return rows | {str(name): str(version) for name, version in about.versions.items()}
+    rows |= {str(name): str(version) for name, version in about.versions.items()}
+    return rows | {name.upper(): value for name, value in about.settings.items()}
 
 
 def title(about: "Description") -> str:

@@ -184,6 +184,7 @@ def test_info_of_one_file(folder):
     assert told["--latent-dim"] == "2"
     assert "--prior" not in told  # it is the default
     assert told["jax"] == model.versions["jax"]
+    assert told["JAX_ENABLE_X64"] == "False"
 
 
 @pytest.mark.slow
@@ -202,6 +203,7 @@ def test_info_of_several_files_marks_what_differs(folder):
         assert told["parameters"][1][column].startswith(f"{numbers:,} (")
     bounds = stored.history[-1]["bound"]
     assert told["bound"][1][3] == f"{np.mean(bounds):.3f} ± {np.std(bounds, ddof=1):.3f}"
+    assert told["JAX_ENABLE_X64"] == (True, ["False"] * 3 + [""])  # version 0.1.0 did not record it
     assert not any(marked for marked, _ in told_of(folder / "one.npz").values())
 
 
