@@ -34,8 +34,9 @@ Rows = dict[str, str]
 def info(context: click.Context, files: tuple[Path, ...]) -> None:
     """Print the contents of model files, side by side; without FILES, this installation's versions, devices and paths.
 
-    No recipe is needed. JAX's settings are those that the training depends on. Bounds are those of the last epoch, in nats per datum, with mean ± standard deviation for
-    several runs. A row in which the files differ is marked with *.
+    No recipe is needed. Bounds are those of the last epoch, in nats per datum, with mean ± standard deviation for
+    several runs; settings of JAX are those that a training depends on. A row in which the files differ is marked
+    with *.
     """
     if not files:
         describe_installation()

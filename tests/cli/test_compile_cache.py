@@ -47,8 +47,8 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path):
 def test_programs_are_kept_unless_told_otherwise(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     environment |= {"JVAE_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
-    command = [*JVAE, "train", "--dataset", "digits", "--epochs", "1", "--batch-size", "512", "--hidden", "8", "--overwrite"]
-    command += ["--model", str(tmp_path / "m.npz")]
+    command = [*JVAE, "train", "--dataset", "digits", "--epochs", "1", "--batch-size", "512", "--hidden", "8"]
+    command += ["--overwrite", "--model", str(tmp_path / "m.npz")]
     for flag, kept in (("--no-compile-cache", False), ("--compile-cache", True)):
         subprocess.run([*command, flag], env=environment, check=True, capture_output=True)
         assert any((tmp_path / "compiled").glob("*/*")) == kept
