@@ -42,7 +42,7 @@ CHECKS = (
     "border",
 )
 DRAWS_AT_A_TIME = 50
-REPEATS = 200
+REPEATS = 2000
 """The number of bounds of each image whose mean and spread are IWAE's bias and standard error."""
 PRIOR_DRAWS = 10_000
 SHOWN = (0.0, 0.5, 0.9, 1.0)

@@ -75,9 +75,24 @@ def test_sampled_bounds_are_known_where_x_says_nothing_about_z(scale):
     params = {"params": {"decoder": {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}}}
     loc, scale = np.array([0.3, -0.2]), np.array(scale)
     log_px = log_evidence(MODEL, params, X[:1], grid_over(np.full(2, -7.0), np.full(2, 7.0), 101)).log_px[0]
-    bounds, held = sampled_bounds(MODEL, params, X[:1], loc, scale, 100, 50)
-    z = loc + scale * np.moveaxis(np.random.default_rng(0).standard_normal((2, 50, 100)), 0, -1)
+    bounds, held = sampled_bounds(MODEL, params, X[:1], loc, scale, 100, 4000)
+    z = loc + scale * np.moveaxis(np.random.default_rng(1).standard_normal((2, 4000, 100)), 0, -1)
     log_w = stats.norm.logpdf(z).sum(axis=-1) - stats.norm.logpdf(z, loc, scale).sum(axis=-1)
-    np.testing.assert_allclose(bounds, log_px + logsumexp(log_w, axis=1) - np.log(100), atol=1e-4)
+    direct = log_px + logsumexp(log_w, axis=1) - np.log(100)
+    assert abs(bounds.mean() - direct.mean()) < 5 * np.hypot(bounds.std(), direct.std()) / np.sqrt(4000)
+    assert bounds.std() == pytest.approx(direct.std(), rel=0.1)
     ends = stats.norm.cdf(loc + 7 * scale) - stats.norm.cdf(loc - 7 * scale)
     np.testing.assert_allclose(np.exp(held - log_px), np.prod(ends), rtol=2e-3)
+
+
+def test_a_place_that_one_bound_in_hundreds_meets_counts_in_their_spread():
+    """q(z|x) is narrow and away from p(z|x), so that a few of all draws have nearly all of the weight."""
+    params = {"params": {"decoder": {"net": {"linear_0": {"kernel": jnp.zeros((2, D)), "bias": jnp.zeros(D)}}}}}
+    loc, scale = np.array([2.4, 0.0]), np.array([0.3, 0.3])
+    bounds, _ = sampled_bounds(MODEL, params, X[:1], loc, scale, 100, 4000)
+    z = loc + scale * np.moveaxis(np.random.default_rng(1).standard_normal((2, 4000, 100)), 0, -1)
+    log_w = stats.norm.logpdf(z).sum(axis=-1) - stats.norm.logpdf(z, loc, scale).sum(axis=-1)
+    direct = logsumexp(log_w, axis=1)
+    for k in (0.5, 0.9, 0.99):
+        gap = np.quantile(bounds, k) - np.quantile(bounds, 0.1), np.quantile(direct, k) - np.quantile(direct, 0.1)
+        assert gap[0] == pytest.approx(gap[1], rel=0.15)
