@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
-from helpers import rest_slow
 
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
@@ -90,7 +89,7 @@ def test_every_combination_trains_evaluates_and_samples(prior, output, network, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", rest_slow(PRIORS))
+@pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("latent_dim", [1, 2])
 def test_low_dimensional_latents_are_drawn_too(prior, latent_dim, tiny):
     config = Config(

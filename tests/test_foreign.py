@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from helpers import rest_slow
 from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
@@ -83,7 +82,7 @@ PLAN = {
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("shape", [SHAPES[0], pytest.param(SHAPES[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape, tmp_path):
     recipe, data = recipe_for(shape), data_of(shape)
     whole = api.train(recipe, data, **PLAN)
@@ -178,7 +177,7 @@ def test_a_custom_start_and_weight_of_the_kl():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", rest_slow([*ELBO_ESTIMATORS, *IWAE_ESTIMATORS]))
+@pytest.mark.parametrize("name", [*ELBO_ESTIMATORS, *IWAE_ESTIMATORS])
 def test_every_estimator_trains_its_bound(name):
     """With a smaller last batch, whose padding does not count."""
     bound, estimators = (elbo, ELBO_ESTIMATORS) if name in ELBO_ESTIMATORS else (iwae, IWAE_ESTIMATORS)

@@ -99,9 +99,7 @@ def test_the_names_of_the_pictures_are_those_of_the_module():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # in TFP's Student-t
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "my_bound.py" else pytest.mark.slow) for name in FILES]
-)
+@pytest.mark.parametrize("name", FILES)
 def test_the_readmes_recipe_files_are_trained_evaluated_and_drawn(name, tmp_path):
     assert len(FILES[name].strip().splitlines()) <= 40
     path, model = tmp_path / name, tmp_path / "m.npz"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_within, rest_slow
+from helpers import assert_within
 from scipy import stats
 
 from jvae.bounds import draw, elbo, monte_carlo_elbo
@@ -91,8 +91,8 @@ def test_samples_are_binary_and_means_are_not(vae, params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latent_dim", rest_slow([2, 1, 10, 32]))
-@pytest.mark.parametrize("image_shape", [pytest.param((8, 8, 1), marks=pytest.mark.slow), (9, 13, 3)])
+@pytest.mark.parametrize("latent_dim", [2, 1, 10, 32])
+@pytest.mark.parametrize("image_shape", [(8, 8, 1), (9, 13, 3)])
 def test_any_latent_dimension_and_image_shape(latent_dim, image_shape, key):
     vae = build_model(Config(latent_dim=latent_dim, hidden=(8, 8)), image_shape)
     x = jnp.zeros((2, *image_shape))

@@ -55,7 +55,7 @@ def in_terminal(command: list[str], columns: int) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("columns", [pytest.param(80, marks=pytest.mark.slow), 40])
+@pytest.mark.parametrize("columns", [80, 40])
 def test_a_terminal_shows_one_line_that_never_wraps(tmp_path, columns):
     code = "import sys; from jvae.cli.main import main; main(sys.argv[1:], prog_name='jvae')"
     options = [*QUICK, "--epochs", "40", "--runs", "2", "--validation", "test", "--model", str(tmp_path / "m.npz")]

@@ -37,9 +37,7 @@ def test_the_gradients_are_products_of_the_same_kind(product, operands):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "network", [{"hidden": (16, 16)}, pytest.param({"network": "cnn"}, marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.parametrize("network", [{"hidden": (16, 16)}, {"network": "cnn"}], ids=str)
 def test_a_training_in_bfloat16_follows_that_in_float32(network, tiny):
     config = Config(dataset="digits", latent_dim=3, epochs=2, batch_size=32, **network)
     full, half = (

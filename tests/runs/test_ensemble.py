@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import rest_slow
 from hypothesis import given, strategies as st
 
 from jvae.cli.main import main
@@ -46,7 +45,7 @@ def config_of(variation: dict, **more) -> Config:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("variation", rest_slow(VARIATIONS), ids=str)
+@pytest.mark.parametrize("variation", VARIATIONS, ids=str)
 def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
     *_, many = api.train_config_epochs(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):

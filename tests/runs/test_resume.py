@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from helpers import rest_slow
 
 from jvae.cli.main import main
 from jvae.errors import DataError, ModelFileError
@@ -73,7 +72,7 @@ def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize(("chunks", "done"), rest_slow([(6, 9), (1, 4), (12, 5)]))
+@pytest.mark.parametrize(("chunks", "done"), [(6, 9), (1, 4), (12, 5)])
 def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, done, tiny, tmp_path):
     """After a stop at a safe point in the first or second epoch: saved, loaded and resumed."""
     config = Config(**{**QUICK, "batch_size": 10, "runs": 2})

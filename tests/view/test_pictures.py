@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from helpers import random_model, rest_slow
+from helpers import random_model
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -58,7 +58,7 @@ def assert_not_clipped(fig: Figure) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", rest_slow(ANY))
+@pytest.mark.parametrize("name", ANY)
 def test_every_picture_of_any_set_is_drawn_and_not_clipped(name):
     data, fields = ANY[name]
     model = random_model(Config(dataset="digits", hidden=(8, 8), **fields), data)
