@@ -25,20 +25,25 @@ def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4):
     [
         (of_exact(), True, 0),
         (of_exact(off=0.49), True, 0),
-        (of_exact(off=0.6), True, 1),  # one image alone
-        (of_exact(off=-0.8), False, 1),  # so far that the mean of two is 5.7 standard errors off
-        (of_exact(off=0.8), False, 1),  # above log p(x)
+        (of_exact(off=-0.6), False, 1),  # too far
+        (of_exact(off=0.6), False, 1),  # above log p(x)
         (of_exact(share=0.05), True, 1),  # the grid knows what no draw reaches, the draws do not
         (of_exact(error=np.nan), False, 0),  # undefined
     ],
 )
-def test_the_mean_must_be_as_near_to_the_evidence_as_its_error_says(values, sound, own):
+def test_every_image_must_be_as_near_to_its_evidence_as_its_error_says(values, sound, own):
     story = exact.tell(values)
     assert story.sound == sound
-    assert ("yes, for every prior" in story.short) == sound
-    assert ("not for one" in story.short) == (not sound)
+    assert ("all, for every prior" in story.short) == sound
+    assert ("one (1)" in story.short) == (not sound)
     assert [exact.beyond(exact.distances(row, "own_")) for row in values["rows"]] == [own, 0]
     assert "lies 2.00 to 2.00 nats below" in story.short  # -95 and the ELBO's -97
+
+
+def test_the_mean_of_the_images_has_a_distance_of_its_own():
+    (row, other) = of_exact(off=0.6)["rows"]
+    assert exact.mean_distance(row) == pytest.approx(0.6 / np.hypot(0.1, 0.1), rel=1e-4)
+    assert exact.mean_distance(other) == 0
 
 
 def test_an_evidence_that_no_grid_resolves_is_not_told_as_exact():
