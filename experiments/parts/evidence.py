@@ -24,6 +24,7 @@ OUTSIDE = 1e-6
 NEVER = 1e-8
 """The expected number of draws below which a cell counts as never drawn from."""
 REPEATS_AT_A_TIME = 100
+"""The number of bounds whose counts are drawn together, so that they fit in memory."""
 FRAME = 0.02
 """The share of each axis, at each end, that counts as the border."""
 
