@@ -17,14 +17,8 @@ from scipy.special import logsumexp
 
 from jvae.vae import VAE
 
-WIDTH = 7
-"""How many standard deviations draws of q(z|x) are from its mean, at most."""
 OUTSIDE = 1e-6
 """The share of p(z|x) that may lie beyond each side of a box."""
-NEVER = 1e-8
-"""The expected number of draws below which a cell counts as never drawn from."""
-REPEATS_AT_A_TIME = 100
-"""The number of bounds whose counts are drawn together, so that they fit in memory."""
 FRAME = 0.02
 """The share of each axis, at each end, that counts as the border."""
 
@@ -120,49 +114,6 @@ def log_joint_rows(
     for first in grid.first:
         z = np.stack([np.full_like(grid.second, first), grid.second], axis=1)
         yield np.asarray(log_joint(model, params, jnp.asarray(z, jnp.float32), x), np.float64)
-
-
-def sampled_bounds(
-    model: VAE,
-    params: PyTree,
-    x: Float[Array, "1 ..."],
-    loc: Float[np.ndarray, "2"],
-    scale: Float[np.ndarray, "2"],
-    num_samples: int,
-    repeats: int,
-    side: int = 100,
-) -> tuple[Float[np.ndarray, " repeats"], float]:
-    """Return IWAE-K of a datum, in nats, repeatedly, and the logarithm of the integral of p(x, z) where z is drawn.
-
-    What is drawn is not z but how many of K draws fall into each of side x side cells, as far as seven standard
-    deviations of q(z|x), so that even a weight that one of thousands of bounds meets is met: the numbers are Poisson
-    variables, and their sum, near K, is divided by. Weights are those at the middles of the cells.
-
-    Args:
-        model: of one level, with two latent dimensions; compared by value.
-        params: the model's parameters.
-        x: the datum, as the decoder models it.
-        loc: the mean of q(z|x).
-        scale: the standard deviations of q(z|x).
-        num_samples: K.
-        repeats: the number of bounds, each from its own draws.
-        side: the number of cells along each axis.
-    """
-    grid = grid_over(loc - WIDTH * scale, loc + WIDTH * scale, side)
-    joint = np.stack([row[:, 0] for row in log_joint_rows(model, params, x, grid)])
-    axis = np.linspace(-WIDTH, WIDTH, side)
-    log_q = -0.5 * (axis[:, None] ** 2 + axis**2)
-    expected = num_samples * np.exp(log_q - logsumexp(log_q))
-    drawn = expected > NEVER
-    log_w = joint[drawn] - log_q[drawn] + np.log(2 * np.pi) + np.sum(np.log(scale))
-    rng, bounds = np.random.default_rng(0), np.empty(repeats)
-    for start in range(0, repeats, REPEATS_AT_A_TIME):
-        part = bounds[start : start + REPEATS_AT_A_TIME]
-        counts = rng.poisson(expected[drawn], (len(part), len(log_w)))
-        largest = np.max(np.where(counts > 0, log_w, -np.inf), axis=1, keepdims=True)
-        sums = np.sum(counts * np.exp(np.minimum(log_w - largest, 0)), axis=1)
-        part[:] = largest[:, 0] + np.log(sums / counts.sum(axis=1))
-    return bounds, float(logsumexp(joint) + grid.log_area)
 
 
 @partial(jax.jit, static_argnames="model")
