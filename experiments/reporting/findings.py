@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from experiments.reporting.lab import Lab
-from experiments.reporting.machine import about, devices
+from experiments.reporting.machine import about, commit, devices
 from experiments.reporting.page import pictures_in
 from experiments.reporting.part import Part, Pictures, Values
 from jvae.cli.paths import check_products
@@ -57,10 +57,11 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findi
     found = load_finished(part, lab.folder, settings)
     if found is not None and part.finished(found.values) and not steering:
         return found
-    started = time.perf_counter()
+    source, started = commit(), time.perf_counter()
     values, pictures = part.measure(lab, **given)
     seconds = time.perf_counter() - started
-    save_findings(lab.folder / part.name, Findings(values, settings, seconds, about()), pictures)
+    made = about() | {"commit": source}  # of the code that was loaded, whatever the checkout holds by now
+    save_findings(lab.folder / part.name, Findings(values, settings, seconds, made), pictures)
     found = load_findings(lab.folder / part.name)
     assert found is not None
     check_story(part, found, lab.folder)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from experiments import everything
 from experiments.__main__ import experiments
-from experiments.reporting import machine
+from experiments.reporting import findings, machine
 from experiments.reporting.findings import Findings
 from experiments.reporting.part import Part, Story
 from experiments.reporting.report import derivation, report_text
@@ -159,6 +159,20 @@ def test_results_say_the_commit_and_whether_files_differ_from_it(tmp_path, monke
     assert machine.commit() == git("rev-parse", "--short", "HEAD")
     (tmp_path / "machine.py").write_text("b")
     assert machine.commit().endswith("-dirty")
+
+
+def test_the_commit_of_results_is_the_one_that_was_loaded(tmp_path, monkeypatch):
+    now = ["before"]
+
+    def measure(lab):
+        now[0] = "after"
+        return {"x": 1}, {}
+
+    for module in (findings, machine):
+        monkeypatch.setattr(module, "commit", lambda: now[0])
+    monkeypatch.setattr(everything, "PARTS", (a_part("one", measure),))
+    assert run_all(tmp_path).exit_code == 0
+    assert json.loads((tmp_path / "one" / "results.json").read_text())["about"]["commit"] == "before"
 
 
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
