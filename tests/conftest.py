@@ -3,6 +3,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -26,6 +27,9 @@ if os.environ.setdefault("XLA_FLAGS", QUICK) != QUICK:
     OLDER = False
 from jaxtyping import install_import_hook
 
+# checked modules and rewritten tests take seconds to compile, in every worker: they are kept for the next run
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # annotated shapes and types of the package are checked while the tests run, except Config's, which checks itself
 ROOT = Path(__file__).parent.parent
 MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted((ROOT / "jvae").rglob("*.py"))]
