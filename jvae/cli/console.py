@@ -62,7 +62,8 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
     import jax
 
     here = f"{backend.platform} ({backend.device_kind})"
-    many = "" if num_runs == 1 else f": {num_runs} runs in one program, {at_a_time.runs} at a time"
+    turns = "one after another" if at_a_time.runs == 1 else f"{at_a_time.runs} at a time"
+    many = "" if num_runs == 1 else f": {num_runs} runs in one program, {turns}"
     if at_a_time.draws is not None:
         many += f"{',' if many else ':'} {at_a_time.draws} of each image's draws at a time, as the memory allows"
     if mesh is None:

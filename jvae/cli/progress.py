@@ -112,6 +112,8 @@ class TrainingProgress(ABC):
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Show that an epoch is done, by its record in the history; warn once if a run's KL has collapsed."""
+        if self.pace and self.pace.first_epoch < record["epoch"] and self.pace.mark == self.at:
+            self.pace = self.pace._replace(rate=1 / max(record["seconds"], 1e-9))  # one chunk took the epoch
         self.show_epoch(record)
         new = collapsed_runs(record) - self.collapsed
         if new:

@@ -154,7 +154,7 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
         digest.update(part)
         left -= len(part)
     if file.read() != digest.hexdigest().encode():
-        raise ValueError("is damaged or not a jvae model file: its sha256 does not match its content")
+        raise ValueError("is damaged, or was not written by jvae: its sha256 does not match its content")
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(file) as archive:
             warnings.simplefilter("ignore")  # NumPy warns of unusual headers

@@ -95,6 +95,19 @@ def test_the_time_left_leaves_compilation_out():
                 assert pace.rate == pytest.approx(1.0)
 
 
+def test_an_epoch_of_one_chunk_has_a_rate_of_its_own():
+    now, said = [0.0], []
+    told = Lines(Extent(3, 1000, 1), said.append, clock=lambda: now[0])
+    with told:
+        for epoch, seconds in ((1, 9.0), (2, 2.0), (3, 4.0)):
+            now[0] += seconds
+            told.chunk(Progress(epoch, 100, 100, 1))
+            told.epoch({"epoch": epoch, "bound": -3.0, "reconstruction": -1.0, "kl": 2.0, "seconds": seconds})
+    assert [line.partition(" s")[2].strip() for line in said[1:]] == [
+        "", "00:02 left  500 images/s", "00:00 left  250 images/s"
+    ]  # fmt: skip
+
+
 def test_lines_start_before_the_first_epoch_ends():
     now, said = [0.0], []
     told = Lines(Extent(2, 1000, 5), said.append, clock=lambda: now[0])

@@ -72,7 +72,7 @@ def refused(*arguments: object, code: int) -> str:
     """Run a command that is refused, and return the last line on stderr, which says why."""
     *told, line = jvae(*arguments, code=code).stderr.strip().splitlines()
     assert line.startswith("jvae: error: ")
-    assert told in ([], ["training on cpu (cpu): 3 runs in one program, 1 at a time", "epoch 1/10  compiling"])
+    assert told in ([], ["training on cpu (cpu): 3 runs in one program, one after another", "epoch 1/10  compiling"])
     return line
 
 

@@ -74,6 +74,21 @@ def test_what_is_missing_is_named_in_one_line(tmp_path, mnist):
         assert not (tmp_path / "m.npz").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", "arrays"])
+def test_a_file_of_another_kind_is_neither_replaced_nor_read(tmp_path, mnist, content):
+    other = tmp_path / "m.npz"
+    if content == "arrays":
+        np.savez(other, weights=np.zeros(3))
+    else:
+        other.write_bytes(content)
+    before = other.read_bytes()
+    for command in (["train", "--epochs", "1"], ["sample", "--samples", str(tmp_path / "x.png")]):
+        done = CliRunner().invoke(alone.main, [*command, "--model", str(other)])
+        assert (done.exit_code, done.stderr) == (1, f"Error: {other}: is no model that this program wrote\n")
+    assert other.read_bytes() == before
+    assert not (tmp_path / "x.png").exists()
+
+
 @pytest.mark.slow
 def test_the_commands_train_and_sample(tmp_path, mnist):
     model, picture = tmp_path / "m.npz", tmp_path / "x.png"
@@ -84,3 +99,10 @@ def test_the_commands_train_and_sample(tmp_path, mnist):
     assert "test-set elbo -" in done.stdout
     assert CliRunner().invoke(alone.main, ["sample", "--model", str(model), "--samples", str(picture)]).exit_code == 0
     assert picture.stat().st_size > 5000
+    nowhere = CliRunner().invoke(
+        alone.main, ["sample", "--model", str(model), "--samples", str(tmp_path / "no" / "x.png")]
+    )
+    assert nowhere.exit_code == 1
+    assert len(nowhere.stderr.splitlines()) == 1
+    again = CliRunner().invoke(alone.main, ["train", *flags])  # an earlier model is replaced
+    assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, done.stdout.splitlines()[-1])

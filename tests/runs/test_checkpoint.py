@@ -127,7 +127,7 @@ def test_a_pickle_is_refused_and_not_run(path, tmp_path):
         load(path)
     with path.open("wb") as file:
         np.savez(file, a=np.array(Trap(), dtype=object))
-    with pytest.raises(ModelFileError, match="damaged or not a jvae"):
+    with pytest.raises(ModelFileError, match="was not written by jvae"):
         load(path)
     assert not (tmp_path / "trapped").exists()
 

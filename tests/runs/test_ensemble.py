@@ -166,7 +166,7 @@ def test_the_commands_know_all_runs(tmp_path):
     path, one = tmp_path / "m.npz", tmp_path / "one.npz"
     quick = ["--dataset", "digits", "--latent-dim", 2, "--epochs", 1, "--batch-size", 128, "--hidden", "8,8"]
     trained = jvae("train", *quick, "--runs", 2, "--model", path, "--json", tmp_path / "t.json")
-    assert "2 runs in one program, 1 at a time" in trained.stderr
+    assert "2 runs in one program, one after another" in trained.stderr
     assert "standard deviation" in trained.stdout
     jvae("train", *quick, "--seed", 1, "--model", one, "--json", tmp_path / "one.json")
     result = json.loads((tmp_path / "t.json").read_text())["runs"]["elbo"]
