@@ -23,6 +23,21 @@ MEANT = {
     "z-dim": "latent-dim",
 }
 """Names that other programs use for an option."""
+MEANT_VALUES = {
+    "bce": "bernoulli",
+    "conv": "cnn",
+    "convolutional": "cnn",
+    "dense": "mlp",
+    "gmm": "mog",
+    "mixture": "mog",
+    "mse": "gaussian",
+    "nf": "flow",
+    "normal": "gaussian",
+    "realnvp": "flow",
+}
+"""Names that other programs use for a value."""
+OWN = ("prior", "decoder", "network")
+"""Options for which a recipe file may have a part of one's own."""
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -57,7 +72,8 @@ def near_options(word: str, options: Collection[str]) -> list[str]:
     by_initials = [other for other in names if "-" in other and name == "".join(part[0] for part in other.split("-"))]
     by_parts = [other for other in names if len(name) > 2 and (other.startswith(name) or is_part(name, other))]
     by_letters = get_close_matches(name, names, cutoff=0.7)
-    found = by_meaning or by_initials or [name] * (name in names) or by_letters or by_parts
+    by_beginning = [other for other in names if other.startswith(name) and not other.startswith("no-")]
+    found = by_meaning or by_initials or [name] * (name in names) or by_letters or by_parts or by_beginning
     return [names[other] for other in found[:3]]
 
 
@@ -85,10 +101,13 @@ class Choice(click.Choice):
         try:
             return super().convert(value, param, context)
         except click.BadParameter as error:
-            near = get_close_matches(str(value).lower(), list(self.choices), 2, 0.6)
-            if not near:
+            word, known = str(value).lower(), list(self.choices)
+            meant = [MEANT_VALUES[word]] if MEANT_VALUES.get(word) in known else []
+            near = meant or get_close_matches(word, known, 2, 0.6)
+            own = "For one of your own, see --recipe." if param is not None and param.name in OWN else ""
+            if not near and not own:
                 raise
-            self.fail(f"{error.message} Did you mean {one_of(near)}?", param, context)
+            self.fail(f"{error.message} {f'Did you mean {one_of(near)}?' if near else own}", param, context)
 
 
 def meant_command(group: click.Group, context: click.Context, word: str) -> str:

@@ -37,7 +37,7 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
         DataError: there are no pictures, one cannot be read, or they differ in size; the message names the file.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: is not a directory")
+        raise DataError(f"folder:{folder}: is not a directory: name the one with the pictures")
     roots = [folder / split for split in SPLITS]
     if not all(root.is_dir() for root in roots):
         roots = [folder]

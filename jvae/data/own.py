@@ -35,7 +35,7 @@ def load_own(
         parts = {path.name: (read_npy(path), None)}
     elif kind == "idx":
         if not path.is_dir():
-            raise DataError(f"{path}: is not a directory")
+            raise DataError(f"{kind}:{path}: is not a directory: name the one with the IDX files")
         train, train_labels, test, test_labels = (read_idx(file) for file in find_set(path))
         if transpose:
             train, test = (np.swapaxes(part, 1, 2) if part.ndim > 2 else part for part in (train, test))
@@ -76,8 +76,9 @@ def split_off_test(
     """Return images and labels of train and of test, which is a share of the rows, chosen at random by a fixed seed."""
     count = round(test_share * len(images))
     if not 0 < count < len(images):
-        rule = "give --test-share, such as 0.1" if test_share == 0 else f"is {count} of {len(images)} images"
-        raise DataError(f"{path}: has no test set, and test_share is {test_share:g}: {rule}")
+        if test_share == 0:
+            raise DataError(f"{path}: has no test set: give a share of the images, such as --test-share 0.1")
+        raise DataError(f"{path}: --test-share {test_share:g} is {count} of {len(images)} images: both sets need some")
     order = np.random.RandomState(0).permutation(len(images))
     rows = [np.sort(order[count:]), np.sort(order[:count])]
     return [images[part] for part in rows], [None if labels is None else labels[part] for part in rows]

@@ -99,7 +99,7 @@ def test_one_array_is_split_the_same_for_everybody(four):
     rows = np.concatenate([data.train_images, data.test_images])[..., 0]
     assert sorted(map(bytes, rows)) == sorted(map(bytes, four[0]))
     assert not data.train_labels.any()
-    with pytest.raises(DataError, match="has no test set, and test_share is 0: give --test-share"):
+    with pytest.raises(DataError, match=r"has no test set: give a share of the images, such as --test-share 0.1"):
         load_dataset("npy:x.npy")
     np.savez("two.npz", **dict(zip(NAMES, four, strict=True)))
     with pytest.raises(DataError, match="has a test set of its own"):
