@@ -146,7 +146,7 @@ def test_the_pictures_of_a_foreign_model(tmp_path):
             draw(flat_model, flat_data)
     pictures.samples(model, num_images=9, mean=True).savefig(tmp_path / "samples.png")
     title = pictures.title(model)
-    assert "LaplacePrior prior, StudentTDecoder output, GeluEncoder, M = 2" in title
+    assert "Laplace prior, StudentT output, GeluEncoder, M = 2" in title
     assert "component" not in str(pictures.prior(model, data).axes[0].get_legend_handles_labels()[1])
     with pytest.raises(JvaeError, match="the page cannot decode with StudentTDecoder"):
         explorer_page(model, data)

@@ -63,7 +63,7 @@ def explorer_page(
     Raises:
         JvaeError: the page does not support the model's decoder, or the data are not images.
     """
-    own = select_run(model, run)
+    own, heading = select_run(model, run), title(model, run)
     check_decoder(own)
     model = with_page_weights(own)
     encoding = encode(model, dataset.test_images, key_or_zero(key))
@@ -75,7 +75,7 @@ def explorer_page(
     means = decode(model, z[shown[:CHECKED]])
     window = square_window(projection.plane().project(z))
     data = {
-        "title": title(model),
+        "title": heading,
         "level": model.recipe.model.num_levels > 1,
         "decoder": decoder_data(model),
         "check": {"z": packed(z[shown[0]]), "mean": packed(means[0])},

@@ -45,8 +45,8 @@ def samples(
 ) -> Figure:
     """Plot images drawn from the model, or with `mean` the means of p(x|z) at draws from the prior."""
     x = sample(model, key_or_zero(key), num_images, run, mean)
-    kind = "means of p(x|z), z ~ p(z)" if mean else "samples"
-    return image_grids.plot_images(as_images(x), title=f"{kind}: {title(model)}")
+    kind = f"{'means of' if mean else 'samples of'} p(x|z), z ~ p(z)"
+    return image_grids.plot_images(as_images(x), title=f"{kind}\n{title(model, run)}")
 
 
 def samples_beside_means(
@@ -54,7 +54,7 @@ def samples_beside_means(
 ) -> Figure:
     """Plot samples x ~ p(x|z) beside the means of p(x|z) at the same draws z ~ p(z)."""
     left, right = (as_images(sample(model, key_or_zero(key), num_images, run, mean)) for mean in (False, True))
-    return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model))
+    return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model, run))
 
 
 def generator_of(key: AnyKey | None) -> np.random.Generator:
@@ -69,7 +69,7 @@ def posterior(
     which = name_level(model, level)
     z = latents_of_test_set(model, dataset, key, run, level)
     projection = principal_projection(z)
-    heading = f"aggregate posterior{which}\n{title(model)}"
+    heading = f"aggregate posterior{which}\n{title(model, run)}"
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
@@ -80,7 +80,7 @@ def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, r
     height, width = as_images(dataset.test_images[:1].astype(np.float32)).shape[1:3]
     points, ticks = latent_grid(projection.project(z), MANIFOLD_SIDE, height / width)
     means = decode(model, projection.lift(points), run)
-    heading = f"decoder means: {title(model)}"
+    heading = f"decoder means\n{title(model, run)}"
     return image_grids.plot_manifold(as_images(means), ticks, projection.labels, heading)
 
 
@@ -93,7 +93,7 @@ def reconstructions(
 ) -> Figure:
     """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
     x, means = reconstructed(model, dataset, key, run, num_images)
-    return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model)}")
+    return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model, run)}")
 
 
 def prior(
@@ -103,7 +103,9 @@ def prior(
     which = name_level(model, level)
     view, exact = prior_view(model, dataset, key, run, level)
     how = "density" if exact else "density estimate"
-    return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model)}")
+    if len(view.ticks) == 2:
+        how += ", 20 to 99 % contours"
+    return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model, run)}")
 
 
 def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None = None) -> Figure:
@@ -129,7 +131,7 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
             lambda params: vae.apply(params, method=lambda v: v.decode(v.prior.prior.pseudo_inputs()).mean())
         )
     kind = "pseudo-inputs" if vae.num_levels == 1 else "decoded pseudo-inputs"
-    return image_grids.plot_images(as_images(read(model.run_params(run))), title=f"{kind}: {title(model)}")
+    return image_grids.plot_images(as_images(read(model.run_params(run))), title=f"{kind}\n{title(model, run)}")
 
 
 def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
@@ -144,7 +146,7 @@ def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
             "the model does not learn a standard deviation per pixel: train with --decoder gaussian --variance pixel"
         )
     free = model.run_params(run)["params"]["decoder"]["log_scale"]
-    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale\n{title(model)}")
+    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale\n{title(model, run)}")
 
 
 def interpolation(
@@ -170,7 +172,7 @@ def interpolation(
         means.reshape(rows, columns, *means.shape[1:]),
         [f"{labels[i]} to {labels[j]}" if several else "" for i, j in zip(first, second, strict=True)],
         "decoder means from one image's latent mean to another's",
-        f"interpolation: {title(model)}",
+        f"interpolation: {title(model, run)}",
     )
 
 
@@ -199,7 +201,7 @@ def traversals(
         decoded.reshape(len(dimensions), columns, *decoded.shape[1:]),
         [f"$z_{{{d + 1}}}$" for d in dimensions],
         "decoder means as one dimension crosses the aggregate posterior's central 98 %",
-        f"traversals from a test image{which}: {title(model)}",
+        f"traversals from a test image{which}: {title(model, run)}",
     )
 
 
@@ -236,7 +238,7 @@ def training(
         JvaeError: the model has no snapshots.
     """
     frames = unfolding.frames_of(model, dataset, key, run, level)
-    return unfolding.plot_strip(frames, f"training{name_level(model, level)}: {title(model)}")
+    return unfolding.plot_strip(frames, f"training{name_level(model, level)}: {title(model, run)}")
 
 
 def training_gif(
@@ -248,4 +250,4 @@ def training_gif(
         JvaeError: the model has no snapshots.
     """
     frames = unfolding.frames_of(model, dataset, key, run, level)
-    return unfolding.gif_of(unfolding.figures_of(frames, title(model) + name_level(model, level)))
+    return unfolding.gif_of(unfolding.figures_of(frames, title(model, run) + name_level(model, level)))

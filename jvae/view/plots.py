@@ -98,7 +98,7 @@ class PriorView(NamedTuple):
 
 def plot_prior(view: PriorView, title: str) -> Figure:
     """Plot a prior's density below samples of the aggregate posterior, with its components marked."""
-    fig = figure(7.6, 6)
+    fig = figure(6.9 if len(view.ticks) == 2 else 7.6, 6)  # a plane is square
     ax = fig.subplots()
     draw_prior(ax, view)
     add_title(fig, title)

@@ -1,5 +1,6 @@
 """Views: the content of a trained model's pictures, as texts and arrays."""
 
+from operator import index
 from typing import NamedTuple, SupportsIndex
 
 import jax.numpy as jnp
@@ -29,17 +30,22 @@ OUTPUTS = {
 """The names of the output distributions on the command line and the explorer's page."""
 
 
-def title(model: TrainedModel) -> str:
-    """Return a description of the model in one line."""
+def title(model: TrainedModel, run: SupportsIndex | None = None) -> str:
+    """Return a description of the model in one line, with the run that is shown if there are several."""
     vae = model.recipe.model
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
     dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
-    prior, output = (
-        names.get(type(module), type(module).__name__)
-        for names, module in ((PRIORS, top_prior(vae)), (OUTPUTS, decoder))
-    )
-    return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}"
+    prior = PRIORS.get(type(top_prior(vae))) or own_name(top_prior(vae), "Prior")
+    output = OUTPUTS.get(type(decoder)) or own_name(decoder, "Decoder")
+    shown = "" if run is None or model.num_runs == 1 else f", run\N{NO-BREAK SPACE}{index(run)}"
+    return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}{shown}"
+
+
+def own_name(module: nn.Module, kind: str) -> str:
+    """Return the name of a user's class, without the kind of module that it may end in."""
+    name = type(module).__name__
+    return name.removesuffix(kind) or name
 
 
 def top_prior(vae: VAE) -> nn.Module:
