@@ -2,7 +2,7 @@
 // The picture of the draws: f and q, the way of every draw from where it was drawn, and its term in the gradient.
 
 const REACH = [-5, 5]; // of z
-const LEFT = 46, RIGHT = 12, TOP = 26, GAP = 30, BOTTOM = 24, WAYS = 34;
+const LEFT = 46, RIGHT = 12, TOP = 26, GAP = 30, BOTTOM = 40, WAYS = 34;
 const WAY = { pathwise: "from where it was drawn to loc + scale · ε", score: "where it was drawn; size: its weight now" };
 
 /** The places of a picture of that size: [top, bottom] of its three parts, and the axis of z. */
@@ -62,8 +62,9 @@ function drawDraws(state, name, draws, bound, width, height) {
   }
   for (const tick of ticksBetween(...REACH, width < 420 ? 5 : 10)) {
     parts.push(line("grid", z(tick), f[0], z(tick), terms[1]));
-    parts.push(text("tick middle", z(tick), height - 7, plain(tick)));
+    parts.push(text("tick middle", z(tick), height - BOTTOM + 17, plain(tick)));
   }
+  parts.push(text("label middle", z((REACH[0] + REACH[1]) / 2), height - 6, "z"));
   const curves = [path("q", curve(state.q), f[1]), path("drawn", curve(state.drawn))], moves = [];
   curves.push(path("f", jumping(state.f.jump, xs).map((x) => [z(x), y(value(x))])));
   for (const draw of draws) {

@@ -511,6 +511,7 @@ def test_an_old_browser_is_told(chromium, plane_page, tmp_path):
         page = context.new_page()
         page.goto((tmp_path / "page.html").as_uri())
         page.get_by_text("This page could not be shown").wait_for(timeout=5000)
+        assert not page.locator("main").is_visible()  # nothing is shown that does not work
 
 
 def posterior(model, x: np.ndarray) -> np.ndarray:
