@@ -28,6 +28,8 @@ class Panel(NamedTuple):
 
 def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np.ndarray], within: int) -> "Figure":
     """Plot bounds against draws beside log p(x), their distance below it, and every image's in standard errors."""
+    from matplotlib.ticker import FuncFormatter
+
     from jvae.view.plots import INK, figure, soften
 
     fig = figure(13, 4.4)
@@ -51,6 +53,10 @@ def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np
     right.set_xticks(range(len(rows)), [row["name"].replace(" of ", "\nof ") for row in rows], fontsize=9)
     right.set_ylabel("standard errors")
     right.set_title(f"IWAE-{draws[-1]} from log p(x), image by image", fontsize=11)
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
+    for axis in (left.xaxis, middle.xaxis, middle.yaxis):
+        axis.set_major_formatter(plain)
+    middle.yaxis.set_minor_formatter(plain)
     for ax in (left, middle, right):
         soften(ax)
     fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
