@@ -70,7 +70,10 @@ def tell(values: Values) -> Story:
         second=second,
     )
     elbos = [mean_and_sd(row["elbo"]) for row in (first, second)]
-    return Story(PROSE("short", elbos=elbos, first=first, second=second, verdict=verdict.brief()), text)
+    classes = [mean_and_sd(row["neighbours"], 3) for row in (first, second)]
+    return Story(
+        PROSE("short", elbos=elbos, first=first, second=second, verdict=verdict.brief(), classes=classes), text
+    )
 
 
 PART = Part(

@@ -79,7 +79,8 @@ def tell(values: Values) -> Story:
         elbo=elbo.says(PROSE, "answer"),
         why=f" {PROSE('why')}" if tighter.word == "better" and elbo.word == "worse" else "",
     )
-    return Story(PROSE("short", gap=mean_and_sd(gaps), most=most, tighter=tighter.brief(), elbo=elbo.brief()), text)
+    found = {"gap": mean_and_sd(gaps), "tighter": tighter.brief(), "elbo": elbo.brief()}
+    return Story(PROSE("short", most=most, images=values["images"], **found), text)
 
 
 def plot_bounds(draws: list[int], rows: list[dict[str, Any]]) -> "Figure":

@@ -235,7 +235,10 @@ def tell(values: Values) -> Story:
     for row in rows:
         exact = float(np.mean(row["log_px"]))
         cells = [f"{value:.3f}" for value in (row["elbo"], *row["bounds"], exact)]
-        bounds.append([row["name"], *cells, f"{exact - row['elbo']:.3f}", f"{exact - row['bounds'][-1]:.3f}"])
+        gaps = np.array(row["log_px"]) - row["iwae"]
+        error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
+        below = [f"{exact - row['elbo']:.2f}", f"{gaps.mean():.2f} ± {error:.2f}", f"{np.median(gaps):.3f}"]
+        bounds.append([row["name"], *cells, *below])
         away, sizes = distances(row), row["effective_sample_size"]
         spacing = " x ".join(f"{step:.3f}" for step in row["spacing"])
         checks.append(
@@ -257,24 +260,26 @@ def tell(values: Values) -> Story:
             ]
         )
     off = {row["name"]: count for row in rows if (count := refuted(row))}
-    rare = [count for row in rows for count in row["rare"].values()]
+    rare, of = [count for row in rows for count in row["rare"].values()], len(rows) * values["images"]
     if off:
         verdict = PROSE("refuted", names=", ".join(f"{name} ({n})" for name, n in off.items()))
     elif rare:
-        verdict = PROSE("rare", count=len(rare), images=len(rows) * values["images"], least=min(rare), of=RARE)
+        verdict = PROSE("rare", near=of - len(rare), all=of, within=WITHIN, count=len(rare), least=min(rare), of=RARE)
     else:
-        verdict = PROSE("within", within=WITHIN)
+        verdict = PROSE("within", all=of, within=WITHIN)
     apart = [row["name"] for row in rows if not agree(row)]
     coarse = [row["name"] for row in rows if not np.max(row["grid_error"]) <= KNOWN]
     resolved = PROSE("not resolved", names=", ".join(coarse), known=KNOWN) if coarse else PROSE("resolved", known=KNOWN)
     gap = [float(np.mean(row["log_px"]) - row["elbo"]) for row in rows]
-    shared = {"most": most, "images": values["images"], "verdict": verdict}
+    shared = {"images": values["images"], "verdict": verdict}
     text = PROSE(
         "text",
         bounds=table(
-            ["prior", "ELBO", *(f"IWAE-{k}" for k in numbers), "log p(x)", "below: ELBO", f"IWAE-{most}"], bounds
+            ["prior", "ELBO", *(f"IWAE-{k}" for k in numbers), "log p(x)", "below: ELBO", f"IWAE-{most}", "its median"],
+            bounds,
         ),
         checks=table(CHECKS, checks),
+        most=most,
         side=values["side"],
         finer=values["finer"],
         repeats=REPEATS,

@@ -71,13 +71,13 @@ def collapse_of(row: Row, upper_dim: int) -> str:
     """Return in words whether the upper level has collapsed, wholly or in part, and in how many seeds."""
     counts = [units[1] for units in row["active"]]
     seeds = {
-        "has collapsed wholly": counts.count(0),
-        "has collapsed in part": sum(0 < count < upper_dim for count in counts),
-        "has not collapsed": counts.count(upper_dim),
+        "none": counts.count(0),
+        "only some": sum(0 < count < upper_dim for count in counts),
+        "all": counts.count(upper_dim),
     }
     n = len(counts)
     found = [what + (f" in {number} of {n} seeds" if n > 1 else "") for what, number in seeds.items() if number]
-    return f"the upper level {' and '.join(found)} ({active_units(row, upper_dim)} dimensions active)"
+    return f"of its dimensions the upper level uses {' and '.join(found)} ({active_units(row, upper_dim)} active)"
 
 
 PART = Part(

@@ -97,7 +97,8 @@ def tell(values: Values) -> Story:
         answer=answer,
         pictures=PROSE.each("picture", [row for row in numbered if row != best], "\n\n"),
     )
-    return Story(PROSE("short", highest=highest(rows), answer=answer), text)
+    bounds = "; ".join(f"{row['name']} {mean_and_sd(row['elbo'])}" for row in rows)
+    return Story(PROSE("short", bounds=bounds, highest=highest(rows), answer=answer), text)
 
 
 PART = Part(

@@ -151,7 +151,7 @@ def tell(values: Values) -> Story:
     verdict = PROSE(
         "verdict",
         found=PROSE(found),
-        ratio=figures(ratio),
+        ratio=figures(float(f"{ratio:.2g}")),
         reached=PROSE(reached, lead=lead if reached == "not apart" else abs(lead)),
     )
     stages = ["variance at the start", "ratio", "variance, trained", "ratio"]

@@ -107,8 +107,9 @@ def tell(values: Values) -> Story:
         network=values["network"],
         sentences="\n- ".join(sentences.values()),
     )
-    shown = [sentence for name, sentence in sentences.items() if name in ("exercise", "tuned", "compiled")]
-    short = PROSE("short", seconds=np.median(seconds[first]), shown="; ".join(shown)) if shown else text
+    rivals = ("exercise", "tuned", "compiled")
+    shown = "; ".join(f"{WHAT[name].partition(':')[0]}: {sentences[name].partition(': ')[2]}" for name in others if name in rivals)
+    short = PROSE("short", seconds=np.median(seconds[first]), shown=shown) if shown else text
     return Story(short, text)
 
 

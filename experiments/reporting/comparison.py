@@ -73,5 +73,5 @@ def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
     if len(best["elbo"]) == 1:
         beside = " (one seed, undecided)"
     else:
-        beside = f" (not beyond the noise above: {'; '.join(called[r['name']] for r in rivals)})" if rivals else ""
+        beside = f" (within the noise of it: {'; '.join(called[r['name']] for r in rivals)})" if rivals else ""
     return called[best["name"]] + beside

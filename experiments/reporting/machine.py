@@ -22,7 +22,7 @@ def about() -> dict[str, Any]:
     return {
         "commit": commit(),
         "versions": versions,
-        "machine": f"{processor_name()}, {cores()} cores, {memory()}, {platform.system()}",
+        "machine": f"{processor_name()}, {cores()} core{'s' * (cores() > 1)}, {memory()}, {platform.system()}",
         "devices": devices(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }

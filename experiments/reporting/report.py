@@ -33,12 +33,13 @@ def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> 
     lines = [
         "# The exercise sheet, answered by measurement",
         page("about.md"),
-        header(command, seeds, list(findings.values())),
         *([f"> **Not everything is as it must be**: {'; '.join(wrong)}."] if wrong else []),
         "## The answers in short",
         table(["exercise", "answer"], [[link(p.title), s.short] for p, s in stories.items()]).replace("---:", "---"),
         *[chapter(part, found) for part, found in findings.items()],
         page("glossary.md"),
+        "## This report",
+        header(command, seeds, list(findings.values())),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -81,7 +82,8 @@ def chapter(part: Part, found: Findings) -> str:
         lines.append(folded("Everything measured, and how", rest.strip()))
     if part.derivation:
         lines.append(folded("Derivation and explanation", derivation(part.derivation)))
-    lines.append(f"<small>`{command_line(part, found)}`, {duration(found.seconds)}.</small>")
+    where = f" on {found.about['machine']}, at commit {found.about.get('commit') or 'unknown'}" if found.about else ""
+    lines.append(f"<small>`{command_line(part, found)}`, {duration(found.seconds)}{where}.</small>")
     return "\n\n".join(lines)
 
 

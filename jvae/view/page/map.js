@@ -138,6 +138,8 @@ class LatentMap {
   drawPoints(context, chosen) {
     const { n, labels } = this.points, crowd = Math.sqrt(2000 / Math.max(n, 500)), faint = themed("--muted");
     const radius = Math.max(1.7, Math.min(4.5, (this.frame.width / 190) * crowd));
+    context.strokeStyle = themed("--rim"); // dark classes would not stand out from a dark card
+    context.lineWidth = 0.6;
     for (const among of [false, true]) {
       context.globalAlpha = among ? 0.78 : 0.22;
       for (let i = 0; i < n; i++) {
@@ -146,6 +148,7 @@ class LatentMap {
         context.beginPath();
         context.arc(...this.toPixels(this.places[2 * i], this.places[2 * i + 1]), radius, 0, 2 * Math.PI);
         context.fill();
+        if (among) context.stroke();
       }
     }
     context.globalAlpha = 1;

@@ -26,7 +26,7 @@ async function start() {
   const most = Math.max(explorer.difference(), explorer.drawing?.difference() ?? 0);
   $("about").textContent = [
     `${explorer.n.toLocaleString("en")} test images. Everything is computed in the browser, within ${said(most)} of`,
-    `what JAX computes with the same weights; their rounding to 16 bits changes pixels by at most ${said(data.rounding)}.`,
+    `what JAX computes with the same weights; keeping them in 16 bits changes a pixel by at most ${said(data.rounding)}.`,
     ...(drawing.obstacle ? [`Drawing is not available: ${drawing.obstacle}.`] : []),
   ].join(" ");
   document.body.dataset.ready = "true";

@@ -38,10 +38,10 @@ def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4, rare=None):
 def test_every_image_must_be_as_near_to_its_evidence_as_its_errors_say(values, sound, own):
     story, row = exact.tell(values), values["rows"][0]
     assert story.sound == sound
-    assert ("not so for one (1)" in story.short) == (not sound)
+    assert ("further from log p(x) than their errors let them: one (1)" in story.short) == (not sound)
     assert np.sum(exact.is_beyond(exact.distances(row))) == len(row["rare"])
-    assert ("all within 5 standard errors" in story.short) == (not row["rare"])
-    assert ("all but 1 of 6 within 5 standard errors" in story.short) == (row["rare"] == {"1": 7})
+    assert ("All 6 IWAE-bounds lie within 5 standard errors" in story.short) == (not row["rare"])
+    assert ("Of 6 IWAE-bounds 5 lie within 5 standard errors" in story.short) == (row["rare"] == {"1": 7})
     assert [np.sum(exact.is_beyond(exact.distances(row, "own_"))) for row in values["rows"]] == [own, 0]
     assert "lies 2.00 to 2.00 nats below" in story.short.replace("\n", " ")  # -95 and the ELBO's -97
 
