@@ -1,6 +1,6 @@
 """Decoders, z -> p(x|z): modules that return the output distribution."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import distrax
 import jax
@@ -45,6 +45,9 @@ class ContinuousBernoulliDecoder(nn.Module):
         return ImageDistribution(ContinuousBernoulli, self.net(z))
 
 
+Variance = Literal["fixed", "scalar", "pixel"]
+
+
 class GaussianDecoder(nn.Module):
     """p(x|z) = prod_i N(x_i | loc_i(z), scale_i^2), with a scale that does not depend on z.
 
@@ -61,8 +64,14 @@ class GaussianDecoder(nn.Module):
     """
 
     net: nn.Module
-    variance: Literal["fixed", "scalar", "pixel"]
+    variance: Variance
     fixed_scale: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuse another variance, which would be taken for `scalar`."""
+        if self.variance not in get_args(Variance):
+            raise ValueError(f"variance is {self.variance!r}: must be one of {', '.join(get_args(Variance))}")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> ImageDistribution:

@@ -48,8 +48,8 @@ class Diagnostics(NamedTuple):
     levels: list[LevelDiagnostics]
     """The levels, starting with the lowest, from which images are decoded."""
     pixels_at_floor: int | None
-    """The number of pixels (of a colour image, of pixels times channels) whose learned scale lies within a factor of 2
-    of its floor, exp(-6); None if no scale is learned."""
+    """The number of learned scales, one or one for every number of a datum, that lie within a factor of 2 of their
+    floor, exp(-6); None if no scale is learned."""
 
 
 class LevelStatistics(NamedTuple):
@@ -156,7 +156,7 @@ def perplexity(p: Float[np.ndarray, " k"]) -> float:
 
 
 def count_at_floor(model: VAE, params: PyTree) -> int | None:
-    """Return the number of pixels whose learned scale is at its floor; None if no scale is learned."""
+    """Return the number of learned scales, of all pixels or of each, at their floor; None if no scale is learned."""
     if not isinstance(model.decoder, GaussianDecoder) or model.decoder.variance == "fixed":
         return None
     scale = bounded_scale(jnp.asarray(params["params"]["decoder"]["log_scale"]))

@@ -4,7 +4,7 @@ Every prior is called with the model's encoder, `prior(encoder)`: a VampPrior is
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import distrax
 import jax
@@ -116,6 +116,9 @@ def start_at_images(count: int, params: PyTree, key: Key[Array, ""], x: Float[Ar
     return {"params": {**params["params"], "prior": prior}}
 
 
+Coupling = Literal["affine", "spline"]
+
+
 class FlowPrior(nn.Module):
     """p(z) of z = f(e), e ~ N(0, I), for a chain f of coupling layers with alternating masks; starts as N(0, I).
 
@@ -130,11 +133,17 @@ class FlowPrior(nn.Module):
     """
 
     latent_dim: int
-    coupling: Literal["affine", "spline"] = "affine"
+    coupling: Coupling = "affine"
     num_layers: int = 6
     hidden: Sequence[int] = (64, 64)
     num_bins: int = 8
     spline_limit: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Refuse another coupling, which would be taken for `spline`."""
+        if self.coupling not in get_args(Coupling):
+            raise ValueError(f"coupling is {self.coupling!r}: must be one of {', '.join(get_args(Coupling))}")
+        super().__post_init__()
 
     def setup(self) -> None:
         """Create one conditioner per coupling layer; its output starts at zero."""

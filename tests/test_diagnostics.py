@@ -1,5 +1,7 @@
 """Diagnostics of models whose latent space is known."""
 
+from types import SimpleNamespace
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import random_model
 
-from jvae.decoders import LOG_SCALE_FLOOR, bounded_scale
+from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
 from jvae.diagnostics import diagnose, kl_by_dimension, perplexity
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
@@ -154,3 +156,8 @@ def test_more_pseudo_inputs_than_images_are_refused(tiny):
     config = Config(latent_dim=3, prior="vamp", num_components=101, pseudo_inputs="data", **QUICK)
     with pytest.raises(ValueError, match=r"^num_components is 101: must be at most the number of training images, 100"):
         api.train_config_epochs(config, tiny)
+
+
+def test_an_unknown_variance_is_refused():
+    with pytest.raises(ValueError, match="variance is 'per-pixel': must be one of fixed, scalar, pixel"):
+        GaussianDecoder.__post_init__(SimpleNamespace(variance="per-pixel"))  # the tests check types before

@@ -173,6 +173,22 @@ def test_iwae_reaches_a_known_evidence_within_its_own_error(images, key):
     assert result.iwae.monte_carlo_error < 0.003
 
 
+@fake_model
+def far_below(params, key, x):
+    """Return log-weights from N(-30000, 0.5^2), whose float32 neighbours are 0.002 apart: log E[w] = -30000 + 1/8."""
+    w = 0.5 * jax.random.normal(key, (len(x),)) - 30_000
+    return LogDensities(w, jnp.zeros_like(w), jnp.zeros_like(w), jnp.zeros_like(w))
+
+
+def test_no_draw_is_lost_beside_the_sum_of_many_small_weights(images, key, monkeypatch):
+    monkeypatch.setattr("jvae.runs.importance.ROUNDS_OF_SUMS", 64)
+    found = evaluate_iwae(far_below, {}, key, images[:3], binarise, 100_000)[0]
+    error = np.sqrt(np.expm1(0.25) / 100_000)
+    assert abs(found.iwae.value + 30_000 - 0.125) < 5 * error / np.sqrt(3) + 5e-4
+    assert found.iwae.monte_carlo_error == pytest.approx(error / np.sqrt(3), rel=0.5)
+    assert found.median_effective_sample_size == pytest.approx(100_000 / np.exp(0.25), rel=0.05)
+
+
 @pytest.mark.slow
 def test_iwae_rises_from_the_elbo_with_the_number_of_draws(small, tiny):
     model = next(api.train_config_epochs(small, tiny))

@@ -14,6 +14,7 @@ from jaxtyping import TypeCheckError
 
 import jvae
 from jvae.errors import DataError
+from jvae.runs import api
 from jvae.runs.config import Config
 from jvae.runs.plan import whole_number
 
@@ -152,3 +153,10 @@ def test_what_is_wrong_is_named(name, call, model, data):
 def test_what_is_no_whole_number_is_named(value):
     with pytest.raises(ValueError, match=r"^epochs is .*: must be a whole number"):
         inspect.unwrap(whole_number)("epochs", value)
+
+
+def test_data_of_four_axes_and_no_history_are_taken_as_they_are(model):
+    video = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 2, 3), np.uint8)
+    assert jvae.make_dataset(video, video[:2]).train_images.shape == (5, 2, 2, 2, 3)
+    with pytest.raises(ValueError, match="the model has no history"):
+        api.kept_epochs(model._replace(history=[]))

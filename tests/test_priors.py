@@ -1,6 +1,7 @@
 """Each prior is a density, and its samples come from it."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import distrax
 import jax
@@ -152,3 +153,8 @@ def test_priors_are_distributions_over_one_latent():
         assert isinstance(p, distrax.Distribution)
         assert (p.batch_shape, p.event_shape) == ((), (3,))
     assert VampPrior((8, 8, 1), 2).num_components == 2
+
+
+def test_an_unknown_coupling_is_refused():
+    with pytest.raises(ValueError, match="coupling is 'Affine': must be one of affine, spline"):
+        FlowPrior.__post_init__(SimpleNamespace(coupling="Affine"))  # the tests check types before

@@ -49,7 +49,8 @@ def as_images(
     Raises:
         DataError: an array is none of these; the message names it, and the values found.
     """
-    if all(array.dtype in (np.bool_, np.uint8) and (not array.size or array.max() <= 1) for array in arrays.values()):
+    whole = all(array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer) for array in arrays.values())
+    if whole and all(not array.size or (array.min() >= 0 and array.max() <= 1) for array in arrays.values()):
         if any(array.any() for array in arrays.values()):
             say("pixels are 0 and 1: loaded as 0 and 255")
         return [array.astype(np.uint8) * np.uint8(255) for array in arrays.values()]

@@ -74,6 +74,9 @@ def make_dataset(
             raise ValueError(f"{split}_labels are from {labels.min()} to {labels.max()}: must be 32 bits each")
         arrays += [images, labels.astype(np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32)]
     encoded = [a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a for a in arrays]  # grey, as IDX files hold it
+    encoded = [
+        a.reshape(*a.shape[:3], -1) if a.ndim == 5 else a for a in encoded
+    ]  # at most four axes, as they may have
     fingerprint = fingerprint_of(map(idx_sha256, encoded))
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)

@@ -279,7 +279,13 @@ def test_images(data: Dataset) -> UInt8[np.ndarray, "m ..."]:
 
 
 def kept_epochs(model: TrainedModel) -> list[int]:
-    """Return the epoch, from 1, whose parameters the model holds, for every run."""
+    """Return the epoch, from 1, whose parameters the model holds, for every run.
+
+    Raises:
+        ValueError: the model has no history, as with imported weights.
+    """
+    if not model.history:
+        raise ValueError("the model has no history: no epoch of it was trained here")
     last = [select_run(model, i).history[-1] for i in range(model.num_runs)]
     return [record.get("kept", record["epoch"]) for record in last]
 

@@ -150,7 +150,7 @@ def make_chunk(recipe_of: RecipeOf, batch_of: BatchOf, at_a_time: Together, mesh
     ) -> tuple[TrainState, StepMetrics]:
         def take(run: tuple[TrainState, RunNumbers, PyTree, StepMetrics]) -> tuple[TrainState, StepMetrics]:
             state, mine, owned, metrics = run
-            batches = batch_of(state.step, mine, shared, owned)
+            batches = batch_of(state.step - start, mine, shared, owned)
             return take_steps(step_of(mine), state, mine.key, metrics, start, stop, batches, block)
 
         batch_size = None if at_a_time.runs == 1 else at_a_time.runs

@@ -24,6 +24,37 @@ SECONDS_AT_A_TIME = 1.0
 """Roughly how long the importance weights are summed between two reports of progress."""
 
 
+ROUNDS_OF_SUMS = 1000
+"""The groups of draws after which float32 sums begin anew, so that no draw is too small beside the sum to count."""
+
+
+class Sums(NamedTuple):
+    """The log sums of every datum's importance weights, relative to a weight of about their size.
+
+    The first row sums all weights, the second their squares, and each other row a block of draws: those with the same
+    place in their groups.
+    """
+
+    reference: Float[Array, "b *r"]
+    """The log of the sum of the first group's weights, in nats, which all are divided by."""
+    earlier: Float[Array, "s b *r"]
+    recent: Float[Array, "s b *r"]
+    """The sums since the last multiple of `ROUNDS_OF_SUMS` groups."""
+
+    def total(self) -> Float[np.ndarray, "s b *r"]:
+        """Return the log sums of the weights themselves, in float64."""
+        reference, earlier, recent = (np.asarray(part, np.float64) for part in self)
+        powers = np.ones((len(recent), *[1] * reference.ndim))
+        powers[1] = 2  # the squares
+        return np.logaddexp(earlier, recent) + powers * reference
+
+
+def no_sums(group: int, *shape: int) -> Sums:
+    """Return the sums before the first draw, for data and runs of a shape, and groups of draws of a size."""
+    empty = jnp.full((2 + group, *shape), -jnp.inf)
+    return Sums(jnp.zeros(shape), empty, empty)
+
+
 class Weighed(NamedTuple):
     """The results of K importance-weighted draws for each of b data; variance and rise are NaN for a single draw."""
 
@@ -75,14 +106,14 @@ def evaluate_iwae(
 
     def replicate(key: Key[Array, ""], batch: UInt8[Array, "b ..."], first: int, number: int) -> Weighed:
         nonlocal length
-        sums, start = jnp.full((2 + group, len(batch), *runs), -jnp.inf), 0
+        sums, start = no_sums(group, len(batch), *runs), 0
         while start < groups:
             stop, began = min(groups, start + length), time.perf_counter()
             sums = jax.block_until_ready(add(key, batch, first, sums, (start, stop), num_samples))
             length = max(1, round((stop - start) * SECONDS_AT_A_TIME / (time.perf_counter() - began)))
             start = stop
             progress(min(first + len(batch) * (number + start / groups) / replicates, len(data)))
-        return weigh(np.asarray(sums, np.float64), num_samples)
+        return weigh(sums.total(), num_samples)
 
     def program(key: Key[Array, ""], batch: UInt8[Array, "b ..."], first: int) -> Weighed:
         keys = [key] if replicates == 1 else jax.random.split(key, replicates)
@@ -114,17 +145,14 @@ def importance_sums(
     key: Key[Array, ""],
     data: UInt8[Array, "b ..."],
     first: Int[Array, ""] | int,
-    sums: Float[Array, "s b *r"],
+    sums: Sums,
     rounds: tuple[Int[Array, ""] | int, Int[Array, ""] | int],
     num_samples: Int[Array, ""] | int,
     transform: Transform,
     group: int,
     at_a_time: int,
-) -> Float[Array, "s b *r"]:
+) -> Sums:
     """Add more groups of draws to the log sums of importance weights of every datum of a batch, and return them.
-
-    The first row sums all weights, the second their squares, and each other row a block of draws: those with the same
-    place in their groups.
 
     Args:
         model: a static argument, compared by value.
@@ -142,13 +170,19 @@ def importance_sums(
     transform_key, draw_key = jax.random.split(key)
     x = observe(transform, transform_key, data, first)
 
-    def add(i: Int[Array, ""], sums: Float[Array, "s b *r"]) -> Float[Array, "s b *r"]:
+    def add(i: Int[Array, ""], sums: Sums) -> Sums:
         d = draw(lambda k, x: model.apply(params, k, x), jax.random.fold_in(draw_key, i), x, group, at_a_time)
         w = log_weights(d)
         counts = (i * group + jnp.arange(group) < num_samples).reshape(-1, *[1] * (w.ndim - 1))
         w = jnp.where(counts, w, -jnp.inf)
+        first = jax.nn.logsumexp(w, axis=0).astype(jnp.float32)
+        reference = jnp.where((i == 0) & jnp.isfinite(first), first, sums.reference)
+        w = (w - reference).astype(jnp.float32)
         new = jnp.stack([jax.nn.logsumexp(w, axis=0), jax.nn.logsumexp(2 * w, axis=0)])
-        return jnp.logaddexp(sums, jnp.concatenate([new, w]))
+        recent = jnp.logaddexp(sums.recent, jnp.concatenate([new, w]))
+        whole = (i + 1) % ROUNDS_OF_SUMS == 0
+        earlier = jnp.where(whole, jnp.logaddexp(sums.earlier, recent), sums.earlier)
+        return Sums(reference, earlier, jnp.where(whole, -jnp.inf, recent))
 
     return jax.lax.fori_loop(*rounds, add, sums)
 

@@ -111,6 +111,8 @@ def run_epochs(
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
             if validation_data is not None and portion is not None:
                 bound = validate(members[0].recipe, whole.runs.params, len(whole.running), validation_data, portion)
+                whole, errors = check_bound(members, whole, bound)
+                failed |= errors
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
                 whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
                 values |= {"validation": bound, "kept": whole.kept_epoch}
@@ -173,6 +175,23 @@ def check(
             check_finite(member, metrics, np.asarray(finite), int(loop.epoch), loop.running[member.rows])
         except NonFiniteError as error:
             failed[i] = error
+            loop = stop_runs(loop, member.rows)
+    return loop, failed
+
+
+def check_bound(
+    members: Sequence[Member], loop: LoopState, bound: Float[np.ndarray, " r"]
+) -> tuple[LoopState, dict[int, NonFiniteError]]:
+    """Stop the members with a running run whose validation bound is not finite, and return their errors by member."""
+    failed = {}
+    for i, member in enumerate(members):
+        broken = np.flatnonzero(loop.running[member.rows] & ~np.isfinite(bound[member.rows]))
+        if len(broken):
+            which = f" of the run with seed {member.plan.seeds[broken[0]]}" if len(member.plan.seeds) > 1 else ""
+            failed[i] = NonFiniteError(
+                f"the validation bound{which} is not finite at epoch {int(loop.epoch)}, though training is: "
+                "a datum of the validation data may have no density"
+            )
             loop = stop_runs(loop, member.rows)
     return loop, failed
 

@@ -5,10 +5,10 @@ only if one draw of each does not fit, get other draws of the same distribution.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
@@ -113,9 +113,10 @@ def iwae_portion(
 
     def trace(at: Portion) -> jax.stages.Traced:
         batch, model = batch_of(data, at.batch_size), at.model(recipe.model)
-        shape = (2 + group, at.batch_size, at.runs)[: 2 + isinstance(model, Runs)]
+        shape = (at.batch_size, at.runs)[: 1 + isinstance(model, Runs)]
         sizes = {"group": group, "at_a_time": at.draws_at_a_time}
-        sums, some = jax.ShapeDtypeStruct(shape, jnp.float32), jax.eval_shape(at.params, params)
+        sums = jax.eval_shape(partial(importance.no_sums, group, *shape))
+        some = jax.eval_shape(at.params, params)
         given = (model, some, jax.random.key(0), batch, 0, sums, (0, 1), num_samples)
         return importance.importance_sums.trace(*given, transform=recipe.transform, **sizes)
 

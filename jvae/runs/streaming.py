@@ -65,7 +65,7 @@ def streamed(
         return Rows(kept[indices], weights)
 
     def take(states: TrainState, step_metrics: StepMetrics, start: int, stop: int) -> tuple[TrainState, StepMetrics]:
-        whole = rows_of(int(fetch(states.step)[0]) // num_steps)
+        whole = rows_of((int(fetch(states.step)[0]) - start) // num_steps)
         # padded with steps that are not taken, so that all chunks have one size and share a program
         filled = [(0, 0), (0, (start - stop) % length), (0, 0)]
         rows = Rows(*(np.pad(part[:, start:stop], filled) for part in whole))

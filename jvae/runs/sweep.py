@@ -206,6 +206,8 @@ def train_group(
     from jvae.runs.config import unit
     from jvae.runs.training import Conditions, train_configs
 
+    known = (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
+    expected = known if own is None else (Exception,)  # a recipe file may raise anything
     config, half = cells[0].config, len(cells) // 2
     models: Sequence[TrainedModel | Exception] = []
     try:
@@ -222,13 +224,15 @@ def train_group(
                 yield from train_group(part, dataset, folder, mesh_of, watch, own)
             return
         models = [error]
-    except (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError) as error:
+    except expected as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
-        if isinstance(model, Exception):
-            yield Result(cell, unit(cell.config) if own is None else "", [], first_line(model))
-        else:
+        try:
+            if isinstance(model, Exception):
+                raise model
             yield finish_cell(cell, model, dataset, folder)
+        except expected as error:
+            yield Result(cell, unit(cell.config) if own is None else "", [], first_line(error))
 
 
 def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -245,20 +249,20 @@ def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
-    """Evaluate a trained cell; write its model and then its result."""
+    """Write a trained cell's model, evaluate it, and write its result."""
     from jvae.files import write_json
     from jvae.runs.api import evaluate, select_run
     from jvae.runs.checkpoint import save
 
+    save(folder / f"{cell.stem}.npz", model)
     runs, evaluations = [], evaluate(model, dataset)
     for i, seed in enumerate(model.plan.seeds):
         history, evaluation = select_run(model, i).history, evaluations[i]
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
-    save(folder / f"{cell.stem}.npz", model)
     result = Result(cell, model.recipe.unit, runs)
-    recipe = None if model.recipe_file is None else model.recipe_file.sha256
+    recipe = model.recipe_file and model.recipe_file.sha256
     about = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "recipe_sha256": recipe}
     values = {**about, "versions": model.versions, "unit": result.unit, "runs": runs}
     write_json(folder / f"{cell.stem}.json", values)
@@ -299,7 +303,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
 
 def table(results: Sequence[Result]) -> str:
     """Return the results as CSV, one row per run and one per failed cell, with a column for every field of the grid."""
-    settings = list(dict.fromkeys(name for result in results for name in result.cell.settings))
+    settings = list(dict.fromkeys(name for result in results for name in result.cell.settings if name != "seed"))
     columns = [*settings, "seed", *MEASURES, "seconds_per_epoch", "unit", "error"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

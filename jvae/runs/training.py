@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import UInt8
@@ -270,7 +271,10 @@ def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps
         ours, theirs = getattr(plan, name), getattr(model.plan, name)
         if ours != theirs:
             raise ValueError(f"{name} is {ours}: must be {theirs}, as in the model to resume")
-    loop = model.state
+    # a copy, for the steps' program reuses the memory of the states it is given
+    loop = model.state._replace(runs=jax.tree.map(jnp.copy, model.state.runs))
+    if plan.keep == "best" != model.plan.keep:  # the parameters of the best epoch so far were not kept
+        loop = loop._replace(best=np.full_like(loop.best, -np.inf), waited=np.zeros_like(loop.waited))
     if loop.num_steps == num_steps:
         return loop
     if loop.done not in (0, loop.num_steps):

@@ -242,11 +242,11 @@ def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "ep
     return np.array([record[name] for record in history], np.float64)
 
 
-def plot_scale(scale: Float[np.ndarray, "h w c"], title: str) -> Figure:
+def plot_scale(scale: Float[np.ndarray, "h w *c"], title: str) -> Figure:
     """Plot the output's standard deviation, pixel by pixel."""
     fig = figure(5.4, 4.8)
     ax = fig.subplots()
-    drawn = ax.imshow(scale.mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
+    drawn = ax.imshow(scale.reshape(*scale.shape[:2], -1).mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")
     fig.colorbar(drawn, ax=ax, label="standard deviation of a pixel in [0, 1]")
     ax.set_axis_off()
     add_title(fig, title, 9)

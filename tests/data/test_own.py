@@ -189,7 +189,7 @@ def test_every_flipped_bit_of_a_png_is_seen():
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"x_train": np.zeros((5, 4), int)}, "x_train is int64: must be uint8"),
+        ({"x_train": np.full((5, 4), 2)}, "x_train is int64: must be uint8"),
         ({"x_train": np.full((5, 4), np.nan)}, "x_train is float64 from nan to nan"),
         ({"x_train": np.linspace(0, 1, 20).reshape(5, 4)}, "which is no multiple of 1/255"),
         ({"x_train": np.full((5, 4), 255.0)}, "x_train is float64 from 255 to 255"),
@@ -306,3 +306,10 @@ def test_a_source_is_checked_and_shown(four):
     with Image.open("sheet.png") as picture:
         assert picture.size[0] > 300
     assert "resize" in jvae("datasets", "check", "npz:a.npz", "--resize", "8x8", code=2).stderr
+
+
+def test_whole_numbers_that_are_zeros_and_ones_are_black_and_white(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(80).reshape(5, 4, 4) % 2)
+    data = load_dataset(f"npy:{path}", test_share=0.4)
+    assert set(np.unique(data.train_images)) == {0, 255}

@@ -1,6 +1,7 @@
 """Which epoch a run keeps, and when it stops."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 
 from jvae.cli.main import main
+from jvae.errors import NonFiniteError
 from jvae.runs import api
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, build_recipe, plan_of
@@ -114,6 +116,24 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(model.params), kept)
     if bound == "elbo":
         assert api.evaluate(model, negatives, 1)[0].elbo.value == pytest.approx(max(bounds), rel=1e-6)
+
+
+def test_a_validation_bound_that_is_not_finite_is_an_error(tiny, monkeypatch):
+    config = Config(
+        dataset="digits", latent_dim=2, epochs=2, batch_size=50, hidden=(4,), validation="test", keep="best"
+    )
+    monkeypatch.setattr("jvae.runs.loop.validate", lambda *_: np.array([np.nan]))
+    with pytest.raises(NonFiniteError, match="the validation bound is not finite at epoch 1, though training is"):
+        next(api.train_config_epochs(config, tiny))
+
+
+def test_the_best_epoch_of_a_resumed_training_is_one_whose_parameters_were_kept(tiny, monkeypatch):
+    bounds = iter([-1.0, -3.0, -2.0, -4.0])
+    monkeypatch.setattr("jvae.runs.loop.validate", lambda *_: np.array([next(bounds)]))
+    config = Config(dataset="digits", latent_dim=2, epochs=2, batch_size=50, hidden=(4,), validation="test")
+    *_, last = api.train_config_epochs(config, tiny)
+    *_, best = api.train_config_epochs(replace(config, epochs=4, keep="best"), tiny, resume=last)
+    assert [int(epoch) for epoch in best.state.kept_epoch] == [3]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Trainings that resume from a model file."""
 
 import os
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -87,6 +88,23 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(chunks, d
     *_, resumed = api.train_config_epochs(config, tiny, resume=load(tmp_path / "m.npz"))
     assert_same(resumed, whole)
     assert resumed.state.epoch_is_over
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
+@pytest.mark.parametrize("stream", [False, True])
+def test_epochs_after_a_change_of_the_batch_size_do_not_depend_on_chunks(tiny, stream):
+    """And the model that is resumed stays as it is."""
+    config = Config(**{**QUICK, "epochs": 1, "batch_size": 10})
+    model = next(api.train_config_epochs(config, tiny))
+    before = jax.tree.map(np.array, model.state.runs)
+    other, ends = replace(config, epochs=3, batch_size=16), []
+    for chunking in (Chunking(first_steps=1000), Chunking(first_steps=3, seconds=0)):
+        how = api.Conditions(chunking=chunking, stream=stream)
+        *_, end = api.train_config_epochs(other, tiny, resume=model, how=how)
+        ends.append(end)
+    assert_same(*ends)
+    jax.tree.map(np.testing.assert_array_equal, model.state.runs, before)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from jvae.cli.main import main
-from jvae.errors import JvaeError, NonFiniteError
+from jvae.errors import JvaeError, NonFiniteError, NotEnoughMemoryError
 from jvae.evaluation import spread
 from jvae.runs import api, sweep, training
 from jvae.runs.checkpoint import load
@@ -144,6 +144,24 @@ def test_configurations_that_differ_in_more_are_refused(tiny):
 
 
 @pytest.mark.slow
+def test_a_cell_that_cannot_be_evaluated_keeps_its_model_and_stops_no_other(tiny, tmp_path, monkeypatch):
+    whole, asked = api.evaluate, []
+
+    def evaluate(model, *rest):
+        asked.append(model)
+        if len(asked) == 1:
+            raise NotEnoughMemoryError("the evaluation does not fit")
+        return whole(model, *rest)
+
+    monkeypatch.setattr(api, "evaluate", evaluate)
+    found = cells("learning-rate=0.01,0.001")
+    first, second = sweep.run_sweep(found, tiny, tmp_path)
+    assert (first.error, first.runs) == ("the evaluation does not fit", [])
+    assert len(second.runs) == 1
+    assert load(tmp_path / f"{found[0].stem}.npz").config == found[0].config
+
+
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     """Cells with a result are not trained again, and a failed cell does not stop the others."""
     found = cells("latent-dim=2,3", "learning-rate=0.01,1e30")
@@ -217,6 +235,14 @@ def test_the_command_writes_a_table_its_summary_and_a_picture(tmp_path):
                                       *flags, "--output", str(output)])  # fmt: skip
     assert again.exit_code == 0
     assert "epoch" not in again.stderr
+
+
+def test_a_grid_of_seeds_has_one_column_of_them():
+    runs = [{"seed": seed, **dict.fromkeys(sweep.MEASURES, -1.0), "seconds_per_epoch": 1.0} for seed in (3, 4)]
+    (cell,) = cells("seed=3")
+    header, *rows = csv.reader(sweep.table([sweep.Result(cell, "nats", runs)]).splitlines())
+    assert header.count("seed") == 1
+    assert [row[header.index("seed")] for row in rows] == ["3", "4"]
 
 
 def test_the_picture_has_a_panel_a_unit_and_a_dot_a_run():

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgb
 from jvae.view import pictures
 from jvae.view.classes import class_colours
 from jvae.view.image_grids import fitting_columns, montage, plot_images
-from jvae.view.plots import plot_posterior
+from jvae.view.plots import plot_posterior, plot_scale
 
 
 def test_a_montage_keeps_every_image_in_its_place():
@@ -45,3 +45,10 @@ def test_reconstructions_take_the_classes_in_turn(small, tiny):
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (2, 2), (7, 3), (36, 6), (50, 10), (64, 8), (12, 4), (97, 10)])
 def test_a_grid_is_full_where_it_can_be(n, columns):
     assert fitting_columns(n) == columns
+
+
+def test_a_scale_of_data_without_channels_is_drawn():
+    grey = np.linspace(0.1, 0.5, 12).reshape(3, 4)
+    for scale in (grey, np.stack([grey, grey], axis=-1)):
+        (image,) = plot_scale(scale, "title").axes[0].images
+        np.testing.assert_allclose(image.get_array(), grey)

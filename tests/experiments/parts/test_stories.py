@@ -121,7 +121,7 @@ SAID = {
     },
     (outputs, of_outputs): {
         "better": ["the means for all four", "that of: continuous Bernoulli. ", "- continuous Bernoulli: better"],
-        "worse": ["the samples for all four", "that of: Gaussian (fixed scale) (within", "- continuous Bernoulli: worse"],
+        "worse": ["the samples for all four", "Gaussian (fixed scale) (within", "- continuous Bernoulli: worse"],
         "equal": ["neither beyond the noise for all", "continuous Bernoulli (within the noise of it: Gaussian"],
         "one": ["undecided with one seed for all four", "that of: continuous Bernoulli (one seed, undecided). "],
     },
