@@ -108,7 +108,9 @@ def tell(values: Values) -> Story:
         sentences="\n- ".join(sentences.values()),
     )
     rivals = ("exercise", "tuned", "compiled")
-    shown = "; ".join(f"{WHAT[name].partition(':')[0]}: {sentences[name].partition(': ')[2]}" for name in others if name in rivals)
+    shown = "; ".join(
+        f"{WHAT[name].partition(':')[0]}: {sentences[name].partition(': ')[2]}" for name in others if name in rivals
+    )
     short = PROSE("short", seconds=np.median(seconds[first]), shown=shown) if shown else text
     return Story(short, text)
 
