@@ -8,15 +8,19 @@ Expected: both are unbiased; after few epochs little changes.
 Minutes:  9.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from experiments.reporting.comparison import comparison_table, row_of
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import judge, mean_and_sd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PROSE = Prose(__file__)
 IMAGES, MOST = (1000, 200), (1000, 100)  # in the full form, and in the quick one
@@ -37,7 +41,31 @@ def measure(lab: Lab, draws: int = 5) -> Measured:
         models = lab.models(**variation)
         row = row_of(lab, name, models)
         rows.append({**row, "iwae": [found.iwae.value for found in lab.importance(models, most, images)]})
-    return {"rows": rows, "most": most, "images": min(images, len(lab.data.test_images))}, {}
+    values = {"rows": rows, "most": most, "images": min(images, len(lab.data.test_images))}
+    return values, {"seeds": plot(values)}
+
+
+def plot(values: Values) -> "Figure":
+    """Plot ELBO and IWAE of every training, with a line from a seed's pathwise training to the other one."""
+    from jvae.view.plots import INK, figure, soften
+
+    rows, n = values["rows"], len(values["rows"])
+    fig = figure(10, 3.1)
+    measures = {"elbo": "test ELBO", "iwae": f"IWAE-{values['most']}"}
+    for ax, (measure, name) in zip(fig.subplots(1, 2, sharey=True), measures.items(), strict=True):
+        for i, row in enumerate(rows):
+            each = row[measure]
+            if i % 2:  # beside the pathwise gradient of the same bound
+                ax.plot([rows[i - 1][measure], each], [i - 1, i], color="0.75", linewidth=1, zorder=1)
+            ax.plot(each, [i] * len(each), "o", color=f"C{i % 2}", markersize=6, zorder=2)
+            ax.plot(float(np.mean(each)), i, "|", color=INK, markersize=20, markeredgewidth=2, zorder=3)
+        ax.set_yticks(range(n), [row["name"] for row in rows])
+        ax.set_ylim(n - 0.5, -0.5)
+        ax.locator_params(axis="x", nbins=6)
+        ax.set_xlabel(f"{name}, nats per image")
+        soften(ax)
+    fig.suptitle("a dot a seed, a bar their mean, a line from one gradient to the other", fontsize=11)
+    return fig
 
 
 def tell(values: Values) -> Story:
