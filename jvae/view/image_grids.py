@@ -63,7 +63,7 @@ def plot_manifold(
     """
     columns, (_, h, w, _) = len(ticks[0]), images.shape
     grid = montage(images, columns, gap=0)
-    fig = figure(*fitting_size(grid, 7.4, 0.6, 1.2))
+    fig = figure(*fitting_size(grid, 7.4, 0.6, 1.2 if len(ticks) > 1 else 1.4))
     ax = fig.subplots()
     widths = [np.ptp(axis) / (len(axis) - 1) / size for axis, size in zip(ticks, (w, h), strict=False) if len(axis) > 1]
     pixel = float(widths[0]) if widths else 1.0  # its width in latent space
