@@ -172,6 +172,8 @@ def tell(values: Values) -> Story:
         verdict = PROSE("too short")
     elif missed:
         verdict = PROSE("missed", rows="; ".join(missed))
+    elif len(unfinished) == len(values["rows"]):
+        verdict = PROSE("none")
     else:
         verdict = PROSE("reproduced") if not unfinished else PROSE("so far")
     more = f" {PROSE('unfinished', rows=', '.join(unfinished))}" if unfinished else ""

@@ -81,6 +81,7 @@ def made(value, finished=True, **more):
             "What is finished and judged is reproduced. Unfinished:",
             True,
         ),
+        ([made(None, finished=False)], False, "No row is trained to its end yet. Unfinished: standard prior.", True),
         ([made(-20.4)], False, "Not reproduced: standard prior by -0.40 nats.", False),
         ([made(-20.4, within=None)], False, "Every row that is judged is reproduced.", True),
         ([made(-35.0)], True, "nothing here can be compared", True),
