@@ -30,7 +30,7 @@ PRIORS = {"gaussian": "Gaussian", "mog": "mixture of Gaussians", "vamp": "VampPr
 KNOWN = 0.01
 """The accuracy, in nats, to which log p(x) of every image must be known."""
 WITHIN = 5
-"""How many standard errors IWAE may be from log p(x) where nothing else need be said of its distribution."""
+"""How many standard errors IWAE may be from log p(x) before it is compared with `RARE` bounds."""
 CHECKS = (
     "prior",
     "mean's distance",

@@ -93,11 +93,14 @@ def tell(values: Values) -> Story:
         return Story(
             PROSE("whole, short"), PROSE("whole", processes=ratio_table(seconds, "the process"), memory=memory)
         )
-    sentences = {}
+    sentences, shown = [], []
     for name in others:
         ratios = np.divide(seconds[name], seconds[first])
         how = "slower" if ratios.min() > 1 else "faster" if ratios.max() < 1 else "neither"
-        sentences[name] = PROSE(how, name=name, ratio=np.median(ratios), first=first)
+        found = {"ratio": np.median(ratios), "first": first}
+        sentences.append(PROSE(how, name=name, **found))
+        if name in ("exercise", "tuned", "compiled"):
+            shown.append(PROSE(how, name=WHAT[name].partition(":")[0], **found))
     rounds = len(seconds[first])
     text = PROSE(
         "text",
@@ -105,13 +108,9 @@ def tell(values: Values) -> Story:
         rounds=f"{rounds} round{'s' * (rounds > 1)}",
         images=values["images"],
         network=values["network"],
-        sentences="\n- ".join(sentences.values()),
+        sentences="\n- ".join(sentences),
     )
-    rivals = ("exercise", "tuned", "compiled")
-    shown = "; ".join(
-        f"{WHAT[name].partition(':')[0]}: {sentences[name].partition(': ')[2]}" for name in others if name in rivals
-    )
-    short = PROSE("short", seconds=np.median(seconds[first]), shown=shown) if shown else text
+    short = PROSE("short", seconds=np.median(seconds[first]), shown="; ".join(shown)) if shown else text
     return Story(short, text)
 
 

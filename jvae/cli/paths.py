@@ -180,7 +180,8 @@ def check_output(output: Given, values: dict[str, Any]) -> None:
             raise click.UsageError(f"{path}: has a name of {max(sizes)} bytes: must be at most {room}")
         check_writable(path if isinstance(type_, OutputFile) else folder / new[0])
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise click.UsageError(f"{path}: the directory {folder} does not exist: make it with mkdir -p") from error
+        advice = ": make it with mkdir -p" if isinstance(error, FileNotFoundError) else ""
+        raise click.UsageError(f"{path}: the directory {folder} does not exist{advice}") from error
     except OSError as error:
         kind = click.UsageError if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else JvaeError
         raise kind(f"{path}: cannot be written: {error.strerror or error}") from error

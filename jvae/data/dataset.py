@@ -73,13 +73,16 @@ def make_dataset(
         if labels.min() < -(2**31) or labels.max() >= 2**31:
             raise ValueError(f"{split}_labels are from {labels.min()} to {labels.max()}: must be 32 bits each")
         arrays += [images, labels.astype(np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32)]
-    encoded = [a[..., 0] if a.ndim == 4 and a.shape[-1] == 1 else a for a in arrays]  # grey, as IDX files hold it
-    encoded = [
-        a.reshape(*a.shape[:3], -1) if a.ndim == 5 else a for a in encoded
-    ]  # at most four axes, as they may have
-    fingerprint = fingerprint_of(map(idx_sha256, encoded))
+    fingerprint = fingerprint_of(idx_sha256(as_idx(array)) for array in arrays)
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(train_images, train_labels, test_images, test_labels, name, fingerprint)
+
+
+def as_idx(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Return an array as an IDX file holds it: grey images without their channel, and at most four axes."""
+    if array.ndim == 4 and array.shape[-1] == 1:
+        return array[..., 0]
+    return array.reshape(*array.shape[:3], -1) if array.ndim == 5 else array
 
 
 def as_pixels(values: ArrayLike) -> Shaped[np.ndarray, "..."]:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -105,13 +106,13 @@ def run_epochs(
             whole = whole._replace(runs=fetch(whole.runs))
             summary = jax.device_get(summarise_runs(whole.runs, whole.step_metrics))
         ran = loop.running
-        whole, errors = check(members, whole, summary)
+        whole, errors = check(members, whole, partial(check_steps, loop=whole, summary=summary))
         failed |= errors
         if summary is not None:
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
             if validation_data is not None and portion is not None:
                 bound = validate(members[0].recipe, whole.runs.params, len(whole.running), validation_data, portion)
-                whole, errors = check_bound(members, whole, bound)
+                whole, errors = check(members, whole, partial(check_bound, loop=whole, bound=bound))
                 failed |= errors
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
                 whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
@@ -164,36 +165,39 @@ def summarise_runs(states: TrainState, step_metrics: StepMetrics) -> EpochMetric
 
 
 def check(
-    members: Sequence[Member], loop: LoopState, summary: EpochMetrics | None
+    members: Sequence[Member], loop: LoopState, test: Callable[[Member], None]
 ) -> tuple[LoopState, dict[int, NonFiniteError]]:
-    """Stop the members that met a value that is not finite, and return their errors by member."""
+    """Stop the members for which a test raises a NonFiniteError, and return their errors by member."""
     failed = {}
     for i, member in enumerate(members):
-        metrics = jax.tree.map(lambda leaf: leaf[member.rows], loop.step_metrics)  # noqa: B023
-        finite = np.ones(len(member.plan.seeds), bool) if summary is None else summary.params_finite[member.rows]
         try:
-            check_finite(member, metrics, np.asarray(finite), int(loop.epoch), loop.running[member.rows])
+            test(member)
         except NonFiniteError as error:
             failed[i] = error
             loop = stop_runs(loop, member.rows)
     return loop, failed
 
 
-def check_bound(
-    members: Sequence[Member], loop: LoopState, bound: Float[np.ndarray, " r"]
-) -> tuple[LoopState, dict[int, NonFiniteError]]:
-    """Stop the members with a running run whose validation bound is not finite, and return their errors by member."""
-    failed = {}
-    for i, member in enumerate(members):
-        broken = np.flatnonzero(loop.running[member.rows] & ~np.isfinite(bound[member.rows]))
-        if len(broken):
-            which = f" of the run with seed {member.plan.seeds[broken[0]]}" if len(member.plan.seeds) > 1 else ""
-            failed[i] = NonFiniteError(
-                f"the validation bound{which} is not finite at epoch {int(loop.epoch)}, though training is: "
-                "a datum of the validation data may have no density"
-            )
-            loop = stop_runs(loop, member.rows)
-    return loop, failed
+def check_steps(member: Member, loop: LoopState, summary: EpochMetrics | None) -> None:
+    """Raise a NonFiniteError unless a member's steps, and after an epoch its parameters, are finite."""
+    metrics = jax.tree.map(lambda leaf: leaf[member.rows], loop.step_metrics)
+    finite = np.ones(len(member.plan.seeds), bool) if summary is None else summary.params_finite[member.rows]
+    check_finite(member, metrics, np.asarray(finite), int(loop.epoch), loop.running[member.rows])
+
+
+def check_bound(member: Member, loop: LoopState, bound: Float[np.ndarray, " r"]) -> None:
+    """Raise a NonFiniteError that names run and epoch unless the validation bound of every running run is finite."""
+    for run in np.flatnonzero(loop.running[member.rows] & ~np.isfinite(bound[member.rows])):
+        raise NonFiniteError(
+            f"the validation bound{of_run(member, run)} is not finite at epoch {int(loop.epoch)}, though training is: "
+            "a datum of the validation data may have no density"
+        )
+
+
+def of_run(member: Member, run: SupportsIndex) -> str:
+    """Return the words that name one of a member's runs; empty if it is the only one."""
+    seeds = member.plan.seeds
+    return f" of the run with seed {seeds[run]}" if len(seeds) > 1 else ""
 
 
 def check_finite(
@@ -204,7 +208,7 @@ def check_finite(
     running: Bool[np.ndarray, " r"],
 ) -> None:
     """Raise a NonFiniteError that names term, run, epoch and step unless every running run's values are finite."""
-    seeds, num_steps = member.plan.seeds, step_metrics.sizes.shape[1]
+    num_steps = step_metrics.sizes.shape[1]
     for run in np.flatnonzero(running):
         steps = {term: ~np.isfinite(getattr(step_metrics.metrics, name)[run]) for name, term in TERMS.items()}
         broken = [(int(np.argmax(bad)), term) for term, bad in steps.items() if bad.any()]
@@ -212,10 +216,9 @@ def check_finite(
             broken = [(num_steps - 1, "a parameter")]
         if broken:
             step, what = min(broken, key=lambda found: found[0])
-            which = f" of the run with seed {seeds[run]}" if len(seeds) > 1 else ""
             than = "" if member.config is None else f" than {member.config.learning_rate:g}"
             raise NonFiniteError(
-                f"{what}{which} is not finite at epoch {epoch}, step {step + 1} of {num_steps}; "
+                f"{what}{of_run(member, run)} is not finite at epoch {epoch}, step {step + 1} of {num_steps}; "
                 f"a lower learning rate{than} may help"
             )
 

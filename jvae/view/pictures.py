@@ -23,10 +23,10 @@ from jvae.runs.given import AnyKey, key_or_zero
 from jvae.runs.sweep import Result
 from jvae.view import image_grids, plots, unfolding
 from jvae.view.views import (
-    PRIORS,
     as_images,
     latents_of_test_set,
     name_level,
+    prior_name,
     prior_view,
     reconstructed,
     title,
@@ -122,8 +122,7 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """
     vae = model.recipe.model
     if not isinstance(top_prior(vae), VampPrior):
-        name = PRIORS.get(type(top_prior(vae)), type(top_prior(vae)).__name__)
-        raise JvaeError(f"the model has a {name} prior: only a vamp prior has pseudo-inputs")
+        raise JvaeError(f"the model has a {prior_name(vae)} prior: only a vamp prior has pseudo-inputs")
     if vae.num_levels == 1:
         read = jax.jit(lambda params: vae.apply(params, method=lambda vae: vae.prior.pseudo_inputs()))
     else:

@@ -36,10 +36,15 @@ def title(model: TrainedModel, run: SupportsIndex | None = None) -> str:
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
     dims = " + ".join(map(str, latent_dims(vae, model.run_params(), model.data_shape)))
-    prior = PRIORS.get(type(top_prior(vae))) or own_name(top_prior(vae), "Prior")
+    prior = prior_name(vae)
     output = OUTPUTS.get(type(decoder)) or own_name(decoder, "Decoder")
     shown = "" if run is None or model.num_runs == 1 else f", run\N{NO-BREAK SPACE}{index(run)}"
     return f"{model.data_name}, {prior} prior, {output} output{learned}, {describe_network(net)}, M = {dims}{shown}"
+
+
+def prior_name(vae: VAE) -> str:
+    """Return the name of the highest level's prior, as on the command line if it is jvae's."""
+    return PRIORS.get(type(top_prior(vae))) or own_name(top_prior(vae), "Prior")
 
 
 def own_name(module: nn.Module, kind: str) -> str:
