@@ -33,6 +33,12 @@ LARGE_ON_ACCELERATOR = 8192
 """Rows and columns of the square matmul that measures a device's peak."""
 LAUNCHES = 20_000
 """Launches of the smallest kernel, one after another, that measure a device's launch rate."""
+COPIED = {"cpu": 2**27}
+COPIED_ON_ACCELERATOR = 2**31
+"""Bytes that are read and written to measure the memory's bandwidth: more than any cache holds."""
+PARAMETER_TRAFFIC = 10
+"""How often a step passes over the parameters: it reads them forwards and backwards, writes the gradient, and Adam
+reads that and reads and writes the parameters and two moments."""
 PROSE = Prose(__file__)
 
 
@@ -129,7 +135,9 @@ def time_in_turn(
 
 
 def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], backend: str) -> dict[str, Any]:
-    """Return the FLOPs of one run's matmuls in an epoch, and the device's peak and launches per second."""
+    """Return one run's FLOPs in matmuls and bytes of parameters moved in an epoch, and the device's three rates."""
+    from jvae.runs.checkpoint import run_shapes
+    from jvae.runs.memory import tree_bytes
     from jvae.tools.benchmark import Shape, step_products, time_product, training_of
     from jvae.training import steps_per_epoch
 
@@ -138,12 +146,29 @@ def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], ba
     flops = sum(shape.flops * count for shape, count in step_products(training).items())
     size = LARGE.get(backend, LARGE_ON_ACCELERATOR)
     square = Shape(size, size, size, "float32")
+    params = tree_bytes(run_shapes(training.recipe_of(None), data.train_images.shape[1:], 1).params)
     return {
         "epoch_flops": flops * steps,
+        "epoch_bytes": PARAMETER_TRAFFIC * params * steps,
         "steps": steps,
         "peak": square.flops / time_product(square, 5).median,
+        "bandwidth": bandwidth(COPIED.get(backend, COPIED_ON_ACCELERATOR)),
         "launches": launch_rate(),
     }
+
+
+def bandwidth(size: int, repeats: int = 5) -> float:
+    """Return the bytes per second that the device reads and writes, from arrays of `size` bytes in all."""
+    import jax
+    import jax.numpy as jnp
+
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    x, seconds = jax.block_until_ready(add(jnp.zeros(size // 8, jnp.float32))), []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        x = jax.block_until_ready(add(x))
+        seconds.append(time.perf_counter() - started)
+    return size / min(seconds)
 
 
 def launch_rate() -> float:
@@ -170,13 +195,13 @@ def runs_a_minute(row: dict[str, Any]) -> float:
 
 
 def tell(values: Values) -> Story:
-    """Tell one table per network: seconds per epoch, runs per minute, the share of the device's peak."""
+    """Tell one table per network: seconds per epoch, runs per minute, the shares of the device's rates."""
     texts, short = [], []
     for one in values["networks"]:
         timed = [row for row in one["rows"] if row["seconds"]]
         lines = [line_of(row, one) for row in timed]
         failed = [f"{row['who']}, {row['runs']} runs: {row['failed']}" for row in one["rows"] if row["failed"]]
-        header = ["", "runs at once", "an epoch of all", "runs a minute", "share of peak", "launches per step"]
+        header = ["", "runs at once", "an epoch of all", "runs a minute", "of peak", "of bandwidth", "launches a step"]
         texts.append(
             PROSE(
                 "network",
@@ -184,6 +209,7 @@ def tell(values: Values) -> Story:
                 table=table(header, lines),
                 rounds=max((len(row["seconds"]) for row in timed), default=0),
                 peak=figures(one["peak"] / 1e12),
+                bandwidth=figures(one["bandwidth"] / 1e12),
                 launches=figures(one["launches"]),
                 failed="".join(f"\n- failed: {text}" for text in failed),
             )
@@ -211,10 +237,12 @@ def tell(values: Values) -> Story:
 def line_of(row: dict[str, Any], network: dict[str, Any]) -> list[str]:
     """Return a contender's line of its network's table."""
     seconds = float(np.median(row["seconds"]))
-    share = row["runs"] * network["epoch_flops"] / seconds / network["peak"]
+    rate = row["runs"] / seconds
+    peak, moved = rate * network["epoch_flops"] / network["peak"], rate * network["epoch_bytes"] / network["bandwidth"]
     per_step = seconds / network["steps"] * network["launches"]
     who = "jvae" if row["who"] == "jvae" else WHAT[row["who"]]
-    return [who, str(row["runs"]), f"{seconds:.2f} s", figures(runs_a_minute(row)), f"{share:.0%}", figures(per_step)]
+    numbers = [f"{seconds:.3g} s", figures(runs_a_minute(row)), f"{peak:.2g}", f"{moved:.2g}", figures(per_step)]
+    return [who, str(row["runs"]), *numbers]
 
 
 def plot_runs_a_minute(values: Values) -> "Figure":

@@ -45,14 +45,15 @@ def values():
         {"who": "jvae", "runs": 512, "seconds": [], "failed": "RuntimeError: out of memory"},
         {"who": "graphs", "runs": 1, "seconds": [1.0], "failed": ""},
     ]
-    network = {"network": "mlp", "rows": rows, "epoch_flops": 3e9, "steps": 10, "peak": 1e12, "launches": 5e4}
+    network = {"network": "mlp", "rows": rows, "epoch_flops": 3e9, "epoch_bytes": 2e9, "steps": 10}
+    network |= {"peak": 1e12, "bandwidth": 5e11, "launches": 5e4}
     return {"networks": [network], "images": 100, "batch_size": 10, "device": "gpu (card)", "graphs": True}
 
 
 def test_the_table_has_runs_a_minute_and_the_share_of_the_peak(values):
     story = throughput.tell(values)
-    assert "| jvae | 64 | 6.00 s | 128 | 3% | 3e+04 |" in story.text.replace("30,000", "3e+04")
-    assert "a CUDA graph with a capturable fused Adam | 1 | 1.00 s | 12 |" in story.text
+    assert "| jvae | 64 | 6 s | 128 | 0.032 | 0.043 | 3e+04 |" in story.text.replace("30,000", "3e+04")
+    assert "a CUDA graph with a capturable fused Adam | 1 | 1 s | 12 |" in story.text
     assert "failed: jvae, 512 runs: RuntimeError: out of memory" in story.text
     assert "128 runs a minute with 64 at once in jvae, 12 one by one" in story.short
     assert "CUDA graphs are left out" not in story.text
