@@ -56,18 +56,20 @@ def measure(
 ) -> Measured:
     """Time an epoch of every contender in turn, round after round, until the rounds or the minutes are over.
 
-    The first round compiles and is left out. A contender that fails is reported, and the others go on.
+    The first round compiles and is left out. A contender that fails, or for which the time is too short, is reported,
+    and the others go on.
     """
     import jax
 
     backend = jax.default_backend()
     images = min(images, len(lab.data.train_images))
     data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
-    found = []
+    found, ending = [], time.perf_counter() + 60 * minutes
     for i, network in enumerate(networks):
-        ending = time.perf_counter() + 60 * minutes / len(networks)
-        config = lab.settings.config(epochs=rounds, network=network)
-        rows = time_in_turn(contenders(config, data, run_counts, backend), rounds, ending, lab.say)
+        now = time.perf_counter()
+        mine = now + (ending - now) / (len(networks) - i)
+        config = lab.settings.config(epochs=rounds + 1, network=network)  # one more shows how long it takes
+        rows = time_in_turn(contenders(config, data, run_counts, backend), rounds, mine, lab.say)
         found.append({"network": network, "rows": rows, **shares(config, data, rows, backend)})
         lab.say(f"{i + 1}/{len(networks)} networks")
     values = {
@@ -100,38 +102,71 @@ def contenders(config: "Config", data: "Dataset", run_counts: Sequence[int], bac
 
     peers = PEERS if backend == "gpu" else PEERS[:-1]
     return [
-        *(Contender("jvae", runs, partial(ours, runs)) for runs in run_counts),
         *(Contender(who, 1, partial(theirs, who)) for who in peers),
+        *(Contender("jvae", runs, partial(ours, runs)) for runs in sorted(run_counts)),  # those that take longest last
     ]
 
 
 def time_in_turn(
     contenders: Sequence[Contender], rounds: int, ending: float, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Return one row per contender: who, runs, the seconds of every epoch but the first, and why it failed, if so."""
+    """Return one row per contender: who, runs, the seconds of its counted epochs, and why there are none, if so.
+
+    In a round before those that count, every contender compiles. It is left out if it has more runs than the one
+    before and would take too long. The first round counts in any case, the others if they are over in time.
+    """
     rows: list[dict[str, Any]] = [{"who": c.who, "runs": c.runs, "seconds": [], "failed": ""} for c in contenders]
     epochs: dict[int, Callable[[], object]] = {}
-    for number in range(rounds):
-        if number > 1 and time.perf_counter() > ending:
-            say(f"the time is over after round {number} of {rounds}")
+    before: Beginning | None = None
+    for i, (contender, row) in enumerate(zip(contenders, rows, strict=True)):
+        lasting = 0.0 if before is None or before.who != contender.who else before.seconds_with(contender.runs)
+        if lasting and time.perf_counter() + lasting > ending:
+            row["failed"] = f"left out, for it would take {lasting:.0f} s, and --minutes leaves less"
+        else:
+            first = attempt(row, lambda: epochs.setdefault(i, contender.start())())  # noqa: B023
+            more = not row["failed"] and any(c.who == contender.who for c in contenders[i + 1 :])
+            before = Beginning(*contender[:2], first, attempt(row, epochs[i])) if more else None
+        say(f"{contender.who}, runs {contender.runs}: {row['failed'] or f'{first:.1f} s, with compiling'}")
+    lasting = 0.0
+    for number in range(1, rounds):
+        if number > 1 and time.perf_counter() + lasting > ending:
+            say(f"the time is over after round {number - 1} of {rounds - 1}")
             break
+        began = time.perf_counter()
         for i, (contender, row) in enumerate(zip(contenders, rows, strict=True)):
             if row["failed"]:
                 continue
-            started = time.perf_counter()
-            try:
-                if number == 0:
-                    epochs[i] = contender.start()
-                epochs[i]()
-            except Exception as error:  # from any library: what a contender cannot do is a result
-                row["failed"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-                epochs.pop(i, None)
-            seconds = time.perf_counter() - started
-            if number > 0 and not row["failed"]:
-                row["seconds"].append(seconds)
-            outcome = row["failed"] or f"{seconds:.2f} s"
-            say(f"round {number + 1}/{rounds}: {contender.who}, runs {contender.runs}: {outcome}")
+            seconds = attempt(row, epochs[i])
+            row["seconds"] += [] if row["failed"] else [seconds]
+            outcome = row["failed"] or f"{seconds:.3g} s"
+            say(f"round {number}/{rounds - 1}: {contender.who}, runs {contender.runs}: {outcome}")
+        lasting = time.perf_counter() - began
     return rows
+
+
+class Beginning(NamedTuple):
+    """How long a contender took before the rounds that count."""
+
+    who: str
+    runs: int
+    first: float
+    """The seconds of its first epoch, with compiling."""
+    second: float
+    """The seconds of its second."""
+
+    def seconds_with(self, runs: int) -> float:
+        """Return about how long more runs take to compile, for an epoch, and for another in the first round."""
+        return 2 * (self.first - self.second) + 2 * self.second * runs / self.runs
+
+
+def attempt(row: dict[str, Any], work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes; whatever fails in it, in any library, is noted in the row."""
+    started = time.perf_counter()
+    try:
+        work()
+    except Exception as error:
+        row["failed"] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return time.perf_counter() - started
 
 
 def shares(config: "Config", data: "Dataset", rows: Sequence[dict[str, Any]], backend: str) -> dict[str, Any]:
@@ -198,7 +233,7 @@ def tell(values: Values) -> Story:
     """Tell one table per network: seconds per epoch, runs per minute, the shares of the device's rates."""
     texts, short = [], []
     for one in values["networks"]:
-        timed = [row for row in one["rows"] if row["seconds"]]
+        timed = sorted((row for row in one["rows"] if row["seconds"]), key=lambda row: row["who"] != "jvae")
         lines = [line_of(row, one) for row in timed]
         failed = [f"{row['who']}, {row['runs']} runs: {row['failed']}" for row in one["rows"] if row["failed"]]
         header = ["", "runs at once", "an epoch of all", "runs a minute", "of peak", "of bandwidth", "launches a step"]
@@ -211,7 +246,7 @@ def tell(values: Values) -> Story:
                 peak=figures(one["peak"] / 1e12),
                 bandwidth=figures(one["bandwidth"] / 1e12),
                 launches=figures(one["launches"]),
-                failed="".join(f"\n- failed: {text}" for text in failed),
+                failed="".join(f"\n- not timed: {text}" for text in failed),
             )
         )
         ours = [row for row in timed if row["who"] == "jvae"]

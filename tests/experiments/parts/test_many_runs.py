@@ -9,10 +9,11 @@ from experiments.parts import many_runs, throughput
 from experiments.parts.many_runs import Contender
 
 
-def contender(who, runs, ran, fails=False):
+def contender(who, runs, ran, fails=False, seconds=0.0):
     def start():
         def epoch():
-            ran.append(who)
+            ran.append((who, runs))
+            time.sleep(seconds)
             if fails:
                 raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore")
 
@@ -23,18 +24,31 @@ def contender(who, runs, ran, fails=False):
 
 def test_contenders_train_in_turn_and_one_that_fails_fails_alone():
     ran, said = [], []
-    contenders = [contender("jvae", 1, ran), contender("jvae", 512, ran, fails=True), contender("tuned", 1, ran)]
+    contenders = [contender("tuned", 1, ran), contender("jvae", 1, ran), contender("jvae", 512, ran, fails=True)]
     rows = many_runs.time_in_turn(contenders, 3, time.perf_counter() + 60, said.append)
-    assert ran == ["jvae", "jvae", "tuned", "jvae", "tuned", "jvae", "tuned"]
-    assert [len(row["seconds"]) for row in rows] == [2, 0, 2]
-    assert [row["failed"] for row in rows] == ["", "RuntimeError: RESOURCE_EXHAUSTED: out of memory", ""]
-    assert len(said) == len(ran)
+    # all compile, jvae once more to show how long 512 would take; then two rounds count
+    assert ran == [("tuned", 1), ("jvae", 1), ("jvae", 1), ("jvae", 512), *[("tuned", 1), ("jvae", 1)] * 2]
+    assert [len(row["seconds"]) for row in rows] == [2, 2, 0]
+    assert [row["failed"] for row in rows] == ["", "", "RuntimeError: RESOURCE_EXHAUSTED: out of memory"]
+    assert len(said) == 3 + 4
 
 
 def test_there_is_one_round_that_counts_when_the_time_is_over():
     ran = []
     (row,) = many_runs.time_in_turn([contender("jvae", 1, ran)], 9, time.perf_counter() - 1, lambda line: None)
     assert len(row["seconds"]) == 1
+
+
+def test_more_runs_than_the_time_allows_are_left_out_and_say_so():
+    ran, ending = [], time.perf_counter() + 5
+    contenders = [contender("jvae", runs, ran, seconds=0.02) for runs in (1, 2, 2048)]
+    one, two, many = many_runs.time_in_turn(contenders, 2, ending, lambda line: None)
+    assert one["seconds"]
+    assert two["seconds"]
+    assert not many["seconds"]
+    assert ("jvae", 2048) not in ran
+    taking = float(many["failed"].removeprefix("left out, for it would take ").partition(" s")[0])
+    assert 40 <= taking < 80  # two epochs of 1,024 times 0.02 s
 
 
 @pytest.fixture
@@ -54,7 +68,7 @@ def test_the_table_has_runs_a_minute_and_the_share_of_the_peak(values):
     story = throughput.tell(values)
     assert "| jvae | 64 | 6 s | 128 | 0.032 | 0.043 | 3e+04 |" in story.text.replace("30,000", "3e+04")
     assert "a CUDA graph with a capturable fused Adam | 1 | 1 s | 12 |" in story.text
-    assert "failed: jvae, 512 runs: RuntimeError: out of memory" in story.text
+    assert "not timed: jvae, 512 runs: RuntimeError: out of memory" in story.text
     assert "128 runs a minute with 64 at once in jvae, 12 one by one" in story.short
     assert "CUDA graphs are left out" not in story.text
     assert "CUDA graphs are left out" in throughput.tell({**values, "graphs": False}).text
