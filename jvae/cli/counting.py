@@ -12,6 +12,8 @@ LONG = 60.0
 """The least remaining time, in seconds, that is reported."""
 OFTEN = 600.0
 """The seconds between two lines."""
+SETTLED = 5.0
+"""The least seconds after the first report from which a pace is told: a device may compile in between."""
 
 
 class Counting:
@@ -39,12 +41,12 @@ class Counting:
         self.bar.__exit__(kind, error, trace)
 
     def __call__(self, done: float) -> None:
-        """Report the progress, and from the second call on the remaining time if it is long."""
+        """Report the progress, and some seconds after the first call the remaining time if it is long."""
         now = self.clock()
         self.bar.update(done - self.bar.pos)
         if self.started is None:  # the first call's time includes compilation
             self.started, self.first = now, done
-        if done <= self.first:
+        if done <= self.first or now - self.started < SETTLED:
             return
         left = (now - self.started) / (done - self.first) * (self.num_data - done)
         if self.hidden and left >= LONG and now - self.said >= OFTEN:

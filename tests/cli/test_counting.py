@@ -5,15 +5,15 @@ import pytest
 from jvae.cli.counting import Counting, duration
 
 
-def test_it_is_said_before_and_as_soon_as_the_pace_is_known():
-    lines, now = [], iter([100.0, 101.0, 102.0, 103.0, 900.0])
+def test_it_is_said_before_and_once_the_pace_is_known():
+    lines, now = [], iter([100.0, 103.0, 105.0, 106.0, 900.0])
     with Counting(10_000, 10**8, lines.append, lambda: next(now)) as count:
         assert len(lines) == 1
         assert "1e+12 draws" in lines[0]
         for done in (0.5, 1.0, 1.5, 2.0):
             count(done)
         assert len(lines) == 2
-        assert "6 hours" in lines[1]
+        assert "14 hours" in lines[1]
         count(50)
     assert "50 of 10,000" in lines[2]
 
