@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cache
 
 import click
+import numpy as np
 import pytest
 from readme import OF_ENVIRONMENTS, READMES, ROOT, blocks, commands, text_of, tour
 
@@ -114,6 +115,25 @@ def test_the_seconds_are_the_measured_ones():
     ranges = re.findall(r"\d\.\d\d to \d\.\d\d", speed.split("With `--network cnn")[0])
     assert len(ranges) == 5
     assert figures(" ".join(ranges)) <= told("throughput")
+
+
+def test_the_seconds_on_a_gpu_are_the_medians_of_the_log():
+    log = (ROOT / "experiments" / "report" / "throughput" / "h100.log").read_text(encoding="utf-8")
+    assert " / ".join(log.splitlines()).count("at commit") == 1
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for who, runs, each in re.findall(r"^round [23]/3: (\w+), runs (\d+): ([\d.]+) s$", log, re.MULTILINE):
+        seconds.setdefault((who, runs), []).append(float(each))
+    names = {"exercise's": "exercise", "graphs": "graphs", "and compiled": "compiled", "tuned": "tuned", "jvae": "jvae"}
+    rows = table(sections(text_of("experiments/README.md"))["### On a GPU"])
+    assert len(rows) == len(seconds)
+    for program, runs, epoch, minute in rows:
+        who = next(who for word, who in names.items() if word in program)
+        median = np.median(seconds[who, runs])
+        assert float(epoch.removesuffix(" s")) == pytest.approx(median, abs=0.0051), program
+        assert float(minute.replace(",", "")) == pytest.approx(int(runs) * 60 / (5 * median), abs=0.51), program
+    shown = {epoch for _, _, epoch, _ in rows}
+    (sentence,) = re.findall(r"On an NVIDIA H100(.*?)\[", README, re.DOTALL)
+    assert set(re.findall(r"[\d.]+ s\b", sentence)) <= shown
 
 
 def test_every_figure_with_an_error_was_kept_and_stands_in_one_place():
