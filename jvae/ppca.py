@@ -79,7 +79,11 @@ def log_likelihood(model: PPCA, x: Float[Array, "n d"]) -> Float[Array, " n"]:
 
 @jax.jit
 def mean_log_likelihood(model: PPCA, moments: Moments) -> Float[Array, ""]:
-    """Return the mean of `log_likelihood` over data with these moments, in nats per datum, at a cost of O(d^2 m)."""
+    """Return the mean of `log_likelihood` over data with these moments, in nats per datum, at a cost of O(d^2 m).
+
+    The moments' own rounding is divided by sigma^2: in float32 use `log_likelihood` if sigma is below a hundredth of
+    the data's largest standard deviation.
+    """
     scale_tril = posterior_scale_tril(model)
     precision = jnp.exp(-2 * model.log_scale)
     away = moments.mean - model.loc
@@ -180,7 +184,8 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
     if not isinstance(variance, jax.core.Tracer) and not variance > floor:
         raise ValueError(
             f"latent_dim is {latent_dim}: must be less than the number of directions in which the data vary, "
-            f"or the likelihood is unbounded (sigma^2 would be {float(variance):.2g})"
+            f"or the likelihood is unbounded: sigma^2 would be {float(variance):.2g}, which is rounding error in "
+            f"{x.dtype} beside the largest variance, {float(floor / (10 * jnp.finfo(x.dtype).eps)):.2g}"
         )
     return model
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jvae.bounds import Bound, elbo, iwae
+from jvae.bounds import Bound, elbo, iwae, monte_carlo_elbo
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS, Estimator
 from jvae.transforms import Transform
 from jvae.vae import VAE
@@ -40,8 +40,10 @@ class Recipe(NamedTuple):
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise a ValueError unless the recipe's parts fit each other."""
-    if recipe.num_samples < 1:
-        raise ValueError(f"num_samples is {recipe.num_samples}: must be at least 1")
+    if not hasattr(recipe.num_samples, "__index__") or recipe.num_samples < 1:
+        raise ValueError(f"num_samples is {recipe.num_samples!r}: must be a whole number, at least 1")
+    if recipe.kl_weight is not None and recipe.bound in (iwae, monte_carlo_elbo):
+        raise ValueError(f"kl_weight must be None with the bound {recipe.bound.__name__}, which does not read the KL")
     if recipe.estimator is None:
         return
     if recipe.model.num_levels > 1:

@@ -215,7 +215,8 @@ def test_padding_does_not_touch_an_estimate():
         ({"estimator": ELBO_ESTIMATORS["pathwise"], "bound": iwae}, "estimator is of the bound elbo"),
         ({"estimator": IWAE_ESTIMATORS["IWAE, doubly"]}, "estimator is of the bound iwae"),
         ({"estimator": ELBO_ESTIMATORS["pathwise"], "kl_weight": lambda step: 1.0}, "kl_weight must be None"),
-        ({"num_samples": 0}, "num_samples is 0: must be at least 1"),
+        ({"bound": iwae, "kl_weight": lambda step: 1.0}, "kl_weight must be None with the bound iwae"),
+        ({"num_samples": 0}, "num_samples is 0: must be a whole number, at least 1"),
     ],
 )
 def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message):
@@ -229,6 +230,7 @@ def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message)
         ({"epochs": 0}, "epochs is 0: must be a whole number, at least 1"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (2**32,)}, "seeds has 4294967296"),
+        ({"seeds": (3, 4, 3)}, "seeds has 3 2 times: must be different"),
         ({"keep": "best"}, "keep is best: applies only with validation"),
         ({"held_out": float("nan")}, "held_out is nan"),
     ],

@@ -27,6 +27,9 @@ READ_BYTES = 2**20
 DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
 
+Header = tuple[tuple[int, ...], Any]
+"""The shape and dtype of an array."""
+
 
 def named_arrays(tree: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return the leaves of a PyTree by their paths, such as `params/encoder/net/linear_0/kernel`."""
@@ -57,19 +60,38 @@ def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
     leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
     wanted = {leaf_name(path): leaf for path, leaf in leaves}
     there = {name.removesuffix(".npy") for name in archive.namelist() if name != MEMBER}
-    problems = [f"{name} is missing" for name in wanted.keys() - there]
-    problems += [f"{name} is not expected" for name in there - wanted.keys() if only]
-    for name in there & wanted.keys():
-        shape, dtype = read_header(archive, name)
-        if (shape, dtype) != (wanted[name].shape, wanted[name].dtype):
-            problems.append(f"{name} is {dtype}{list(shape)}, not {wanted[name].dtype}{list(wanted[name].shape)}")
-    if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError("does not fit its recipe: " + "; ".join(sorted(problems)[:5]) + more)
+    headers = {name: read_header(archive, name) for name in there & wanted.keys()}
+    extra: dict[str, Header] = {name: ((), None) for name in there - wanted.keys() if only}
+    if problems := misfits({name: (leaf.shape, leaf.dtype) for name, leaf in wanted.items()}, {**headers, **extra}):
+        raise ValueError(f"does not fit its recipe: {problems}")
     return jax.tree.unflatten(treedef, [read_array(archive, name) for name in wanted])
 
 
-def read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+def misfits(wanted: dict[str, Header], found: dict[str, Header]) -> str:
+    """Return how arrays differ from those that are wanted, by name; empty if they do not."""
+    problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+    problems += [f"{name} is not expected" for name in found.keys() - wanted.keys()]
+    for name in found.keys() & wanted.keys():
+        (shape, dtype), (other, kind) = found[name], wanted[name]
+        if (shape, dtype) != (other, kind):
+            problems.append(f"{name} is {dtype}{list(shape)}, not {kind}{list(other)}")
+    problems.sort(
+        key=lambda problem: ("opt_state" in problem, problem)
+    )  # the optimizer's arrays follow the parameters'
+    return "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+
+
+def check_arrays(wanted: Any, found: Any) -> None:
+    """Raise a ValueError unless a PyTree has the arrays of another, by names, shapes and dtypes."""
+    import jax
+
+    each = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (wanted, found))
+    first, second = ({leaf_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves} for leaves in each)
+    if problems := misfits(first, second):
+        raise ValueError(f"the model to resume does not fit the recipe: {problems}")
+
+
+def read_header(archive: zipfile.ZipFile, name: str) -> Header:
     """Read the shape and dtype in an array's header.
 
     Raises:

@@ -52,7 +52,11 @@ def make_plan(
         raise ValueError(f"seeds is {seeds!r}: must be a sequence, one seed per run") from error
     named = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
     sizes = [whole_number(name, size) for name, size in named.items()]
-    plan = Plan(sizes[0], sizes[1], whole, validation, float(held_out), keep, sizes[2])
+    try:
+        share = float(held_out)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"held_out is {held_out!r}: must be a number") from error
+    plan = Plan(sizes[0], sizes[1], whole, validation, share, keep, sizes[2])
     check_plan(plan)
     return plan
 
@@ -80,6 +84,10 @@ def check_plan(plan: Plan) -> None:
     for seed in plan.seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seeds has {seed!r}: must be whole numbers from 0 to 2^32 - 1")
+        if plan.seeds.count(seed) > 1:
+            raise ValueError(
+                f"seeds has {seed} {plan.seeds.count(seed)} times: must be different, or runs are the same"
+            )
     for name, choices in (("validation", ("none", "held-out", "test")), ("keep", ("last", "best"))):
         if getattr(plan, name) not in choices:
             raise ValueError(f"{name} is {getattr(plan, name)!r}: must be one of {', '.join(choices)}")

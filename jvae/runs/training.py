@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from jvae.data.dataset import Dataset
 from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe
+from jvae.runs.archive import check_arrays
 from jvae.runs.checkpoint import TrainedModel, run_shapes
 from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
@@ -157,7 +158,7 @@ def train_members(
         states = init_states(recipe_of(None), numbers, data, kept)
         loop = init_loop_state(states, num_steps, plan.validation != "none")
     else:
-        loop = state_to_resume(resume, plan, dataset, num_steps)
+        loop = state_to_resume(resume, recipe_of(None), plan, dataset, num_steps)
         members[0].history.extend(resume.history)
     if stream:
         chunk = make_chunk(recipe_of, streamed_batches(), at_a_time, mesh, how.steps_in_block)
@@ -256,11 +257,11 @@ def count_steps(plan: Plan, dataset: Dataset) -> int:
     return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
 
 
-def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps: int) -> LoopState:
+def state_to_resume(model: TrainedModel, recipe: Recipe, plan: Plan, dataset: Dataset, num_steps: int) -> LoopState:
     """Return the training state of a model, as it was saved.
 
     Raises:
-        ValueError: its runs or its validation differ from the plan's.
+        ValueError: its runs, its validation or its epochs do not fit the plan, or its arrays the recipe.
         DataError: it was trained on another data set.
         ModelFileError: the model holds only parameters, or its epochs have another number of steps.
     """
@@ -271,6 +272,9 @@ def state_to_resume(model: TrainedModel, plan: Plan, dataset: Dataset, num_steps
         ours, theirs = getattr(plan, name), getattr(model.plan, name)
         if ours != theirs:
             raise ValueError(f"{name} is {ours}: must be {theirs}, as in the model to resume")
+    if plan.epochs < len(model.history):
+        raise ValueError(f"epochs is {plan.epochs}: the model to resume has been trained for {len(model.history)}")
+    check_arrays(run_shapes(recipe, model.data_shape, len(plan.seeds)), model.state.runs)
     # a copy, for the steps' program reuses the memory of the states it is given
     loop = model.state._replace(runs=jax.tree.map(jnp.copy, model.state.runs))
     if plan.keep == "best" != model.plan.keep:  # the parameters of the best epoch so far were not kept

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from helpers import random_model
 
 from jvae.cli.main import main
 from jvae.errors import DataError, ModelFileError
@@ -105,6 +106,27 @@ def test_epochs_after_a_change_of_the_batch_size_do_not_depend_on_chunks(tiny, s
         ends.append(end)
     assert_same(*ends)
     jax.tree.map(np.testing.assert_array_equal, model.state.runs, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden": (8, 9)},
+            r"does not fit the recipe: params/decoder/net/linear_0/bias is float32\[1, 8\], not float32\[1, 9\]",
+        ),
+        ({"prior": "mog"}, "does not fit the recipe: .*prior/.* is missing"),
+        ({"schedule": "cosine"}, "does not fit the recipe: .*count is missing"),
+        ({"epochs": 1}, "epochs is 1: the model to resume has been trained for 2"),
+        ({"seed": 1}, r"seeds is \(1,\): must be \(0,\), as in the model to resume"),
+    ],
+)
+def test_a_model_of_another_recipe_or_plan_is_not_resumed(tiny, changes, message):
+    config = Config(**{**QUICK, "batch_size": 50})
+    model = random_model(config, tiny)
+    trained = model._replace(history=[{"epoch": 1}, {"epoch": 2}])
+    with pytest.raises(ValueError, match=message):
+        api.train_config_epochs(replace(config, **changes), tiny, resume=trained)
 
 
 @pytest.mark.slow
