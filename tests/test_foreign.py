@@ -16,7 +16,7 @@ from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
 from jvae.recipe import Recipe
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
-from jvae.runs.loop import Chunking
+from jvae.runs.conditions import Chunking
 from jvae.runs.plan import Plan, check_plan
 from jvae.transforms import rescale
 from jvae.vae import VAE, latent_dims

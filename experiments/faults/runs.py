@@ -33,8 +33,8 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
     from jvae.runs.checkpoint import load, save
+    from jvae.runs.conditions import Chunking
     from jvae.runs.config import Config
-    from jvae.runs.loop import Chunking
 
     data = load_dataset("digits")
     for variation in VARIATIONS if share == 1 else VARIATIONS[-1:]:

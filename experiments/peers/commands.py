@@ -20,7 +20,7 @@ from jvae.cli.compile_cache import use_compile_cache
 from jvae.data.datasets import load_dataset
 from jvae.runs.api import Conditions, train_config_epochs
 from jvae.runs.config import Config
-from jvae.runs.loop import Chunking
+from jvae.runs.conditions import Chunking
 
 latent_dim, batch_size, compile_cache = map(int, sys.argv[1:])
 if compile_cache:

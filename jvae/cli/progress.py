@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from jvae.runs.loop import Progress
+from jvae.runs.conditions import Progress
 
 LINE_SECONDS = 30.0
 """The least time between two lines within an epoch."""

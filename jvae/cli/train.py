@@ -42,7 +42,7 @@ from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
-    from jvae.runs.loop import Progress
+    from jvae.runs.conditions import Progress
     from jvae.runs.recipe_file import OwnRecipe
 
 

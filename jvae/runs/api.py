@@ -21,6 +21,7 @@ from jvae.latents import Encoding
 from jvae.recipe import Recipe
 from jvae.runs import importance
 from jvae.runs.checkpoint import TrainedModel
+from jvae.runs.conditions import DEFAULT, Conditions
 from jvae.runs.config import Config
 from jvae.runs.given import AnyKey, as_key, at_least_one, key_or_zero, numbers, pixels
 from jvae.runs.plan import Keep, Validation, make_plan, whole_number
@@ -35,7 +36,7 @@ from jvae.runs.portions import (
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.snapshots import rows_of
 from jvae.runs.state import runs_of
-from jvae.runs.training import DEFAULT, Conditions, check_fingerprint, finite, train_configs, train_plan
+from jvae.runs.training import check_fingerprint, finite, train_configs, train_plan
 from jvae.vae import latent_dims
 
 

@@ -16,6 +16,7 @@ from jvae.errors import NonFiniteError
 from jvae.evaluation import evaluate
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
+from jvae.runs.conditions import Conditions, Progress
 from jvae.runs.config import Config
 from jvae.runs.early_stopping import is_warming_up, judge_epoch, stop_runs
 from jvae.runs.importance import evaluate_iwae
@@ -31,33 +32,6 @@ from jvae.training import EpochMetrics, StepMetrics, TrainState, summarise
 TERMS = {"reconstruction": "the reconstruction log p(x|z)", "kl": "the KL", "bound": "the bound"}
 
 
-class Chunking(NamedTuple):
-    """How an epoch is cut into chunks of steps. The results do not depend on it."""
-
-    first_steps: int = 1
-    """The length of the first chunk, which compiles and is timed: a step may take long."""
-    seconds: float = 5.0
-    """Roughly how long a later chunk takes."""
-
-
-class Progress(NamedTuple):
-    """The progress of a training after a chunk of steps."""
-
-    epoch: int
-    """The epoch, from 1."""
-    step: int
-    """The number of its steps that are taken."""
-    num_steps: int
-    """The number of its steps."""
-    running: int
-    """The number of runs that have not stopped."""
-
-    @property
-    def epochs(self) -> float:
-        """The number of epochs taken, including the current one in part."""
-        return self.epoch - 1 + self.step / self.num_steps
-
-
 class Member(NamedTuple):
     """One of the trainings that share a program: its runs, and their records."""
 
@@ -70,6 +44,13 @@ class Member(NamedTuple):
     recipe_file: RecipeFile | None = None
 
 
+class Judging(NamedTuple):
+    """What judges every epoch: the bound of these data, computed in these portions."""
+
+    data: UInt8[np.ndarray, "v ..."]
+    portion: Portion
+
+
 TakeSteps = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]
 """`(states, step_metrics, start, stop) -> (states, step_metrics)`: take all runs' steps start, ..., stop - 1."""
 
@@ -79,11 +60,8 @@ def run_epochs(
     loop: LoopState,
     members: Sequence[Member],
     dataset: Dataset,
-    validation_data: UInt8[np.ndarray, "v ..."] | None,
-    portion: Portion | None,
-    interrupted: Callable[[], bool],
-    chunking: Chunking,
-    progress: Callable[[Progress], None],
+    judging: Judging | None,
+    how: Conditions,
     snapshots: Snapshots | None = None,
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
     """Run the epoch loop, and yield every member's model, or its error, after every epoch.
@@ -91,16 +69,16 @@ def run_epochs(
     There is one host sync per chunk, and another if an epoch is validated. Yielded models are donated to the next
     chunk: read or save them before asking for the next ones. A chunk ends where a snapshot is due.
     """
-    plan, length = members[0].plan, chunking.first_steps
+    plan, length = members[0].plan, how.chunking.first_steps
     due = [] if snapshots is None else planned_steps(snapshots.asked, plan.epochs * loop.num_steps)
     if loop.steps_taken == 0:
         snapshots = take_due(snapshots, due, loop)
     failed: dict[int, NonFiniteError] = {}
     started = time.perf_counter()
     while (loop.epoch < plan.epochs or not loop.epoch_is_over) and loop.running.any():
-        loop, length = take_chunk(take, loop, length, chunking.seconds, due)
+        loop, length = take_chunk(take, loop, length, how.chunking.seconds, due)
         snapshots = take_due(snapshots, due, loop)
-        progress(Progress(int(loop.epoch), int(loop.done), loop.num_steps, int(loop.running.sum())))
+        how.progress(Progress(int(loop.epoch), int(loop.done), loop.num_steps, int(loop.running.sum())))
         whole, summary = loop._replace(step_metrics=jax.device_get(fetch(loop.step_metrics))), None
         if loop.epoch_is_over:
             whole = whole._replace(runs=fetch(whole.runs))
@@ -110,8 +88,8 @@ def run_epochs(
         failed |= errors
         if summary is not None:
             values = {name: value.astype(np.float64) for name, value in summary.mean._asdict().items()}
-            if validation_data is not None and portion is not None:
-                bound = validate(members[0].recipe, whole.runs.params, len(whole.running), validation_data, portion)
+            if judging is not None:
+                bound = validate(members[0].recipe, whole.runs.params, len(whole.running), judging)
                 whole, errors = check(members, whole, partial(check_bound, loop=whole, bound=bound))
                 failed |= errors
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
@@ -120,7 +98,7 @@ def run_epochs(
             seconds, started = (time.perf_counter() - started) / len(members), time.perf_counter()
             going = [member for i, member in enumerate(members) if i not in failed]
             record(going, int(loop.epoch), values, ran, seconds)
-        ending = bool(agree(int(interrupted()))) or not whole.running.any()
+        ending = bool(agree(int(how.interrupted()))) or not whole.running.any()
         if summary is not None or ending:
             if summary is None:  # otherwise they were fetched for the summary
                 whole = whole._replace(runs=fetch(whole.runs))
@@ -223,14 +201,12 @@ def check_finite(
             )
 
 
-def validate(
-    recipe: Recipe, params: PyTree, num_runs: int, data: UInt8[np.ndarray, "v ..."], portion: Portion
-) -> Float[np.ndarray, " r"]:
+def validate(recipe: Recipe, params: PyTree, num_runs: int, judging: Judging) -> Float[np.ndarray, " r"]:
     """Return every run's validation bound, in nats per datum: the one-draw ELBO, or IWAE if that is trained.
 
     The noise is the same at every epoch and for every run.
     """
-    rest, found = (jax.random.key(0), data, recipe.transform), []
+    rest, portion, found = (jax.random.key(0), judging.data, recipe.transform), judging.portion, []
     for model, some, _ in portion.groups(recipe.model, params, num_runs):
         if recipe.bound is iwae:
             weighed = evaluate_iwae(model, some, *rest, recipe.num_samples, *portion.sizes)

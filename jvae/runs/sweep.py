@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
-from jvae.runs.config import Config, config_fields
+from jvae.runs.config import Config, config_fields, unit
 from jvae.runs.fields import text_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
-    from jvae.runs.loop import Progress
+    from jvae.runs.conditions import Progress
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
@@ -203,8 +203,8 @@ def train_group(
     """Train cells that share a program, in parts if they do not fit in memory; write and yield their results."""
     import jax
 
-    from jvae.runs.config import unit
-    from jvae.runs.training import Conditions, train_configs
+    from jvae.runs.conditions import Conditions
+    from jvae.runs.training import train_configs
 
     known = (JvaeError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
     expected = known if own is None else (Exception,)  # a recipe file may raise anything

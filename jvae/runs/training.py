@@ -1,13 +1,12 @@
 """Training: the runs of a recipe, or of configurations that share a program, epoch by epoch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import UInt8
 
 from jvae.data.dataset import Dataset
@@ -15,13 +14,13 @@ from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe
 from jvae.runs.archive import check_arrays
 from jvae.runs.checkpoint import TrainedModel, run_shapes
+from jvae.runs.conditions import DEFAULT, Conditions
 from jvae.runs.config import Config, plan_of
 from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
     Chunk,
     RecipeOf,
     Together,
-    block_of,
     init_states,
     make_chunk,
     make_numbers,
@@ -31,7 +30,7 @@ from jvae.runs.ensemble import (
     streamed_batches,
     together,
 )
-from jvae.runs.loop import Chunking, Member, Progress, TakeSteps, run_epochs
+from jvae.runs.loop import Judging, Member, TakeSteps, run_epochs
 from jvae.runs.memory import choose, fits_in_memory, tree_bytes
 from jvae.runs.mesh import RUNS, agree, place, place_data
 from jvae.runs.numbers import RunNumbers
@@ -42,41 +41,6 @@ from jvae.runs.snapshots import check_room, start_snapshots
 from jvae.runs.state import LoopState, init_loop_state
 from jvae.runs.streaming import streamed
 from jvae.training import init_step_metrics, steps_per_epoch
-
-
-class Conditions(NamedTuple):
-    """How a training is computed; the results do not depend on it, except for rounding on different devices."""
-
-    mesh: Mesh | None = None
-    """The devices to split runs and batches over; None for a single device."""
-    stream: bool | None = None
-    """True to read the training data while they are used; None: only if they do not fit in the devices' memory."""
-    interrupted: Callable[[], bool] = lambda: False
-    """Called after every chunk of steps; once it returns True, the model so far is yielded and the training ends."""
-    chunking: Chunking = Chunking()
-    runs_together: int | None = None
-    """The runs that a device computes at a time; None: one on a CPU, on an accelerator as many as fit in memory."""
-    block: int | None = None
-    """The steps in one loop of static length; None: one on a CPU, 32 on an accelerator."""
-    streamed_bytes: int = 2**26
-    """The bytes that a streamed training reads at a time."""
-    chosen: Callable[[Together], None] = lambda at_a_time: None
-    """Called once, before the training, with how much is computed at a time."""
-    progress: Callable[[Progress], None] = lambda at: None
-    """Called after every chunk of steps, before the epoch is summarised and yielded if the chunk ends it."""
-    snapshots: SupportsIndex | None = None
-    """The number of small copies of the parameters over the training, including the initial and the last ones.
-
-    None for none, or for as many as the model to resume has.
-    """
-
-    @property
-    def steps_in_block(self) -> int:
-        """The steps of one loop of static length on the current backend."""
-        return self.block or block_of(jax.default_backend())
-
-
-DEFAULT = Conditions()
 
 
 def train_plan(
@@ -146,11 +110,11 @@ def train_members(
     stream = not fits_in_memory(data.nbytes) if how.stream is None else how.stream
     snapshots = start_snapshots(how.snapshots, resume and resume.snapshots, resume is not None)
     at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
-    portion, num_runs = None, len(numbers.learning_rate)
+    judging, num_runs = None, len(numbers.learning_rate)
     if validated is not None or snapshots is not None:
         params = run_shapes(recipe_of(None), data.shape[1:], num_runs).params
         if validated is not None:
-            portion = validation_portion(recipe_of(None), params, validated, num_runs, agree)
+            judging = Judging(validated, validation_portion(recipe_of(None), params, validated, num_runs, agree))
         if snapshots is not None:
             check_room(snapshots, params)
     how.chosen(at_a_time)
@@ -171,8 +135,7 @@ def train_members(
         take = resident(program, place(numbers, mesh, RUNS), place_data(whole, mesh))
     runs, metrics = place(loop.runs, mesh, RUNS), place(loop.step_metrics, mesh, RUNS)
     loop = loop._replace(runs=runs, step_metrics=metrics)
-    told = (how.interrupted, how.chunking, how.progress)
-    return run_epochs(take, loop, members, dataset, validated, portion, *told, snapshots)
+    return run_epochs(take, loop, members, dataset, judging, how, snapshots)
 
 
 def compiled_once(chunk: Chunk) -> Any:

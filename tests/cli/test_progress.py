@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from jvae.cli.main import main
 from jvae.cli.progress import COLLAPSED_KL, LINE_SECONDS, Bar, Extent, Line, Lines, next_pace
 from jvae.runs import api
+from jvae.runs.conditions import Chunking, Progress
 from jvae.runs.config import Config
-from jvae.runs.loop import Chunking, Progress
 
 QUICK = ["--dataset", "digits", "--latent-dim", "2", "--batch-size", "128", "--hidden-dim", "4", "--device", "cpu"]
 

@@ -14,6 +14,7 @@ from jvae.errors import NonFiniteError
 from jvae.evaluation import spread
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
+from jvae.runs.conditions import Chunking
 from jvae.runs.config import Config
 from jvae.runs.ensemble import (
     ACCELERATOR_BLOCK,
@@ -26,7 +27,7 @@ from jvae.runs.ensemble import (
     resident_batches,
     together,
 )
-from jvae.runs.loop import Chunking, Member, check_finite
+from jvae.runs.loop import Member, check_finite
 from jvae.runs.plan import Plan
 from jvae.training import Metrics, StepMetrics, init_step_metrics
 from jvae.view import pictures

@@ -14,9 +14,9 @@ from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
+from jvae.runs.conditions import Chunking
 from jvae.runs.config import Config
 from jvae.runs.fields import text_of
-from jvae.runs.loop import Chunking
 
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden": (8, 8)}
 

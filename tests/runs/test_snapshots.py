@@ -8,11 +8,11 @@ import pytest
 from experiments.faults.model_files import content_of
 from jvae.errors import ModelFileError, NotEnoughMemoryError
 from jvae.runs import api, snapshots
-from jvae.runs.api import Conditions
 from jvae.runs.archive import pack
 from jvae.runs.checkpoint import TrainedModel, load, save
+from jvae.runs.conditions import Chunking, Conditions
 from jvae.runs.config import Config
-from jvae.runs.loop import Chunking, Member, checkpoint
+from jvae.runs.loop import Member, checkpoint
 from jvae.runs.snapshots import Snapshot, Snapshots, check_room, halved, planned_steps, rows_of, start_snapshots
 
 ASKED = 6
