@@ -107,7 +107,7 @@ def train_members(
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
     kept, _ = split_rows(plan, len(data))
     num_steps, validated = count_steps(plan, dataset), validation_data(plan, dataset)
-    stream = not fits_in_memory(data.nbytes) if how.stream is None else how.stream
+    stream = bool(agree(not fits_in_memory(data.nbytes))) if how.stream is None else how.stream
     snapshots = start_snapshots(how.snapshots, resume and resume.snapshots, resume is not None)
     at_a_time, program = choose_together(recipe_of, numbers, plan, data[:0], len(kept), stream, how)
     judging, num_runs = None, len(numbers.learning_rate)
