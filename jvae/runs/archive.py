@@ -75,9 +75,7 @@ def misfits(wanted: dict[str, Header], found: dict[str, Header]) -> str:
         (shape, dtype), (other, kind) = found[name], wanted[name]
         if (shape, dtype) != (other, kind):
             problems.append(f"{name} is {dtype}{list(shape)}, not {kind}{list(other)}")
-    problems.sort(
-        key=lambda problem: ("opt_state" in problem, problem)
-    )  # the optimizer's arrays follow the parameters'
+    problems.sort(key=lambda problem: ("opt_state" in problem, problem))  # an optimizer's arrays follow parameters
     return "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
 
 
