@@ -101,6 +101,16 @@ def test_what_is_reproduced_stands_beside_its_reference():
         assert obtained.startswith(f"{value:.2f}") if value is not None else not figures(obtained), what
 
 
+def test_the_unfinished_row_is_quoted_from_its_evaluation():
+    folder = ROOT / "experiments" / "report" / "literature"
+    found = json.loads((folder / "vamp-vamp-unfinished.json").read_text(encoding="utf-8"))["iwae"]
+    text = sections(text_of("experiments/README.md"))["## The literature"]
+    (quoted,) = re.findall(r"IWAE-(\d+) is (\S+) with a standard error of ([\d.]+), ([\d.]+) above\s+IWAE-500", text)
+    errors = found["iwae"]["standard_error"], found["rise"]
+    expected = (found["num_samples"], found["iwae"]["value"], *errors)
+    assert quoted == tuple(f"{value:.2f}" if isinstance(value, float) else str(value) for value in expected)
+
+
 def finished(name: str) -> float | None:
     """Return the result of a row of the literature, if it was trained to its end."""
     path = ROOT / "experiments" / "report" / "literature" / "results.json"
