@@ -230,7 +230,7 @@ def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message)
         ({"epochs": 0}, "epochs is 0: must be a whole number, at least 1"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (2**32,)}, "seeds has 4294967296"),
-        ({"seeds": (3, 4, 3)}, "seeds has 3 2 times: must be different"),
+        ({"seeds": (3, 4, 3)}, "seeds has 3 more than once: must be different"),
         ({"keep": "best"}, "keep is best: applies only with validation"),
         ({"held_out": float("nan")}, "held_out is nan"),
     ],

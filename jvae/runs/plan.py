@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, SupportsIndex
 
@@ -84,10 +85,8 @@ def check_plan(plan: Plan) -> None:
     for seed in plan.seeds:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seeds has {seed!r}: must be whole numbers from 0 to 2^32 - 1")
-        if plan.seeds.count(seed) > 1:
-            raise ValueError(
-                f"seeds has {seed} {plan.seeds.count(seed)} times: must be different, or runs are the same"
-            )
+    if repeated := [seed for seed, count in Counter(plan.seeds).items() if count > 1]:
+        raise ValueError(f"seeds has {repeated[0]} more than once: must be different, or runs are the same")
     for name, choices in (("validation", ("none", "held-out", "test")), ("keep", ("last", "best"))):
         if getattr(plan, name) not in choices:
             raise ValueError(f"{name} is {getattr(plan, name)!r}: must be one of {', '.join(choices)}")
