@@ -178,6 +178,17 @@ def encode(
     return Encoding(*over_batches(program, data, partial(jax.random.split, key), batch_size))
 
 
+def encoded_data(
+    key: Key[Array, ""], data: UInt8[np.ndarray, "n ..."], transform: Transform, batch_size: int = 1000
+) -> Float[np.ndarray, "n ..."]:
+    """Return the x that `encode` encodes with this key and batch size: the data, transformed with the same noise."""
+
+    def program(key: Key[Array, ""], batch: UInt8[Array, "b ..."], first: int) -> Float[Array, "b ..."]:
+        return observe(transform, jax.random.split(key)[0], batch, first)
+
+    return over_batches(program, data, partial(jax.random.split, key), batch_size)
+
+
 @partial(jax.jit, static_argnames=("model", "transform", "level"))
 def encode_batch(
     model: VAE,

@@ -1,16 +1,25 @@
+import distrax
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from jvae.decoders import BernoulliDecoder
 from jvae.latents import (
     encode,
+    encoded_data,
     latent_grid,
     principal_projection,
     prior_sample,
     projected_prior_density,
 )
+from jvae.nn.networks import MLP
+from jvae.priors import GaussianPrior
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
+from jvae.transforms import stochastic_binarise
+from jvae.vae import VAE
 
 
 @pytest.mark.parametrize("m", [1, 2])
@@ -30,6 +39,24 @@ def test_the_principal_plane_is_the_one_of_the_covariance():
     np.testing.assert_allclose(projection.project(z).var(axis=0, ddof=1), values[::-1][:2])
     np.testing.assert_allclose(projection.project(projection.lift(np.array([[1.0, 2.0]]))), [[1, 2]])
     assert f"{values[-1] / values.sum():.1%}" in projection.labels[0]
+
+
+class Copy(nn.Module):
+    """q(z|x) around the first two numbers of x: it shows what is encoded."""
+
+    def __call__(self, x):
+        return distrax.Independent(distrax.Normal(x.reshape(len(x), -1)[:, :2], 1.0), 1)
+
+
+@pytest.mark.parametrize("batch_size", [4, 50])
+def test_the_data_beside_an_encoding_are_those_that_were_encoded(tiny, batch_size):
+    model = VAE(GaussianPrior(2), BernoulliDecoder(MLP((4,), (8, 8, 1))), Copy())
+    images, key = tiny.test_images[:10], jax.random.key(3)
+    params = model.init(key, key, jnp.zeros((1, 8, 8, 1)))
+    for transform in (lambda key, data: jax.random.uniform(key, data.shape), stochastic_binarise):
+        x = encoded_data(key, images, transform, batch_size)
+        encoding = encode(model, params, key, images, transform, 0, batch_size)
+        np.testing.assert_array_equal(encoding.loc, x.reshape(10, -1)[:, :2])
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from operator import index
 from typing import NamedTuple, SupportsIndex
 
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
@@ -11,13 +10,20 @@ from jaxtyping import Array, Float, Integer
 from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from jvae.errors import JvaeError
-from jvae.latents import Projection, principal_projection, prior_mixture, prior_sample, projected_prior_density
+from jvae.latents import (
+    Projection,
+    encoded_data,
+    principal_projection,
+    prior_mixture,
+    prior_sample,
+    projected_prior_density,
+)
 from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
 from jvae.runs.api import decode, encode
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.given import AnyKey, at_least_one, key_or_zero
-from jvae.transforms import observe
+from jvae.runs.portions import encoding_batch
 from jvae.vae import VAE, latent_dims
 from jvae.view.plots import PriorView
 
@@ -154,5 +160,6 @@ def reconstructed(
     key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     images = dataset.test_images[np.lexsort((labels, rank))[:count]]
-    x = observe(model.recipe.transform, key, jnp.asarray(images))
+    size = encoding_batch(model.recipe, model.run_params(run), images, 0)
+    x = encoded_data(key, images, model.recipe.transform, size)
     return as_images(x), as_images(decode(model, encode(model, images, key, run).z, run))
