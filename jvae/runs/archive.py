@@ -57,14 +57,22 @@ def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
     """
     import jax
 
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(shapes)
-    wanted = {leaf_name(path): leaf for path, leaf in leaves}
+    wanted = headers_of(shapes)
     there = {name.removesuffix(".npy") for name in archive.namelist() if name != MEMBER}
-    headers = {name: read_header(archive, name) for name in there & wanted.keys()}
-    extra: dict[str, Header] = {name: ((), None) for name in there - wanted.keys() if only}
-    if problems := misfits({name: (leaf.shape, leaf.dtype) for name, leaf in wanted.items()}, {**headers, **extra}):
+    found = {name: read_header(archive, name) for name in there & wanted.keys()}
+    if only:
+        found |= dict.fromkeys(there - wanted.keys(), ((), None))
+    if problems := misfits(wanted, found):
         raise ValueError(f"does not fit its recipe: {problems}")
-    return jax.tree.unflatten(treedef, [read_array(archive, name) for name in wanted])
+    return jax.tree.unflatten(jax.tree.structure(shapes), [read_array(archive, name) for name in wanted])
+
+
+def headers_of(tree: Any) -> dict[str, Header]:
+    """Return the shapes and dtypes of a PyTree's leaves, by their names, in order."""
+    import jax
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {leaf_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
 
 
 def misfits(wanted: dict[str, Header], found: dict[str, Header]) -> str:
@@ -81,11 +89,7 @@ def misfits(wanted: dict[str, Header], found: dict[str, Header]) -> str:
 
 def check_arrays(wanted: Any, found: Any) -> None:
     """Raise a ValueError unless a PyTree has the arrays of another, by names, shapes and dtypes."""
-    import jax
-
-    each = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (wanted, found))
-    first, second = ({leaf_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves} for leaves in each)
-    if problems := misfits(first, second):
+    if problems := misfits(headers_of(wanted), headers_of(found)):
         raise ValueError(f"the model to resume does not fit the recipe: {problems}")
 
 
