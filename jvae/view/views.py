@@ -7,17 +7,11 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
+from jvae import latents
 from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
 from jvae.errors import JvaeError
-from jvae.latents import (
-    Projection,
-    encoded_data,
-    principal_projection,
-    prior_mixture,
-    prior_sample,
-    projected_prior_density,
-)
+from jvae.latents import Projection, principal_projection, prior_mixture, prior_sample, projected_prior_density
 from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
 from jvae.runs.api import decode, encode
@@ -160,6 +154,8 @@ def reconstructed(
     key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     images = dataset.test_images[np.lexsort((labels, rank))[:count]]
-    size = encoding_batch(model.recipe, model.run_params(run), images, 0)
-    x = encoded_data(key, images, model.recipe.transform, size)
-    return as_images(x), as_images(decode(model, encode(model, images, key, run).z, run))
+    recipe, params = model.recipe, model.run_params(run)
+    size = encoding_batch(recipe, params, images, 0)
+    x = latents.encoded_data(key, images, recipe.transform, size)
+    z = latents.encode(recipe.model, params, key, images, recipe.transform, batch_size=size).z
+    return as_images(x), as_images(decode(model, z, run))
