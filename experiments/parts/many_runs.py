@@ -116,6 +116,28 @@ def time_in_turn(
     before and would take too long. The first round counts in any case, the others if they are over in time.
     """
     rows: list[dict[str, Any]] = [{"who": c.who, "runs": c.runs, "seconds": [], "failed": ""} for c in contenders]
+    epochs = compile_in_turn(contenders, rows, ending, say)
+    lasting = 0.0
+    for number in range(1, rounds):
+        if number > 1 and time.perf_counter() + lasting > ending:
+            say(f"the time is over after round {number - 1} of {rounds - 1}")
+            break
+        began = time.perf_counter()
+        for i, row in enumerate(rows):
+            if row["failed"]:
+                continue
+            seconds = attempt(row, epochs[i])
+            row["seconds"] += [] if row["failed"] else [seconds]
+            outcome = row["failed"] or f"{seconds:.3g} s"
+            say(f"round {number}/{rounds - 1}: {row['who']}, runs {row['runs']}: {outcome}")
+        lasting = time.perf_counter() - began
+    return rows
+
+
+def compile_in_turn(
+    contenders: Sequence[Contender], rows: Sequence[dict[str, Any]], ending: float, say: Callable[[str], None]
+) -> dict[int, Callable[[], object]]:
+    """Return the contenders' epochs by index, each compiled; note in the rows which failed or would take too long."""
     epochs: dict[int, Callable[[], object]] = {}
     before: Beginning | None = None
     for i, (contender, row) in enumerate(zip(contenders, rows, strict=True)):
@@ -127,21 +149,7 @@ def time_in_turn(
             more = not row["failed"] and any(c.who == contender.who for c in contenders[i + 1 :])
             before = Beginning(*contender[:2], first, attempt(row, epochs[i])) if more else None
         say(f"{contender.who}, runs {contender.runs}: {row['failed'] or f'{first:.1f} s, with compiling'}")
-    lasting = 0.0
-    for number in range(1, rounds):
-        if number > 1 and time.perf_counter() + lasting > ending:
-            say(f"the time is over after round {number - 1} of {rounds - 1}")
-            break
-        began = time.perf_counter()
-        for i, (contender, row) in enumerate(zip(contenders, rows, strict=True)):
-            if row["failed"]:
-                continue
-            seconds = attempt(row, epochs[i])
-            row["seconds"] += [] if row["failed"] else [seconds]
-            outcome = row["failed"] or f"{seconds:.3g} s"
-            say(f"round {number}/{rounds - 1}: {contender.who}, runs {contender.runs}: {outcome}")
-        lasting = time.perf_counter() - began
-    return rows
+    return epochs
 
 
 class Beginning(NamedTuple):
