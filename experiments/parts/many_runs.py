@@ -291,6 +291,7 @@ def line_of(row: dict[str, Any], network: dict[str, Any]) -> list[str]:
 def plot_runs_a_minute(values: Values) -> "Figure":
     """Plot runs per minute against runs at once, one panel per network, with a level line per variant of PyTorch."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     networks = values["networks"]
     figure, axes = plt.subplots(1, len(networks), figsize=(5.5 * len(networks), 4), squeeze=False, layout="constrained")
@@ -306,5 +307,7 @@ def plot_runs_a_minute(values: Values) -> "Figure":
         ticks = [runs for runs, _ in ours]
         axis.set_xticks(ticks, [str(runs) for runs in ticks])
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # some are shown if all lie within one power of ten
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axis.legend(fontsize="small")
     return figure
