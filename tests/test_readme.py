@@ -19,8 +19,8 @@ from jvae.cli.main import main
 README = text_of("README.md")
 NUMBER = r"\d[\d,]*(?:\.\d+)?"
 FIGURE = re.compile(rf"{NUMBER} ± {NUMBER}|{NUMBER}")
-NOT_KEPT = "## Ten runs beside published ones"
-"""The section whose measurements are too long for the report."""
+SWEEP = "## Ten runs beside published ones"
+"""The section that compares a sweep with others' results, its table's last column."""
 
 
 def sections(text: str) -> dict[str, str]:
@@ -151,11 +151,22 @@ def test_every_figure_with_an_error_was_kept_and_stands_in_one_place():
     everything = set().union(*map(told, names))
     found: Counter[str] = Counter()
     for name in READMES:
-        text = text_of(name)
-        text = text.replace(sections(text).get(NOT_KEPT, "\0"), "")
+        text = re.sub(rf"^{SWEEP}$.*?(?=^## )", "", text_of(name), flags=re.MULTILINE | re.DOTALL)
         found.update(figure for figure in FIGURE.findall(text) if "±" in figure)
     assert found.keys() <= everything
     assert [figure for figure, count in found.items() if count > 1] == []
+
+
+def test_the_sweeps_table_is_what_was_kept():
+    folder = ROOT / "experiments" / "report" / "sweep"
+    kept = json.loads((folder / "results.json").read_text(encoding="utf-8"))["cells"]
+    rows = table(sections(text_of("experiments/README.md"))[SWEEP])
+    assert [row[0] for row in rows] == [cell["settings"]["prior"] for cell in kept]
+    for (prior, *measured, _), cell in zip(rows, kept, strict=True):
+        spreads = [cell[name] for name in ("elbo", "reconstruction", "kl")]
+        told = [f"{each['mean']:.2f} ± {each['standard_deviation']:.2f}" for each in spreads]
+        assert [each.strip("*") for each in measured] == told, prior
+        assert [run["seed"] for run in cell["runs"]] == list(range(10))
 
 
 def test_the_injected_faults_are_counted():
