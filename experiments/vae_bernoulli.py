@@ -8,8 +8,8 @@ import gzip
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -22,7 +22,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from matplotlib.image import imsave
 
-SHAPE = (28, 28, 1)
+SHAPE, SEEDS = (28, 28, 1), click.IntRange(0, 2**32 - 1)
 
 
 class GaussianPrior(nn.Module):
@@ -89,9 +89,8 @@ class MLP(nn.Module):
         """Return the outputs of a batch: [b, *out_shape]."""
         h = x.reshape(len(x), -1)
         for i, width in enumerate([*self.hidden, int(np.prod(self.out_shape))]):
-            h = nn.relu(h) if i > 0 else h
             init = partial(jax.random.uniform, minval=-(h.shape[1] ** -0.5), maxval=h.shape[1] ** -0.5)
-            h = nn.Dense(width, kernel_init=init, bias_init=init, name=f"linear_{i}")(h)
+            h = nn.Dense(width, kernel_init=init, bias_init=init, name=f"linear_{i}")(nn.relu(h) if i > 0 else h)
         return h.reshape(len(x), *self.out_shape)
 
 
@@ -130,10 +129,9 @@ def make_epoch(train_step: Callable, batch_size: int) -> Callable:
             *state, bound = train_step(*state, batch[0], images[batch[1]])
             return tuple(state), bound
 
-        batches = keys[:whole], order[: whole * batch_size].reshape(whole, batch_size)
-        state, bounds = jax.lax.scan(step, state, batches)
+        state, bounds = jax.lax.scan(step, state, (keys[:-1], order[: whole * batch_size].reshape(whole, batch_size)))
         if len(images) % batch_size:  # the last batch is smaller
-            state, _ = step(state, (keys[whole], order[whole * batch_size :]))
+            state, _ = step(state, (keys[-1], order[whole * batch_size :]))
         return state, jnp.mean(bounds)
 
     return epoch
@@ -147,29 +145,31 @@ def evaluate(model: VAE, params: dict, key: jax.Array, images: np.ndarray) -> fl
     return float(np.concatenate(bounds).mean())
 
 
+def use_device(context: click.Context, option: click.Parameter, name: str) -> None:
+    """Compute on the first device of a kind."""
+    with suppress(RuntimeError):
+        return jax.config.update("jax_default_device", jax.devices(name)[0])
+    raise click.ClickException(f"--device is {name}: there is no such device here")
+
+
 def read_images(data_dir: str | None, split: str) -> np.ndarray:
     """Return MNIST's train or t10k images, uint8[n, 28, 28, 1], from IDX files in a folder, gzipped or not."""
     caches = os.environ.get("JVAE_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jvae")
-    folder = Path(data_dir or os.path.expanduser(os.path.join(caches, "datasets", "mnist")))
-    for path in (folder / f"{split}-images-idx3-ubyte{end}" for end in ("", ".gz")):
-        if path.exists():
-            data = gzip.decompress(path.read_bytes()) if path.suffix else path.read_bytes()
-            return np.frombuffer(data, np.uint8, offset=16).reshape(-1, *SHAPE)
+    folder = data_dir or os.path.expanduser(os.path.join(caches, "datasets", "mnist"))
+    for path in (os.path.join(folder, f"{split}-images-idx3-ubyte{end}") for end in ("", ".gz")):
+        with suppress(Exception), (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:  # if it is one
+            return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, *SHAPE)
     raise click.ClickException(f"{folder}: holds no {split} images; `jvae datasets fetch mnist` or --data-dir FOLDER")
 
 
 def read_params(path: str) -> dict:
     """Return the parameters in a file that train wrote."""
-    try:
-        with Path(path).open("rb") as file:
-            return {"params": unflatten_dict(dict(np.load(file)), sep="/")["params"]}
-    except Exception as error:  # whatever else the file may be
-        raise click.ClickException(f"{path}: is no model that this program wrote") from error
+    with suppress(Exception), open(path, "rb") as file:
+        return {"params": unflatten_dict(dict(np.load(file)), sep="/")["params"]}
+    raise click.ClickException(f"{path}: is no model that this program wrote")
 
 
-@click.group(context_settings={"show_default": True})
-def main() -> None:
-    """Train the exercise's VAE, and sample from it."""
+main = click.Group(help="Train the exercise's VAE, and sample from it.", context_settings={"show_default": True})
 
 
 @main.command()
@@ -177,20 +177,16 @@ def main() -> None:
 @click.option("--latent-dim", default=32, type=click.IntRange(1), help="M, the dimension of z")
 @click.option("--epochs", default=10, type=click.IntRange(1), help="passes over the images")
 @click.option("--batch-size", default=32, type=click.IntRange(1, 60_000), help="images per step")
-@click.option("--seed", default=0, help="decides the initial weights, the order and the noise")
+@click.option("--seed", default=0, type=SEEDS, help="decides the initial weights, the order and the noise")
 @click.option("--data-dir", help="folder with MNIST's IDX files; jvae's cache by default")
-@click.option("--device", default="cpu", help="cpu, gpu or tpu")
-def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, data_dir: str, device: str) -> None:
+@click.option("--device", default="cpu", callback=use_device, expose_value=False, help="cpu, gpu or tpu")
+def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, data_dir: str) -> None:
     """Train a model, evaluate it on the test set, and save its parameters."""
-    if not os.access(Path(path).absolute().parent, os.W_OK):
+    if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
         raise click.ClickException(f"{path}: its folder does not exist or cannot be written to")
     if os.path.exists(path):
         read_params(path)  # an earlier model is replaced, another file is not
     images, test_images = (read_images(data_dir, split) for split in ("train", "t10k"))
-    try:
-        jax.config.update("jax_default_device", jax.devices(device)[0])
-    except RuntimeError as error:
-        raise click.ClickException(f"--device is {device}: there is no such device here") from error
     model, optimizer, data = make_vae(latent_dim), optax.adam(1e-3), jnp.asarray(images)
     init_key, key, test_key = jax.random.split(jax.random.key(seed), 3)
     params = jax.jit(model.init)(init_key, key, jnp.zeros((1, *SHAPE)))
@@ -199,7 +195,7 @@ def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, d
         began = time.perf_counter()
         state, bound = epoch(state, jax.random.fold_in(key, i), data)
         click.echo(f"epoch {i + 1}/{epochs}  elbo {float(bound):.3f}  {time.perf_counter() - began:.2f} s")
-    with Path(path).open("wb") as file:
+    with open(path, "wb") as file:
         np.savez(file, **flatten_dict(state[0], sep="/"))
     click.echo(f"test-set elbo {evaluate(model, state[0], test_key, test_images):.3f} nats per image")
 
@@ -207,12 +203,16 @@ def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, d
 @main.command()
 @click.option("--model", "path", default="model.npz", type=click.Path(exists=True), help="file that train wrote")
 @click.option("--samples", default="samples.png", type=click.File("wb"), help="picture to write")
-@click.option("--seed", default=0, help="decides the draws")
-def sample(path: str, samples: BinaryIO, seed: int) -> None:
+@click.option("--seed", default=0, type=SEEDS, help="decides the draws")
+@click.option("--latent-dim", type=int, help="M, as in training; by default the model's")
+@click.option("--device", default="cpu", callback=use_device, expose_value=False, help="cpu, gpu or tpu")
+def sample(path: str, samples: BinaryIO, seed: int, latent_dim: int | None) -> None:
     """Draw the means of 64 samples."""
     params = read_params(path)
-    model = make_vae(latent_dim=len(params["params"]["decoder"]["net"]["linear_0"]["kernel"]))
-    x = np.asarray(model.apply(params, jax.random.key(seed), 64, method="sample")).reshape(8, 8, *SHAPE[:2])
+    size = len(params["params"]["decoder"]["net"]["linear_0"]["kernel"])
+    if latent_dim not in (None, size) or not samples.name.endswith(".png"):
+        raise click.ClickException(f"--latent-dim must be {size}, as in {path}, and --samples end in .png")
+    x = np.asarray(make_vae(size).apply(params, jax.random.key(seed), 64, method="sample")).reshape(8, 8, *SHAPE[:2])
     imsave(samples, x.swapaxes(1, 2).reshape(8 * SHAPE[0], -1).repeat(2, 0).repeat(2, 1), cmap="gray", vmin=0, vmax=1)
 
 

@@ -64,8 +64,13 @@ def mnist(tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_named_in_one_line(tmp_path, mnist):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "train-images-idx3-ubyte").write_bytes(b"junk")
+    (damaged / "train-images-idx3-ubyte.gz").touch()
     for flags, said in (
         (["--data-dir", str(tmp_path)], "jvae datasets fetch mnist"),
+        (["--data-dir", str(damaged)], "holds no train images"),
         (["--device", "x"], "--device is x"),
     ):
         done = CliRunner().invoke(alone.main, ["train", "--model", str(tmp_path / "m.npz"), *flags])
@@ -104,5 +109,14 @@ def test_the_commands_train_and_sample(tmp_path, mnist):
     )
     assert nowhere.exit_code == 1
     assert len(nowhere.stderr.splitlines()) == 1
+    for more, code in ((["--latent-dim", "2", "--device", "cpu"], 0), (["--latent-dim", "3"], 1)):
+        drawn = CliRunner().invoke(
+            alone.main, ["sample", "--model", str(model), "--samples", str(tmp_path / "y.png"), *more]
+        )
+        assert drawn.exit_code == code, drawn.output
+    assert (tmp_path / "y.png").read_bytes() == picture.read_bytes()
+    over = CliRunner().invoke(alone.main, ["sample", "--model", str(model), "--samples", str(model)])
+    assert (over.exit_code, "--samples end in .png" in over.stderr) == (1, True)
+    alone.read_params(str(model))  # is still a model
     again = CliRunner().invoke(alone.main, ["train", *flags])  # an earlier model is replaced
     assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, done.stdout.splitlines()[-1])
