@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from jvae.cli.near import meant_options
 from jvae.cli.path_types import InputFile
 from jvae.errors import JvaeError, first_line
 
@@ -20,7 +21,7 @@ def config_option() -> click.Option:
         expose_value=False,
         callback=use_config_file,
         metavar="FILE.toml",
-        help="file that sets options of this command, such as latent-dim = 10",
+        help="file of options of this command: NAME = VALUE, a line each",
     )
 
 
@@ -69,7 +70,8 @@ def option_values(values: dict[str, Any], command: click.Command) -> dict[str, A
     for key, value in values.items():
         option = options.get(key.replace("-", "_"))
         if option is None or option.name is None:
-            raise click.UsageError(f"{key!r:.50} is not an option of this command")
+            near = meant_options(command, f"--{key}")
+            raise click.UsageError(f"{key!r:.50} is not an option of this command.{near}".removesuffix("."))
         if option.name in found:
             raise click.UsageError(f"{key!r:.50} is given twice, with - and with _")
         found[option.name] = option_value(option, value)

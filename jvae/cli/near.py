@@ -1,6 +1,6 @@
 """Suggestions for unknown words on a command line."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,34 @@ def is_part(name: str, other: str) -> bool:
     return mine <= theirs or theirs <= mine
 
 
+def near_values(word: str, choices: Collection[str]) -> list[str]:
+    """Return at most two choices that are similar to a word, by meaning or letters."""
+    word = word.lower()
+    meant = [MEANT_VALUES[word]] if MEANT_VALUES.get(word) in choices else []
+    return meant or get_close_matches(word, choices, 2, 0.6)
+
+
+def meant_grid(texts: Iterable[str], choices: Mapping[str, Collection[str]]) -> str:
+    """Return a sentence that suggests a word for an unknown one in a sweep's grid; empty if none is similar.
+
+    Args:
+        texts: the grid, `NAME=VALUE,VALUE,...`.
+        choices: the words that each option may be, by its name; none for numbers and free texts.
+    """
+    for text in texts:
+        name, _, values = text.partition("=")
+        option = name.strip().replace("_", "-")
+        if option in choices:
+            known = choices[option]
+            unknown = [value for value in map(str.strip, values.split(",")) if known and value not in known]
+            near = [word for value in unknown for word in near_values(value, known)]
+        else:
+            near = [word.removeprefix("--") for word in near_options(option, [f"--{other}" for other in choices])]
+        if near:
+            return f" Did you mean {one_of(near)}?"
+    return ""
+
+
 def near_file(path: Path) -> str:
     """Return a question that suggests a neighbour with a similar name for a missing file; empty if there is none."""
     try:
@@ -101,9 +129,7 @@ class Choice(click.Choice):
         try:
             return super().convert(value, param, context)
         except click.BadParameter as error:
-            word, known = str(value).lower(), list(self.choices)
-            meant = [MEANT_VALUES[word]] if MEANT_VALUES.get(word) in known else []
-            near = meant or get_close_matches(word, known, 2, 0.6)
+            near = near_values(str(value), self.choices)
             own = "For one of your own, see --recipe." if param is not None and param.name in OWN else ""
             if not near and not own:
                 raise

@@ -20,6 +20,7 @@ from jvae.cli.console import (
 )
 from jvae.cli.drawing import drawing
 from jvae.cli.interruption import say_at_end
+from jvae.cli.near import meant_grid
 from jvae.cli.options import (
     config_options,
     data_options,
@@ -32,6 +33,7 @@ from jvae.cli.options import (
 from jvae.cli.path_types import OutputFolder
 from jvae.cli.paths import check_products
 from jvae.errors import JvaeError
+from jvae.runs.config import config_fields, plan_of
 from jvae.runs.lock import owning
 from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
@@ -71,7 +73,8 @@ def sweep(
         grid = parse_grid(grids)
         cells = cells_of(values, grid, given_fields(context))
     except ValueError as error:
-        raise usage_error(error) from error
+        meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in config_fields()})
+        raise usage_error(ValueError(f"{error}.{meant}") if meant else error) from error
     check_products(context, products_of(cells, output))
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
@@ -79,7 +82,6 @@ def sweep(
     check_all_read(own, cells[0].config, dataset, given_fields(context) | grid.keys())
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import make_folder, write_file, write_json
-    from jvae.runs.config import plan_of
     from jvae.runs.plan import split_rows
     from jvae.runs.sweep import run_sweep, summary, table
 

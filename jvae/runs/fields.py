@@ -7,6 +7,14 @@ from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 MOST_NUMBERS = 100
+KINDS = {
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    tuple: "whole numbers, such as 512,512",
+}
+"""What a field's value must be, in words."""
 FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
 """Limits of the number of snapshots: the first holds the initial parameters, the last those at the end."""
 
@@ -62,8 +70,7 @@ class ConfigField(NamedTuple):
             else:
                 value = truths[text.lower()] if self.type is bool else self.type(text)
         except (ValueError, KeyError) as error:
-            wanted = "whole numbers, such as 512,512" if self.type is tuple else self.type.__name__
-            raise ValueError(f"{self.name} is {text!r}: must be {wanted}") from error
+            raise ValueError(f"{self.name} is {text!r}: must be {KINDS[self.type]}") from error
         self.check(value)
         return value
 
@@ -94,7 +101,7 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is {value!r}: must be one of {', '.join(self.choices)}")
         wanted = (int, float) if self.type is float else self.type
         if not isinstance(value, wanted) or (isinstance(value, bool) and self.type is not bool):
-            raise ValueError(f"{self.name} is {value!r}: must be {self.type.__name__}")
+            raise ValueError(f"{self.name} is {value!r}: must be {KINDS[self.type]}")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
         if isinstance(value, float) and not math.isfinite(value):
