@@ -140,12 +140,18 @@ def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) ->
     """Write TARGET, a state dict that the exercise's PyTorch program loads (`model.pt`)."""
     need_torch()
     use_device("auto", compile_cache=False)
+    from jvae.errors import RecipeNeededError
     from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load
     from jvae.tools.pytorch import export_weights
     from jvae.tools.state_dict import count_weights, save_state_dict
 
-    model = load(model_path)
+    try:
+        model = load(model_path)
+    except RecipeNeededError as error:
+        raise JvaeError(
+            f"{model_path}: was trained with a recipe: only models of options alone are exported"
+        ) from error
     check_run(model, run)
     weights = export_weights(select_run(model, run))
     save_state_dict(target, weights)

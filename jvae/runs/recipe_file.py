@@ -5,6 +5,7 @@ executed: to read the model, the user names the file again.
 """
 
 import hashlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +83,10 @@ def load_recipe_file(path: Path) -> OwnRecipe:
     make = getattr(module, "recipe", None)
     if not callable(make):
         raise JvaeError(f"{path}: defines no function {SIGNATURE}")
+    try:
+        inspect.signature(make).bind(Config(), (), 1)
+    except TypeError as error:
+        raise JvaeError(f"{path}: defines recipe{inspect.signature(make)}: must be {SIGNATURE}") from error
 
     def make_checked(config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> "Recipe":
         from jvae.recipe import Recipe

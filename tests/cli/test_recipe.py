@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -170,6 +171,9 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
     assert load(folder / "m.npz", make).num_runs == 3
     line = refused("evaluate", "--model", folder / "python.npz", code=2)
     assert "was trained with a custom recipe: that recipe must be given again, with --recipe FILE.py" in line
+    if find_spec("torch"):
+        line = refused("export-pytorch", folder / "python.pt", "--model", folder / "python.npz", code=1)
+        assert line.endswith("was trained with a recipe: only models of options alone are exported")
     python = ["--model", folder / "python.npz", "--recipe", folder / "my_vae.py"]
     jvae("plot", "history", *python, "--latent-dim", 2, "--output", folder / "h.png")
     assert "was trained from Python" in refused("train", "--resume", *python, "--latent-dim", 2, code=1)
@@ -225,7 +229,7 @@ DEFINE = "def recipe(config, data_shape, steps_per_epoch):\n    "
         ("x = 1\n", "bad.py: defines no function recipe(config, data_shape, steps_per_epoch)"),
         (DEFINE + "return 3\n", "returned int: must be a jvae.Recipe"),
         (DEFINE + "return config.nothing\n", "bad.py, line 2: AttributeError: 'Config' object has no attribute"),
-        ("def recipe(config):\n    return 3\n", "bad.py: TypeError: recipe() takes 1 positional argument"),
+        ("def recipe(config):\n    return 3\n", "bad.py: defines recipe(config): must be recipe(config, data_shape"),
         ("import beside\n" + DEFINE + "return beside.fail()\n", "beside.py, line 2: ValueError: two"),
         (FILE.replace("x.reshape(len(x), -1)", "x.reshape(3, 5)"), "bad.py, line 23: TypeError: cannot reshape"),
         (FILE.replace("rescale, elbo", "rescale, lambda d: d"), "bad.py: "),
