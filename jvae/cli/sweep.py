@@ -34,6 +34,7 @@ from jvae.cli.path_types import OutputFolder
 from jvae.cli.paths import check_products
 from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, plan_of
+from jvae.runs.fields import text_of
 from jvae.runs.lock import owning
 from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
 
@@ -71,6 +72,9 @@ def sweep(
     """
     try:
         grid = parse_grid(grids)
+        for name in grid:  # values of a --config file are defaults; one beside a grid is a mistake
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise ValueError(f"{name} is {text_of(values[name])}: is in --grid too; leave one of them out")
         cells = cells_of(values, grid, given_fields(context))
     except ValueError as error:
         meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in config_fields()})

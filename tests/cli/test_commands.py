@@ -175,6 +175,7 @@ def test_the_shell_completes_commands_and_choices():
         (["train", "--prior", "mixture"], "Did you mean mog?"),
         (["sweep", "--grid", "prior=gaussian,mixture"], "vamp, flow. Did you mean mog?"),
         (["sweep", "--grid", "seed=0,1", "--grid", "z-dim=2"], "Did you mean latent-dim?"),
+        (["sweep", "--grid", "latent-dim=2,3", "--latent-dim", "4"], "--latent-dim is 4: is in --grid too"),
         (["sweep", "--grid", "latent-dim=x"], "latent_dim is 'x': must be a whole number"),
         (["train", "--network", "conv"], "Did you mean cnn?"),
         (["train", "--prior", "laplace"], "For one of your own, see --recipe."),
