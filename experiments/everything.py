@@ -44,6 +44,7 @@ PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART 
     "--only",
     "names",
     type=click.Choice([part.name for part in PARTS]),
+    metavar="PART",
     multiple=True,
     help="measure only this part, and others named in the same way; finished parts stay in the report",
 )

@@ -141,7 +141,10 @@ PART = Part(
     uses=("quick",),
     options=(
         click.option(
-            "--only", type=click.Choice([campaign.fault for campaign in CAMPAIGNS]), help="this campaign alone"
+            "--only",
+            type=click.Choice([campaign.fault for campaign in CAMPAIGNS]),
+            metavar="FAULT",
+            help=f"this campaign alone: {', '.join(campaign.fault for campaign in CAMPAIGNS)}",
         ),
     ),
 )

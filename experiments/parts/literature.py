@@ -193,7 +193,13 @@ PART = Part(
     finished=lambda values: all(map(is_finished, values["rows"])),
     alone=lambda settings: not settings.quick,
     options=(
-        click.option("--rows", type=click.Choice(list(ROWS)), multiple=True, help=f"{', '.join(DEFAULT)}"),
+        click.option(
+            "--rows",
+            type=click.Choice(list(ROWS)),
+            metavar="ROW",
+            multiple=True,
+            help=f"a row to train, of {', '.join(ROWS)}; by default {', '.join(DEFAULT)}",
+        ),
         click.option("--seeds", type=click.IntRange(1), help="of each row; 1"),
         click.option("--minutes", type=click.FloatRange(0, min_open=True), help="after which a session ends"),
     ),
