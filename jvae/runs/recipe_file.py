@@ -83,10 +83,12 @@ def load_recipe_file(path: Path) -> OwnRecipe:
     make = getattr(module, "recipe", None)
     if not callable(make):
         raise JvaeError(f"{path}: defines no function {SIGNATURE}")
+    with errors_of(path):
+        signature = inspect.signature(make)
     try:
-        inspect.signature(make).bind(Config(), (), 1)
+        signature.bind(Config(), (), 1)
     except TypeError as error:
-        raise JvaeError(f"{path}: defines recipe{inspect.signature(make)}: must be {SIGNATURE}") from error
+        raise JvaeError(f"{path}: defines recipe{signature}: must be {SIGNATURE}") from error
 
     def make_checked(config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> "Recipe":
         from jvae.recipe import Recipe
