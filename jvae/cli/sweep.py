@@ -36,7 +36,7 @@ from jvae.errors import JvaeError
 from jvae.runs.config import config_fields, plan_of
 from jvae.runs.fields import text_of
 from jvae.runs.lock import owning
-from jvae.runs.sweep import MEASURES, Cell, Result, cells_of, parse_grid
+from jvae.runs.sweep import MEASURES, ONE_FOR_ALL, Cell, Result, cells_of, parse_grid
 
 
 @click.command(
@@ -77,7 +77,8 @@ def sweep(
                 raise ValueError(f"{name} is {text_of(values[name])}: is in --grid too; leave one of them out")
         cells = cells_of(values, grid, given_fields(context))
     except ValueError as error:
-        meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in config_fields()})
+        varied = (field for field in config_fields() if field.name not in ONE_FOR_ALL)
+        meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in varied})
         raise usage_error(ValueError(f"{error}.{meant}") if meant else error) from error
     check_products(context, products_of(cells, output))
     use_device(device)

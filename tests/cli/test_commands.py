@@ -191,3 +191,7 @@ def test_an_error_says_what_to_type_next(words, said, tmp_path, monkeypatch):
     for name in ("mog.npz", "my_prior.py"):
         Path(name).touch()
     assert said in refused(*words, code=2)
+
+
+def test_what_a_grid_cannot_vary_is_not_suggested_for_it():
+    assert refused("sweep", "--grid", "dataste=mnist", code=2).endswith("transpose, binarise, runs")

@@ -86,6 +86,7 @@ WRONG = [
     ("help = true", 2, "'help'"),
     ("[train]\nepochs = 1", 2, "'train'"),
     ("batch-size = 1\nbatch_size = 2", 2, "'batch_size'"),
+    ("latent_dimm = 2", 2, "'latent_dimm' is not an option of this command. Did you mean --latent-dim?"),
     ("epochs = 0", 2, "--epochs is 0: must be"),
     ("epochs = 1.5", 2, "'--epochs': '1.5'"),
     ("epochs = true", 2, "'--epochs': True"),
