@@ -151,9 +151,9 @@ def plot_command(
     level = click.option("--level", type=click.IntRange(1, 2), default=1, help="level, of two; 1 is nearer x")
 
     begin = f"jvae plot {name} --model model.npz --output {name}"
-    others = f"{endings[1]}{' --run 1' * (function != 'history')}"
+    examples = f"{begin}{endings[0]}", f"{begin}{endings[1]}{' --run 1' * (function != 'history')}"
 
-    @plot.command(name, help=text, examples=(f"{begin}{endings[0]}", f"{begin}{others}"))
+    @plot.command(name, help=text, examples=examples)
     @model_options
     @data_options
     @click.option("--output", type=OutputFile(*endings), default=f"{name}{endings[0]}", help=f"{kind} to write")

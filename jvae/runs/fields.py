@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 MOST_NUMBERS = 100
+FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
+"""Limits of the number of snapshots: the first holds the initial parameters, the last those at the end."""
 KINDS = {
     bool: "true or false",
     float: "a number",
@@ -15,8 +17,6 @@ KINDS = {
     tuple: "whole numbers, such as 512,512",
 }
 """What a field's value must be, in words."""
-FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
-"""Limits of the number of snapshots: the first holds the initial parameters, the last those at the end."""
 
 
 class Range(NamedTuple):
