@@ -55,7 +55,7 @@ class Interruption:
             self.signal = signal.Signals(number)
             if not self.asks:
                 self.ending = True
-                if starts_extension(frame):
+                if imports(frame):
                     self.end_process(number)
                 raise Ended(self)
 
@@ -93,10 +93,13 @@ class Ended(SystemExit):
         self.line = interruption.describe(interruption.exit_code)
 
 
-def starts_extension(frame: FrameType | None) -> bool:
-    """Return True if an extension module is being imported: an exception there may abort with a core dump."""
+def imports(frame: FrameType | None) -> bool:
+    """Return True if a module is being imported: there is nothing to clean up there, but an exception may do harm.
+
+    A module may swallow it and go on, and the start of an extension may abort with a core dump.
+    """
     while frame is not None:
-        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
             return True
         frame = frame.f_back
     return False
@@ -149,11 +152,18 @@ def taken_over() -> Iterator[Interruption]:
     ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     pipe, told = os.pipe()
     os.set_blocking(told, False)
+
+    def unraisable(found: "sys.UnraisableHookArgs") -> None:
+        """End the process if an `Ended` is lost, as in a `__del__`, after which the command would go on."""
+        if isinstance(found.exc_value, Ended):
+            interruption.end_process(interruption.exit_code - 128)
+        hook(found)
+
     hook, woken = sys.unraisablehook, signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     watcher = threading.Thread(target=interruption.watch, args=(pipe,), name="signals", daemon=True)
     try:
         watcher.start()
-        sys.unraisablehook = lambda found: None if isinstance(found.exc_value, Ended) else hook(found)
+        sys.unraisablehook = unraisable
         for number in ours:
             signal.signal(number, interruption.handle)
         yield interruption

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import jvae
 
-from jvae.cli.interruption import SIGNALS, Ended, interruptible, is_echo, listening, standing, starts_extension
+from jvae.cli.interruption import SIGNALS, Ended, imports, interruptible, is_echo, listening, standing
 from jvae.runs import api
 from jvae.runs.checkpoint import load
 
@@ -26,6 +26,20 @@ with getattr(interruption, sys.argv[1])():
     pbkdf2_hmac("sha256", b"x", b"y", 10**9)  # minutes in C, in which no handler in Python runs
 """
 
+
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(10**6):
+        pass
+except:
+    pass
+"""
+LOST = {
+    "in an import": "import swallows",
+    "in a finaliser": "import os; type('T', (), {'__del__': lambda self: os.kill(os.getpid(), 15)})()",
+}
 
 ROOT = Path(__file__).parents[2]
 ENDED_AFTER = """
@@ -92,14 +106,24 @@ def test_an_echo_is_not_a_second_signal():
     assert is_echo(signal.SIGXCPU, signal.SIGXCPU, 10.0)
 
 
-def test_no_exception_is_raised_into_the_start_of_an_extension():
+def test_no_exception_is_raised_into_an_import():
     def frame(name, back=None):
-        return SimpleNamespace(f_code=SimpleNamespace(co_qualname=name), f_back=back)
+        return SimpleNamespace(f_code=SimpleNamespace(co_filename=name), f_back=back)
 
-    start = frame("setattr", frame("ExtensionFileLoader.exec_module", frame("main")))
-    unchecked = starts_extension.__wrapped__  # a frame cannot be made
-    assert unchecked(start)
-    assert not unchecked(frame("SourceFileLoader.exec_module", frame("main")))
+    unchecked = imports.__wrapped__  # a frame cannot be made
+    assert unchecked(frame("numpy/__init__.py", frame("<frozen importlib._bootstrap>", frame("main.py"))))
+    assert not unchecked(frame("main.py", frame("<frozen runpy>")))
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_a_command_ends_where_what_a_signal_raises_is_lost(lost, tmp_path):
+    """Nothing that swallows the exception lets the command go on."""
+    (tmp_path / "swallows.py").write_text(SWALLOWS, encoding="utf-8")
+    code = f"from jvae.cli.interruption import listening\nwith listening():\n    {lost}\n    print('goes on')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (143, "")
+    assert process.stderr == "jvae: error: stopped by SIGTERM\n"
 
 
 @pytest.mark.parametrize(("how", "signals"), [("listening", 1), ("interruptible", 2)])
