@@ -21,8 +21,10 @@ class Estimate(NamedTuple):
     """A mean over images, in nats per image."""
 
     value: float
+    """The mean."""
     standard_error: float
-    """Of the mean over images, draws and noise included: how much another test set of this size would change it."""
+    """Of the mean over images, draws and noise included: how much another test set of this size would change it. NaN
+    for a single image."""
     monte_carlo_error: float
     """Of the draws and the dequantisation noise: how much another key would change it. NaN for a single draw."""
 
@@ -34,22 +36,31 @@ class ImportanceEvaluation(NamedTuple):
     """The bound. Its Monte Carlo error is the jackknife's over blocks of draws, which holds even if few draws carry the
     weight; where the model's input is noisy, it is that of two replicates."""
     median_effective_sample_size: float
+    """The median over images of (sum_k w_k)^2 / sum_k w_k^2, from 1 to K, for the importance weights w_k."""
     least_effective_sample_size: float
+    """The least over images."""
     num_images: int
+    """The number of images in the data set."""
     num_samples: int
+    """K, the draws z ~ q(z|x) per image."""
     rise: float
     """How far the bound of K draws lies above that of K/2, in nats. log p(x) lies about as far above again, or
     farther if few draws carry the weight. NaN for a single draw."""
 
 
 class Evaluation(NamedTuple):
-    """The ELBO of a data set, and its two parts: elbo = reconstruction - kl."""
+    """The ELBO of a data set, and its two parts, in nats per image: elbo = reconstruction - kl."""
 
     elbo: Estimate
+    """The ELBO; larger is better."""
     reconstruction: Estimate
+    """E[log p(x|z)] over z ~ q(z|x), summed over the pixels."""
     kl: Estimate
+    """KL(q(z|x) || p(z)), as in `LogDensities`: the closed form where there is one."""
     num_images: int
+    """The number of images in the data set."""
     num_samples: int
+    """K, the draws z ~ q(z|x) per image."""
     importance: ImportanceEvaluation | None = None
     """The importance-weighted bound of the same data, if requested."""
 
@@ -58,14 +69,15 @@ class Spread(NamedTuple):
     """The spread of a value over independent runs, in the value's unit."""
 
     mean: float
+    """The mean over the runs."""
     standard_deviation: float
     """The sample standard deviation (N - 1); NaN for one run."""
     standard_error: float
-    """The standard error of the mean."""
+    """The standard error of the mean; NaN for one run."""
 
 
 def spread(values: list[float]) -> Spread:
-    """Return the mean, standard deviation and standard error over runs."""
+    """Return the mean, standard deviation and standard error over runs, given one value per run of at least one run."""
     n = len(values)
     deviation = float(np.std(values, ddof=1)) if n > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation, deviation / n**0.5)
@@ -75,6 +87,7 @@ class Runs(NamedTuple):
     """Several runs of a model as one model, computed together: its log-densities have the shape [b, r]."""
 
     model: VAE
+    """The module that all runs share."""
 
     def apply(self, params: PyTree, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
         """Return the log-densities of r runs with one key; the parameters have a leading axis of runs."""
@@ -85,7 +98,9 @@ class PerDatum(NamedTuple):
     """The mean over the K draws and their variance (K - 1) for every datum, and for each of several runs."""
 
     mean: Float[Array | np.ndarray, "b *r"]
+    """The mean, in nats."""
     variance: Float[Array | np.ndarray, "b *r"]
+    """The variance of one draw, in nats^2; NaN for K = 1."""
 
 
 def over_batches(
@@ -152,6 +167,9 @@ def evaluate(
         num_samples: K, at least 1.
         batch_size: the number of data at a time; the draws depend on it.
         draws_at_a_time: the number of draws that are computed together.
+
+    Raises:
+        ValueError: num_samples is below 1, or there are no data.
     """
     sizes = {"num_samples": num_samples, "draws_at_a_time": draws_at_a_time}
     program = partial(per_datum, model, params, transform=transform, **sizes)

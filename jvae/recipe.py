@@ -12,13 +12,16 @@ from jvae.transforms import Transform
 from jvae.vae import VAE
 
 KlWeight = Callable[[Int[Array, ""]], Float[Array, ""]]
+"""The step, from 0 -> the weight of the KL."""
 Start = Callable[[PyTree, Key[Array, ""], Float[Array, "n ..."]], PyTree]
+"""`(params, key, x[n, ...]) -> params`."""
 
 
 class Recipe(NamedTuple):
     """A model, the transform of its data, the bound to maximise and the optimizer that does so."""
 
     model: VAE
+    """Prior, decoder and encoder: `(key, x[b, ...]) -> LogDensities[b]`."""
     transform: Transform
     """`(key, uint8[b, ...]) -> x[b, ...]`, data of any rank."""
     bound: Bound

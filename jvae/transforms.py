@@ -16,6 +16,7 @@ AnyKey = Key[Array, ""] | UInt32[Array | np.ndarray, "2"]
 BINARISATION_SEED = 2008
 """The seed of the key that stochastically binarised test data are drawn with."""
 Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..."]]
+"""`(key, uint8[b, ...]) -> x[b, ...]`, data of any rank."""
 
 
 def as_uint8(images: Shaped[Array | np.ndarray, "b ..."]) -> UInt8[Array, "b ..."]:
@@ -26,12 +27,19 @@ def as_uint8(images: Shaped[Array | np.ndarray, "b ..."]) -> UInt8[Array, "b ...
 
 
 def binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
-    """Return 1 where pixel / 255 exceeds 0.5, that is from 128 on, and 0 elsewhere. The key is not used."""
+    """Return 1 where pixel / 255 exceeds 0.5, that is from 128 on, and 0 elsewhere. The key is not used.
+
+    Raises:
+        ValueError: the images are not uint8.
+    """
     return (as_uint8(images) >= 128).astype(jnp.float32)
 
 
 def stochastic_binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
     """Draw x ~ Bernoulli(pixel / 255) for every pixel; 0 and 255 always become 0 and 1.
+
+    Raises:
+        ValueError: the images are not uint8.
 
     Source:
         Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks ("dynamic binarisation").
@@ -40,7 +48,11 @@ def stochastic_binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]
 
 
 def rescale(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
-    """Return pixel / 255, in [0, 1]. The key is not used."""
+    """Return pixel / 255, in [0, 1]. The key is not used.
+
+    Raises:
+        ValueError: the images are not uint8.
+    """
     return as_uint8(images).astype(jnp.float32) / 255
 
 
@@ -49,6 +61,9 @@ def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Floa
 
     log P(image) >= E_u[log p(x)] - d log 256 for d pixels.
     u has 16 bits, so that pixel + u is exact in float32 and never rounds up into the next pixel's bin.
+
+    Raises:
+        ValueError: the images are not uint8.
 
     Source:
         Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.

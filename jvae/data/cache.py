@@ -24,7 +24,11 @@ def cache_root() -> Path:
 
 
 def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
-    """Return the folder for the files of one data set, in `cache_dir` or by default in `cache_root()`."""
+    """Return the folder for the files of one data set, in `cache_dir` or by default in `cache_root()`.
+
+    Raises:
+        DataError: as `cache_root`.
+    """
     return Path(cache_root() if cache_dir is None else cache_dir, "datasets", name)
 
 

@@ -19,12 +19,15 @@ class Dataset(NamedTuple):
     """Images, or other uint8 data, and labels; data sets with equal fingerprints hold the same data."""
 
     train_images: UInt8[np.ndarray, "n ..."]
-    """Values from 0 to 255; images are [n, h, w, c]."""
+    """The training data, from 0 to 255; images are [n, h, w, c]."""
     train_labels: Integer[np.ndarray, " n"]
-    """uint8, or int32 if a label does not fit; zeros if there are none."""
+    """Their classes: uint8, or int32 if a label does not fit; zeros if there are none."""
     test_images: UInt8[np.ndarray, "m ..."]
+    """As `train_images`, of the same shape per datum."""
     test_labels: Integer[np.ndarray, " m"]
+    """As `train_labels`."""
     name: str
+    """The set's name in titles and messages, such as `mnist`."""
     fingerprint: str
     """The sha256, in hex, over the sha256 of the four arrays' IDX encodings."""
 

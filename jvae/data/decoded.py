@@ -31,16 +31,22 @@ class Source(NamedTuple):
 
 
 def source_of(root: Path, files: Iterable[Path]) -> Source:
-    """Return the source that consists of files in a folder."""
+    """Return the source that consists of files in a folder.
+
+    Raises:
+        OSError: there is no such file.
+    """
     stats = {path.relative_to(root).as_posix(): path.stat() for path in files}
     return Source(root.absolute(), {name: [stat.st_size, stat.st_mtime_ns] for name, stat in sorted(stats.items())})
 
 
 class Decoded(NamedTuple):
-    """An array, mapped from its file, and the sha256 in hex of its IDX encoding."""
+    """A decoded array."""
 
     array: Shaped[np.ndarray, "..."]
+    """The array, mapped from its file."""
     sha256: str
+    """The sha256, in hex, of its IDX encoding."""
 
 
 def load_decoded(

@@ -38,12 +38,12 @@ class NotThereError(DataError):
 
 
 class IdxArrays(NamedTuple):
-    """Four arrays in the order of `FILES`, and the sha256 in hex of their IDX encodings."""
+    """Four arrays in the order of `FILES`, and their sha256."""
 
-    arrays: tuple[
-        Shaped[np.ndarray, "..."], ...
-    ]  # images [n, h, w] or [n, h, w, c], labels [n]; images [m, ...], labels [m]
+    arrays: tuple[Shaped[np.ndarray, "..."], ...]
+    """Training images [n, h, w] or [n, h, w, c] and labels [n]; test images [m, ...] and labels [m]."""
     sha256: tuple[str, ...]
+    """The sha256, in hex, of their IDX encodings."""
 
 
 def encode_idx(array: Shaped[np.ndarray, "..."]) -> bytes:
@@ -56,7 +56,11 @@ def encode_idx(array: Shaped[np.ndarray, "..."]) -> bytes:
 
 
 def idx_sha256(array: Shaped[np.ndarray, "..."]) -> str:
-    """Return the sha256 in hex of `encode_idx(array)`, without building it."""
+    """Return the sha256 in hex of `encode_idx(array)`, without building it.
+
+    Raises:
+        ValueError: as `encode_idx`.
+    """
     return _sha256(_encoding(array))
 
 

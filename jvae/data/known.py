@@ -19,12 +19,19 @@ class KnownSet(NamedTuple):
     """A set of four IDX files; the tuples are in the order of `FILES`."""
 
     name: str
-    url: str  # of the folder that holds the four files, gzipped
-    folder: str  # torchvision's folder for it
+    """The name to load it by."""
+    url: str
+    """The address of the folder that holds the four files, gzipped."""
+    folder: str
+    """The name of torchvision's folder for it."""
     num_train: int = 60_000
+    """The number of training images."""
     num_test: int = 10_000
-    sha256: tuple[str | None, ...] = UNKNOWN  # in hex, of the files uncompressed
-    gz_sha256: tuple[str | None, ...] = UNKNOWN  # of the files gzipped, where `sha256` is None
+    """The number of test images."""
+    sha256: tuple[str | None, ...] = UNKNOWN
+    """The sha256, in hex, of the uncompressed files, where they are known."""
+    gz_sha256: tuple[str | None, ...] = UNKNOWN
+    """The sha256, in hex, of the gzipped files, where `sha256` is None."""
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -27,7 +27,20 @@ def load_own(
     cache: Path | None,
     log: Log,
 ) -> Dataset:
-    """Load a user's own images from a file of arrays, a folder of pictures, or a folder of IDX files."""
+    """Load a user's own images from a file of arrays, a folder of pictures, or a folder of IDX files.
+
+    Args:
+        kind: one of `OWN_KINDS`.
+        path: the file or the folder.
+        test_share: the share of the images to use as test set, in a source without one.
+        size: the height and width that pictures of a folder are resized to; None to leave them.
+        transpose: swap the axes of IDX images.
+        cache: the cache's folder; None for the default one.
+        log: called with one line for every conversion, and for the place that pictures are read from.
+
+    Raises:
+        DataError: a file is missing or wrong, or the share of the test set does not fit the source.
+    """
     parts: Parts
     if kind == "npz":
         parts = parts_of_npz(read_npz(path), path)
@@ -56,7 +69,11 @@ def load_own(
 
 
 def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Parts:
-    """Return images and labels of train and test by Keras's names, or of the only array."""
+    """Return images and labels of train and test by Keras's names, or of the only array.
+
+    Raises:
+        DataError: the names are others.
+    """
     if all(name in arrays for name in KERAS):
         unknown = arrays.keys() - {*KERAS, "y_train", "y_test"}
         if unknown:
@@ -73,7 +90,11 @@ def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Pa
 def split_off_test(
     images: Shaped[np.ndarray, "n ..."], labels: Shaped[np.ndarray, " n"] | None, test_share: float, path: Path
 ) -> tuple[list[Shaped[np.ndarray, "_ ..."]], list[Shaped[np.ndarray, " _"] | None]]:
-    """Return images and labels of train and of test, which is a share of the rows, chosen at random by a fixed seed."""
+    """Return images and labels of train and of test, which is a share of the rows, chosen at random by a fixed seed.
+
+    Raises:
+        DataError: the share is no row at all, or every row.
+    """
     count = round(test_share * len(images))
     if not 0 < count < len(images):
         if test_share == 0:

@@ -116,7 +116,9 @@ class Linear(nn.Module):
     """The affine layer kernel.T @ x + bias with the batch as the last axis, initialised as PyTorch's `nn.Linear`."""
 
     features: int
+    """f, the number of outputs."""
     matmul: Matmul = float32
+    """The product kernel.T @ x."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "c b"]) -> Float[Array, "f b"]:
@@ -131,7 +133,9 @@ class Conv(nn.Module):
     """`conv` with a learned kernel and bias, initialised as PyTorch's Conv2d: +-1/sqrt(16 c)."""
 
     features: int
+    """f, the number of output channels."""
     matmul: Matmul = float32
+    """The matrix product that computes the convolution."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:
@@ -146,7 +150,9 @@ class ConvTranspose(nn.Module):
     """`conv_transpose` with a learned kernel and bias, initialised as PyTorch's ConvTranspose2d: +-1/sqrt(16 f)."""
 
     features: int
+    """f, the number of output channels."""
     matmul: Matmul = float32
+    """The matrix products that compute the transposed convolution."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "c h w b"]) -> Float[Array, "f rows columns b"]:

@@ -13,6 +13,9 @@ from jaxtyping import Array, Key
 def uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
     """Return an initialiser that draws uniformly from +-1/sqrt(fan_in), for weights and biases alike.
 
+    Args:
+        fan_in: the number of inputs that an output sums, at least 1.
+
     Source:
         The default of PyTorch's `nn.Linear` and `nn.Conv2d` (He et al. 2015's uniform rule with a = sqrt(5)).
     """

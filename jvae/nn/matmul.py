@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, BFloat16, Float
 
 Matmul = Callable[[Float[Array, "i k"], Float[Array, "k j"]], Float[Array, "i j"]]
+"""`(a[i, k], b[k, j]) -> a @ b`, from float32 to float32."""
 
 
 def float32(a: Float[Array, "i k"], b: Float[Array, "k j"]) -> Float[Array, "i j"]:
@@ -21,6 +22,9 @@ def make_bfloat16_matmul(
 
     Parameters and everything between the products stay float32. Matrix units (AMX on a CPU, tensor cores) are faster
     with bfloat16 operands. If the *result* were bfloat16 too, a CPU would lose that speed, and every device digits.
+
+    Args:
+        dot: `(a[i, k], b[k, j]) -> a @ b`, from bfloat16 to float32.
     """
 
     @jax.custom_vjp
@@ -46,6 +50,7 @@ def dot_in_float32(a: BFloat16[Array, "i k"], b: BFloat16[Array, "k j"]) -> Floa
 
 
 bfloat16 = make_bfloat16_matmul(dot_on_matrix_unit)
+"""The matmul of networks whose batch is the first axis."""
 bfloat16_columns = make_bfloat16_matmul(
     lambda a, b: jax.lax.platform_dependent(a, b, cpu=dot_in_float32, default=dot_on_matrix_unit)
 )

@@ -46,6 +46,7 @@ class Conditions(NamedTuple):
     interrupted: Callable[[], bool] = lambda: False
     """Called after every chunk of steps; once it returns True, the model so far is yielded and the training ends."""
     chunking: Chunking = Chunking()
+    """How an epoch is cut into chunks of steps."""
     runs_together: int | None = None
     """The runs that a device computes at a time; None: one on a CPU, on an accelerator as many as fit in memory."""
     block: int | None = None

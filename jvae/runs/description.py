@@ -49,24 +49,31 @@ class Description(NamedTuple):
     """The metadata of a model file: everything in it but the arrays."""
 
     format_version: int
+    """The version of the file's format, from 1 to `FORMAT_VERSION`."""
     config: Config | None
     """The configuration, if the model was trained from options."""
     plan: Plan
+    """The plan of the training."""
     history: list[dict[str, Any]]
+    """One record per epoch, as in `TrainedModel`."""
     data_name: str
+    """The name of the data set."""
     data_shape: tuple[int, ...]
     """The shape of one datum."""
     fingerprint: str
     """The fingerprint of the data set that it was trained on."""
     versions: dict[str, str]
+    """Python's version and the packages' that it was trained with, by name."""
     steps_per_epoch: int
     """The steps of an epoch; 1 in files of format version 1, which do not record it."""
     kept: bool
     """True if the file holds the parameters that the runs keep beside the last ones."""
     recipe_file: RecipeFile | None
+    """The recipe file that made the recipe, if any."""
     settings: dict[str, str]
     """The JAX settings that the result depends on; empty where the file does not record them."""
     snapshots: SnapshotTimes | None
+    """The times of the snapshots, if there are any."""
 
 
 def read_description(archive: zipfile.ZipFile) -> Description:

@@ -28,12 +28,15 @@ class Together(NamedTuple):
     """How much of a training a device computes at a time; results depend on it only by rounding."""
 
     runs: int
+    """The runs at a time."""
     draws: int | None = None
     """The draws of each datum at a time; None for all."""
 
 
 PER_RUN_FIELDS = ("seed", "learning_rate", "beta")
+"""The fields of Config in which the runs of one program may differ."""
 MOST_FOR_START = 10_000
+"""The most training data that a recipe's start is called with."""
 ACCELERATOR_BLOCK = 32
 """The steps that an accelerator takes in one loop of static length."""
 
@@ -54,7 +57,11 @@ def share_a_program(one: Config, other: Config) -> bool:
 def make_recipe_of(
     config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, own: OwnRecipe | None = None
 ) -> RecipeOf:
-    """Return a function from a run's numbers to its recipe; a recipe file's ignores the numbers, and is made once."""
+    """Return a function from a run's numbers to its recipe; a recipe file's ignores the numbers, and is made once.
+
+    Raises:
+        JvaeError: the recipe file fails, or returns no recipe.
+    """
     if own is None:
         return partial(build_recipe, config, data_shape, steps_per_epoch)
     recipe = own.make(config, data_shape, steps_per_epoch)

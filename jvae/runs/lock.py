@@ -102,7 +102,11 @@ def acquire(lock: Path) -> int:
 
 
 def open_lock(lock: Path) -> int:
-    """Open the lock file, and create it if there is none."""
+    """Open the lock file, and create it if there is none.
+
+    Raises:
+        OSError: it can neither be opened nor created.
+    """
     nofollow = getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(lock, os.O_RDWR | os.O_CREAT | nofollow, 0o666)

@@ -36,19 +36,26 @@ class Member(NamedTuple):
     """One of the trainings that share a program: its runs, and their records."""
 
     recipe: Recipe
+    """What is trained."""
     plan: Plan
+    """How long, on which batches and from which seeds it is trained, and how its epochs are judged."""
     rows: slice
     """The slice of its runs on the axis of runs."""
     history: list[dict[str, Any]]
+    """One record per epoch so far, as in `TrainedModel`; the loop adds to it."""
     config: Config | None = None
+    """The configuration that the recipe was built from, if any."""
     recipe_file: RecipeFile | None = None
+    """The recipe file that made the recipe, if any."""
 
 
 class Judging(NamedTuple):
-    """What judges every epoch: the bound of these data, computed in these portions."""
+    """What judges every epoch: the bound of these data."""
 
     data: UInt8[np.ndarray, "v ..."]
+    """The validation data."""
     portion: Portion
+    """How much of their bound is computed at a time."""
 
 
 TakeSteps = Callable[[TrainState, StepMetrics, int, int], tuple[TrainState, StepMetrics]]

@@ -13,4 +13,6 @@ class RunNumbers(NamedTuple):
     key: Key[Array, "*r"]
     """The key of the shuffles and the noise."""
     learning_rate: Float[Array, "*r"]
+    """The step size of the optimizer, before any schedule."""
     beta: Float[Array, "*r"]
+    """The weight of the KL, after any warm-up."""

@@ -17,7 +17,9 @@ class Plan(NamedTuple):
     """Everything that defines a training, apart from its recipe and its data."""
 
     epochs: int
+    """Passes over the training data, including those of a model that is resumed."""
     batch_size: int
+    """Data per step; the last step of an epoch may have fewer."""
     seeds: tuple[int, ...] = (0,)
     """One seed per run, which decides its initialisation, shuffles and noise."""
     validation: Validation = "none"

@@ -28,9 +28,11 @@ class Portion(NamedTuple):
     """How much a bound is evaluated on at a time; only memory, and for fewer data the draws, depend on it."""
 
     batch_size: int
+    """The data at a time."""
     draws_at_a_time: int
+    """The draws of a datum at a time."""
     runs: int = 1
-    """Computed together."""
+    """The runs at a time, computed together."""
 
     def model(self, model: VAE) -> VAE | Runs:
         """Return this portion's runs as one model; a single run is the model itself, with the same bits as alone."""
@@ -127,7 +129,11 @@ def iwae_portion(
 def validation_portion(
     recipe: Recipe, params: PyTree, data: Shaped[np.ndarray, "n ..."], num_runs: int, agree: Callable[[int], int]
 ) -> Portion:
-    """Return the portion for the bound that judges an epoch, the same on every host."""
+    """Return the portion for the bound that judges an epoch, the same on every host.
+
+    Raises:
+        NotEnoughMemoryError: one draw of one datum does not fit.
+    """
     if recipe.bound is iwae:
         return iwae_portion(recipe, params, data, recipe.num_samples, num_runs, agree)
     return elbo_portion(recipe, params, data, 1, num_runs, agree)
@@ -136,7 +142,11 @@ def validation_portion(
 def data_at_a_time(
     data: Shaped[np.ndarray, "n ..."], trace: Callable[[jax.ShapeDtypeStruct], jax.stages.Traced], what: str
 ) -> int:
-    """Return how many data a program takes at a time, at most 1,000, from its traces for batches of several sizes."""
+    """Return how many data a program takes at a time, at most 1,000, from its traces for batches of several sizes.
+
+    Raises:
+        NotEnoughMemoryError: one datum does not fit; so do the four functions below.
+    """
     return choose(falling(max(1, min(MOST_DATA, len(data)))), lambda count: trace(batch_of(data, count)), what)
 
 

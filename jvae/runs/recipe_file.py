@@ -35,6 +35,7 @@ class RecipeFile(NamedTuple):
     name: str
     """The file's name, without its folder."""
     text: str
+    """The file's text, which is kept and never executed."""
 
     @property
     def sha256(self) -> str:
@@ -46,7 +47,9 @@ class OwnRecipe(NamedTuple):
     """An executed recipe file: its record, and the function that it defines."""
 
     file: RecipeFile
+    """The file's record."""
     make: MakeRecipe
+    """The function; it raises a JvaeError of one line if the file's own fails, or returns no recipe."""
 
 
 class WatchedConfig(Config):
@@ -103,7 +106,11 @@ def load_recipe_file(path: Path) -> OwnRecipe:
 
 
 def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int) -> set[str]:
-    """Return the names of the configuration's fields that a recipe file reads."""
+    """Return the names of the configuration's fields that a recipe file reads.
+
+    Raises:
+        JvaeError: the file's function fails, or returns no recipe.
+    """
     watched = object.__new__(WatchedConfig)
     watched.__dict__.update(config.to_dict())
     own.make(watched, data_shape, steps_per_epoch)
@@ -113,7 +120,12 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
 def check_all_read(
     own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, given: Iterable[str]
 ) -> None:
-    """Raise a ValueError that names the first of the given fields that nothing reads."""
+    """Raise a ValueError that names the first of the given fields that nothing reads.
+
+    Raises:
+        ValueError: nothing reads a given field.
+        JvaeError: the file's function fails, or returns no recipe.
+    """
     read = {*READ_BY_PLAN, *fields_read(own, config, data_shape, steps_per_epoch)}
     for name in given:
         if name not in read:
@@ -127,6 +139,9 @@ def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator
 
     If the traceback passes through none of them, the message names the file alone. A JvaeError, and the types
     `passing`, are left unchanged.
+
+    Raises:
+        JvaeError: the block raised an error, SystemExit included.
     """
     try:
         yield

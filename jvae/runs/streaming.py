@@ -29,7 +29,9 @@ class Rows(NamedTuple):
     """The images of every batch of an epoch, and their weights."""
 
     indices: Int[np.ndarray, "r steps b"]
+    """The images' indices in the whole training set."""
     weights: Float[np.ndarray, "r steps b"]
+    """1, or 0 for the padding of the last batch."""
 
 
 def streamed(

@@ -46,10 +46,11 @@ from jvae.training import init_step_metrics, steps_per_epoch
 def train_plan(
     recipe: Recipe, plan: Plan, dataset: Dataset, resume: TrainedModel | None, how: Conditions
 ) -> Iterator[TrainedModel]:
-    """Train a recipe according to a plan, and yield the model after every epoch.
+    """Train a recipe according to a plan, and yield the model after every epoch; nothing if `resume` is finished.
 
     Raises:
-        ValueError: at once, if recipe, plan and data do not fit each other.
+        ValueError, DataError, ModelFileError, NotEnoughMemoryError: at once, as `train_members`.
+        NonFiniteError: at an epoch, if it met a value that is not finite.
     """
     ones = [1.0] * len(plan.seeds)
     numbers = make_numbers(plan.seeds, ones, ones)
@@ -77,7 +78,9 @@ def train_configs(
         own: a function to use instead of `build_recipe`, for a single configuration: it cannot take traced numbers.
 
     Raises:
-        ValueError: at once, if the configurations do not fit each other or the data.
+        ValueError: at once, if the configurations do not fit each other or the data, or `resume`.
+        DataError, ModelFileError, NotEnoughMemoryError: at once, as `train_members`.
+        JvaeError: at once, if the recipe file `own` fails.
     """
     config, shape = configs[0], dataset.train_images.shape[1:]
     steps = count_steps(plan_of(config), dataset)
@@ -103,7 +106,14 @@ def train_members(
     resume: TrainedModel | None,
     how: Conditions,
 ) -> Iterator[list[TrainedModel | NonFiniteError]]:
-    """Train all members' runs in one program."""
+    """Train all members' runs in one program, and yield the model of each, or its error, after every epoch.
+
+    Raises:
+        ValueError: at once, if recipe, plan, conditions and data do not fit each other, or the model to resume.
+        DataError: at once, if the model to resume was trained on other data.
+        ModelFileError: at once, if the model to resume holds only parameters, or epochs of another length.
+        NotEnoughMemoryError: at once, if the training or its snapshots do not fit in memory.
+    """
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
     kept, _ = split_rows(plan, len(data))
     num_steps, validated = count_steps(plan, dataset), validation_data(plan, dataset)

@@ -27,6 +27,11 @@ def add_key(fig: Figure, axes: Sequence[Axes], labels: Integer[np.ndarray, " n"]
 
     Two to ten classes have a legend at the right, and more have a colour bar in their order. A single class, or data
     without labels (all zeros), have no key.
+
+    Args:
+        fig: the figure.
+        axes: its axes with data.
+        labels: the class of every datum on them.
     """
     from matplotlib.lines import Line2D
 
@@ -47,7 +52,7 @@ def add_key(fig: Figure, axes: Sequence[Axes], labels: Integer[np.ndarray, " n"]
 
 
 def add_colour_bar(fig: Figure, axes: Sequence[Axes], classes: Integer[np.ndarray, " k"], colours: list[str]) -> None:
-    """Add a colour bar of the classes in their order, about eight of which are named."""
+    """Add a colour bar of the classes in their order, about eight of which are named; one colour per class."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, NoNorm
 

@@ -58,9 +58,11 @@ def explorer_page(
         dataset: the data set, whose test images are the points, each at one draw z ~ q(z|x).
         key: decides the draws, and which images are shown; by default `jax.random.key(0)`.
         run: the index of the run.
-        num_points: the most points to show.
+        num_points: the most points to show, at least 1.
 
     Raises:
+        ValueError: num_points is below 1, there are no test images, they have another shape than the model's data, the
+            key is not a key, or there is no such run.
         JvaeError: the page does not support the model's decoder, or the data are not images.
     """
     own, heading = select_run(model, run), title(model, run)

@@ -11,7 +11,14 @@ from jvae.view.plots import add_title, equal_ticks, figure, wrapped
 
 
 def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None, title: str = "") -> Figure:
-    """Plot images with values in [0, 1] as a grid, row by row; by default without gaps if it is nearly square."""
+    """Plot images with values in [0, 1] as a grid, row by row.
+
+    Args:
+        images: at least one.
+        columns: the images in a row, at least 1; by default so many that all rows are full, if the grid is then nearly
+            square.
+        title: the title, if any.
+    """
     columns = columns or fitting_columns(len(images))
     grid = montage(images, columns)
     scale = 7 / max(grid.shape[:2])
@@ -25,7 +32,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
 
 
 def fitting_columns(n: int) -> int:
-    """Return the fewest columns from sqrt(n) to 2 sqrt(n) that fill all rows, or sqrt(n) if there are none."""
+    """Return the fewest columns from sqrt(n) to 2 sqrt(n) that fill all rows with n >= 1 images, or else sqrt(n)."""
     square = math.isqrt(n - 1) + 1
     return next((columns for columns in range(square, 2 * square + 1) if n % columns == 0), square)
 
@@ -33,7 +40,13 @@ def fitting_columns(n: int) -> int:
 def plot_reconstructions(
     originals: Float[np.ndarray, "n h w c"], means: Float[np.ndarray, "n h w c"], title: str
 ) -> Figure:
-    """Plot each image, and below it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows."""
+    """Plot each image, and below it the mean of p(x|z) at one draw z ~ q(z|x), in pairs of rows.
+
+    Args:
+        originals: at least one image, in [0, 1].
+        means: the mean that belongs to each, in [0, 1].
+        title: the title.
+    """
     columns = min(10, len(originals))
     rows = -(-len(originals) // columns)
     fig = figure(8, 1.75 * rows + 0.6)
@@ -60,6 +73,12 @@ def plot_manifold(
     """Plot the decoder's means over a grid of latents from `latent_grid`: a strip for one axis, a map for two.
 
     Both axes have one scale, so the grid's steps must be in the ratio of an image's width to its height.
+
+    Args:
+        images: the means in [0, 1], row by row from the top left.
+        ticks: the grid's coordinates along each of its one or two axes, ascending.
+        axis_labels: the name of each axis.
+        title: the title.
     """
     columns, (_, h, w, _) = len(ticks[0]), images.shape
     grid = montage(images, columns, gap=0)
@@ -89,7 +108,14 @@ def fitting_size(grid: Float[np.ndarray, "H W c"], longest: float, beside: float
 def plot_rows(
     images: Float[np.ndarray, "rows columns h w c"], row_labels: list[str], axis_label: str, title: str
 ) -> Figure:
-    """Plot rows of images, each row with its label at the left; the axis label says what changes along a row."""
+    """Plot rows of images in [0, 1], each row with its label at the left.
+
+    Args:
+        images: at least one row of at least one image.
+        row_labels: one per row.
+        axis_label: what changes along a row.
+        title: the title.
+    """
     rows, columns, h, w, c = images.shape
     grid = montage(images.reshape(rows * columns, h, w, c), columns)
     fig = figure(*fitting_size(grid, 7.5, 0.9, 1.0))
@@ -107,7 +133,14 @@ def plot_rows(
 def plot_side_by_side(
     left: Float[np.ndarray, "n h w c"], right: Float[np.ndarray, "n h w c"], names: tuple[str, str], title: str
 ) -> Figure:
-    """Plot two grids of images side by side; images in the same place belong together."""
+    """Plot two grids of images side by side; images in the same place belong together.
+
+    Args:
+        left: at least one image, in [0, 1].
+        right: as many.
+        names: the titles of the two grids.
+        title: the title of the figure.
+    """
     columns = int(np.ceil(np.sqrt(len(left))))
     fig = figure(11, 6.1)
     for ax, images, name in zip(fig.subplots(1, 2), (left, right), names, strict=True):
@@ -119,7 +152,13 @@ def plot_side_by_side(
 
 
 def montage(images: Float[np.ndarray, "n h w c"], columns: int, gap: int = 1) -> Float[np.ndarray, "H W c"]:
-    """Lay images side by side on a grey ground, row by row."""
+    """Lay images side by side on a grey ground, row by row.
+
+    Args:
+        images: in [0, 1].
+        columns: the images in a row.
+        gap: the pixels between images and around them; with 0, an unfilled row ends in black.
+    """
     n, h, w, c = images.shape
     rows = -(-n // columns)
     grid = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 0.5 if gap else 0.0, np.float32)

@@ -33,7 +33,14 @@ def wrapped(text: str, width: float, size: int) -> str:
 def plot_posterior(
     coordinates: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, " n"], axis_labels: tuple[str, ...], title: str
 ) -> Figure:
-    """Plot samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1."""
+    """Plot samples of the aggregate posterior coloured by class: a scatter for d = 2, stacked histograms for d = 1.
+
+    Args:
+        coordinates: the samples on d axes.
+        labels: the class of each.
+        axis_labels: the name of each axis.
+        title: the title.
+    """
     fig = figure(7.2, 6)
     ax = fig.subplots()
     if coordinates.shape[1] == 1:
@@ -54,7 +61,7 @@ def plot_posterior(
 def draw_histograms(
     ax: Axes, coordinates: Float[np.ndarray, "n 1"], labels: Integer[np.ndarray, " n"], density: bool = False
 ) -> None:
-    """Draw the samples of every class, stacked."""
+    """Draw the samples of every class, stacked; their counts, or with `density` their density."""
     classes = np.unique(labels)
     parts = [coordinates[labels == c, 0] for c in classes]
     ax.hist(parts, bins=histogram_bins(labels), stacked=True, density=density, color=class_colours(classes))
@@ -70,7 +77,7 @@ def draw_points(
 ) -> None:
     """Draw the samples coloured by class, in random order, so that no class is drawn over all the others.
 
-    A thin white edge separates them from each other and from a dark background.
+    A thin white edge separates them from each other and from a dark background. The size is a point's area in pt^2.
     """
     classes, index = np.unique(labels, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -93,7 +100,9 @@ class PriorView(NamedTuple):
     marks: Float[np.ndarray, "k d"] | None
     """The components' centres, if there are any."""
     mark_name: str
+    """What the centres are, such as `component`, for the legend."""
     axis_labels: tuple[str, ...]
+    """The name of each axis."""
 
 
 def plot_prior(view: PriorView, title: str) -> Figure:
@@ -107,7 +116,12 @@ def plot_prior(view: PriorView, title: str) -> Figure:
 
 
 def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
-    """Plot several priors in panels under one legend; every panel has the axes of its own model's latent space."""
+    """Plot several priors in panels under one legend; every panel has the axes of its own model's latent space.
+
+    Args:
+        views: name -> prior, at least one.
+        title: the title.
+    """
     columns = 2 if len(views) == 4 else min(3, len(views))
     rows = -(-len(views) // columns)
     fig = figure(4.6 * columns + 0.6, 4.3 * rows + 0.9)
@@ -153,7 +167,12 @@ def draw_prior(ax: Axes, view: PriorView) -> None:
 
 
 def mass_levels(density: Float[np.ndarray, "*grid"], shares: tuple[float, ...]) -> list[float]:
-    """Return the density levels above which the given shares of the grid's mass lie, in ascending order."""
+    """Return the density levels above which the given shares of the grid's mass lie, in ascending order.
+
+    Args:
+        density: on an even grid; not zero everywhere.
+        shares: in (0, 1), of the mass on the grid.
+    """
     falling = np.sort(density.ravel())[::-1]
     mass = np.cumsum(falling) / falling.sum()
     levels = [float(falling[np.searchsorted(mass, share)]) for share in shares]
@@ -164,6 +183,10 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
     """Plot the bound and its two parts, in nats per image, by epoch, with one line per run until it stopped.
 
     The validation bound, if there is one, is a dashed line in the bound's panel.
+
+    Args:
+        history: that of a `TrainedModel`, with at least one epoch.
+        title: the title.
     """
     fig = figure(9, 3.4)
     epochs = [record["epoch"] for record in history]
@@ -188,7 +211,8 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
 def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
     """Plot one row per cell: a dot for every run, and the mean ± standard deviation; one panel per unit.
 
-    The panels are unit -> cell -> one value per run; larger is better.
+    Args:
+        panels: unit -> cell -> one value per run; at least one panel, and larger values are better.
     """
     rows = [len(cells) for cells in panels.values()]
     fig = figure(8, 0.9 * len(rows) + 0.42 * sum(rows) + 0.3)
@@ -216,8 +240,11 @@ def plot_roofline(
 ) -> Figure:
     """Plot how near a step comes to the machine's peak, with a pair of bars per measurement.
 
-    The shares are the FLOP/s of its matrix products, over the whole step and over the products alone. The peaks are the
-    FLOP/s of a large product.
+    Args:
+        names: the measurements' names.
+        shares: the FLOP/s of its matrix products, over the whole step and over the products alone.
+        peaks: the FLOP/s of a large product.
+        title: the title.
     """
     fig = figure(8, 0.55 * len(names) + 1.5)
     ax = fig.subplots()
@@ -238,12 +265,12 @@ def plot_roofline(
 
 
 def values_of(history: list[dict[str, Any]], name: str) -> Float[np.ndarray, "epochs *r"]:
-    """Return a quantity over the epochs, NaN for stopped runs."""
+    """Return a quantity of a history's records over the epochs, NaN for stopped runs."""
     return np.array([record[name] for record in history], np.float64)
 
 
 def plot_scale(scale: Float[np.ndarray, "h w *c"], title: str) -> Figure:
-    """Plot the output's standard deviation, pixel by pixel."""
+    """Plot the output's standard deviation, pixel by pixel, in the unit of x; of several channels, their mean."""
     fig = figure(5.4, 4.8)
     ax = fig.subplots()
     drawn = ax.imshow(scale.reshape(*scale.shape[:2], -1).mean(axis=-1), cmap="magma", vmin=0, interpolation="nearest")

@@ -40,7 +40,7 @@ def describe_estimate(name: str, e: Estimate) -> str:
 
 
 def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
-    """Return the evaluations of all runs of a model file as a readable table."""
+    """Return the evaluations of all runs of a model, one each, as a readable table."""
     first = evaluations[0]
     k, n = first.num_samples, first.num_images
     columns = run_columns(evaluations)

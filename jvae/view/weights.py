@@ -56,7 +56,11 @@ def image_shape(model: TrainedModel) -> tuple[int, int, int]:
 
 
 def with_page_weights(model: TrainedModel) -> TrainedModel:
-    """Return a model of one run with the rounded weights of the page."""
+    """Return a model of one run with the rounded weights of the page.
+
+    Args:
+        model: a model of one run that passes `check_decoder`.
+    """
     params, vae = model.params["params"], model.recipe.model
     computed = ["decoder"] if encoder_obstacle(model) else ["decoder", "encoder"]
     rounded = {
