@@ -1,5 +1,6 @@
 """Decoders, z -> p(x|z): modules that return the output distribution."""
 
+import math
 from typing import Literal, get_args
 
 import distrax
@@ -57,7 +58,10 @@ class GaussianDecoder(nn.Module):
     Attributes:
         net: a network z[b, m] -> loc[b, ...].
         variance: `fixed`, `scalar` (one learned scale) or `pixel` (one learned scale per pixel).
-        fixed_scale: the scale where it is fixed.
+        fixed_scale: the scale if it is `fixed`, in the unit of x and above 0; not used otherwise.
+
+    Raises:
+        ValueError: on construction, if the variance is none of the three, or a fixed scale is not above 0.
 
     Source:
         Rybkin, Daniilidis & Levine 2021, Simple and effective VAE training with calibrated decoders (sigma-VAE).
@@ -68,9 +72,11 @@ class GaussianDecoder(nn.Module):
     fixed_scale: float = 0.3
 
     def __post_init__(self) -> None:
-        """Refuse another variance, which would be taken for `scalar`."""
+        """Refuse another variance, which would be taken for `scalar`, and a scale that gives no density."""
         if self.variance not in get_args(Variance):
             raise ValueError(f"variance is {self.variance!r}: must be one of {', '.join(get_args(Variance))}")
+        if self.variance == "fixed" and not 0 < self.fixed_scale < math.inf:
+            raise ValueError(f"fixed_scale is {self.fixed_scale}: must be above 0 and finite")
         super().__post_init__()
 
     @nn.compact

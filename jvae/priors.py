@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jvae.nn.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.DistributionLike]
+"""An encoder, x[b, ...] -> q(z|x) with batch shape [b] and event shape [m]."""
 LOG_SCALE_LIMIT = 5.0  # of learned log-scales: exp(5) is already far wider than any useful latent
 
 
@@ -124,9 +125,15 @@ class FlowPrior(nn.Module):
 
     Attributes:
         latent_dim: m, the dimension of z. With m = 1 there is nothing to couple, and each layer is one learned map.
-        coupling: `affine` (RealNVP) or `spline` (monotone rational-quadratic splines on [-6, 6]).
-        num_layers: the number of coupling layers.
+        coupling: `affine` (RealNVP) or `spline` (monotone rational-quadratic splines).
+        num_layers: the number of coupling layers, at least 1.
         hidden: the widths of the hidden layers of every conditioner.
+        num_bins: the number of bins of a spline, at least 1; affine layers do not use it.
+        spline_limit: a spline maps [-spline_limit, spline_limit] onto itself, and is the identity outside; above 0.
+            Affine layers do not use it.
+
+    Raises:
+        ValueError: on construction, if the coupling is neither of the two, or a number is out of range.
 
     Source:
         Dinh et al. 2017, Density estimation using Real NVP; Durkan et al. 2019, Neural Spline Flows.
@@ -140,9 +147,14 @@ class FlowPrior(nn.Module):
     spline_limit: float = 6.0
 
     def __post_init__(self) -> None:
-        """Refuse another coupling, which would be taken for `spline`."""
+        """Refuse another coupling, which would be taken for `spline`, and sizes that make no layer."""
         if self.coupling not in get_args(Coupling):
             raise ValueError(f"coupling is {self.coupling!r}: must be one of {', '.join(get_args(Coupling))}")
+        for name in ("num_layers", "num_bins"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: must be at least 1")
+        if not self.spline_limit > 0:
+            raise ValueError(f"spline_limit is {self.spline_limit}: must be above 0")
         super().__post_init__()
 
     def setup(self) -> None:

@@ -52,9 +52,17 @@ class VAE(nn.Module):
         return 1
 
     def __call__(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> LogDensities:
-        """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum."""
+        """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
+
+        Raises:
+            ValueError: the decoder's distribution is over data of another shape.
+        """
         levels = self.infer(key, x)
-        return log_densities(self.decoder(levels[0].z).log_prob(x), levels)
+        p = self.decoder(levels[0].z)
+        if tuple(p.event_shape) != x.shape[1:]:
+            shape, wanted = list(p.event_shape), list(x.shape[1:])
+            raise ValueError(f"p(x|z) has the event shape {shape}: must be the data's, {wanted}, as by `Independent`")
+        return log_densities(p.log_prob(x), levels)
 
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
         """Return the one level, with a reparametrised draw."""

@@ -11,8 +11,10 @@ from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
 from jvae.data.dataset import Dataset
+from jvae.decoders import GaussianDecoder
 from jvae.errors import JvaeError, ModelFileError
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
+from jvae.priors import FlowPrior
 from jvae.recipe import Recipe
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
@@ -250,3 +252,23 @@ def test_a_plan_that_makes_no_sense_is_refused(changes, message):
 def test_a_plan_of_wrong_types_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         check_plan(Plan(1, 30)._replace(**changes))
+
+
+def test_an_output_over_data_of_another_shape_is_refused(key):
+    for decoder in (StudentTDecoder((5,)), StudentTDecoder((6, 6))):
+        with pytest.raises(ValueError, match=r"must be the data's, \[36\], as by `Independent`"):
+            VAE(LaplacePrior(2), decoder, GeluEncoder(2)).init(key, key, jnp.zeros((3, 36)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: GaussianDecoder(GeluEncoder(2), "fixed", 0.0), "fixed_scale is 0.0: must be above 0"),
+        (lambda: FlowPrior(2, num_layers=0), "num_layers is 0: must be at least 1"),
+        (lambda: FlowPrior(2, "spline", num_bins=0), "num_bins is 0: must be at least 1"),
+        (lambda: FlowPrior(2, "spline", spline_limit=-1.0), "spline_limit is -1.0: must be above 0"),
+    ],
+)
+def test_a_part_of_a_model_refuses_what_gives_no_density(make, error):
+    with pytest.raises(ValueError, match=error):
+        make()

@@ -41,11 +41,17 @@ class DatasetEntry(NamedTuple):
     """One line of `list_datasets`."""
 
     name: str
-    shape: tuple[int, int, int]  # h, w, c
+    """The name to load it by."""
+    shape: tuple[int, int, int]
+    """An image's (h, w, c)."""
     num_train: int
+    """The number of training images."""
     num_test: int
-    cached: Path | None  # the folder that holds it, if any
-    source: str  # where the next load would read it from
+    """The number of test images."""
+    cached: Path | None
+    """The folder of the cache that holds it, if any."""
+    source: str
+    """Where the next load would read it from, in words."""
 
 
 def load_dataset(
@@ -79,10 +85,12 @@ def load_dataset(
     kind, place = split_source(name)
     folder, cache = (None if path is None else Path(os.path.expanduser(path)) for path in (data_dir, cache_dir))
     check_options(kind, test_share, resize, transpose)
+    if binarise not in ("threshold", "stochastic"):
+        raise ValueError(f"binarise is {binarise!r}: must be threshold or stochastic")
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: is not a directory")
     if folder is not None and kind not in (*KNOWN_SETS, "tfds"):
-        raise ValueError(f"data_dir is {folder}: {kind} does not look there")
+        raise ValueError(f"data_dir is {folder}: {kind} does not look there; leave it out")
     if name in KNOWN_SETS:
         dataset = _named(*_load_known(KNOWN_SETS[name], folder, cache, log), name)
     elif name == "digits":
@@ -108,7 +116,15 @@ def _named(arrays: tuple[np.ndarray, ...], sha256: tuple[str, ...], name: str) -
 
 
 def list_datasets(data_dir: Path | None = None, cache_dir: Path | None = None) -> list[DatasetEntry]:
-    """List the data sets, and where the next load would read each from; opens no image file and no connection."""
+    """List the data sets, and where the next load would read each from; opens no image file and no connection.
+
+    Args:
+        data_dir: as in `load_dataset`; by default there is none.
+        cache_dir: as in `load_dataset`.
+
+    Raises:
+        DataError: there is no home directory for the cache.
+    """
     entries = []
     for known in KNOWN_SETS.values():
         cached = _where(known, cache_folder(known.name, cache_dir))

@@ -12,6 +12,7 @@ from jvae.nn.initializers import uniform_fan_in
 from jvae.nn.matmul import Matmul, float32
 
 Activation = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+"""A function of every number of an array."""
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": nn.relu,
@@ -23,16 +24,22 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """The activations by their names on the command line; gelu is the tanh approximation."""
 WIDTHS = (512, 512)
+"""The widths of the exercise's hidden layers."""
 CHANNELS = (32, 64)
+"""The channels of the convolutions by default."""
 HIDDEN = 256
+"""The width of the hidden linear layer of a convolutional network."""
 
 
 class Dense(nn.Module):
     """The affine layer x @ kernel + bias, initialised by `init`, or by default as PyTorch's `nn.Linear`."""
 
     features: int
+    """f, the number of outputs."""
     matmul: Matmul = float32
+    """The product x @ kernel."""
     init: nn.initializers.Initializer | None = None
+    """The initialiser of kernel and bias; None: uniform in +-1/sqrt(c) for c inputs, as in PyTorch."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b f"]:
@@ -43,15 +50,18 @@ class Dense(nn.Module):
 
 
 class MLP(nn.Module):
-    """A fully connected network that flattens each datum and reshapes its output."""
+    """A fully connected network, x[b, ...] -> [b, *out_shape], that flattens each datum and reshapes its output."""
 
     hidden: Sequence[int]
-    """The widths of the hidden layers."""
+    """The widths of the hidden layers, from the input to the output."""
     out_shape: Sequence[int]
+    """The shape of the output for one datum, such as (2 * m,) of an encoder or (h, w, c) of a decoder."""
     zero_output: bool = False
     """Start the last layer at zero, so that the network starts as the zero function."""
     matmul: Matmul = float32
+    """The matrix product of every layer, such as `jvae.nn.matmul.bfloat16`."""
     activation: Activation = nn.relu
+    """The activation after every layer but the last."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *in_shape"]) -> Float[Array, "b *out_shape"]:
@@ -65,17 +75,24 @@ class MLP(nn.Module):
 
 
 class ConvEncoderNet(nn.Module):
-    """A convolutional network, image -> numbers: convolutions, each of which halves it, and two linear layers."""
+    """A convolutional network, image -> numbers: convolutions, each of which halves it, and two linear layers.
+
+    It maps x[b, h, w, c] to [b, *out_shape].
+    """
 
     out_shape: Sequence[int]
+    """The shape of the output for one image, such as (2 * m,) of an encoder."""
     matmul: Matmul = float32
+    """The matrix product of every layer, such as `jvae.nn.matmul.bfloat16_columns`."""
     channels: Sequence[int] = CHANNELS
     """The channels of the convolutions; each halves the image, which bounds their number (`check_depth`)."""
     activation: Activation = nn.relu
+    """The activation after every layer but the last."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b *out_shape"]:
         """Map a batch of images to a batch of outputs."""
+        check_depth(self.channels, x.shape[1:])
         h = x.transpose(3, 1, 2, 0)
         for i, channels in enumerate(self.channels):
             h = self.activation(Conv(channels, self.matmul, name=f"conv_{i}")(h))
@@ -87,19 +104,23 @@ class ConvEncoderNet(nn.Module):
 class ConvDecoderNet(nn.Module):
     """A convolutional network, z -> image: two linear layers, and transposed convolutions, each of which doubles it.
 
-    n transposed convolutions start from ceil(h / 2^n) x ceil(w / 2^n) pixels; their output is cropped to h x w.
+    It maps z[b, m] to [b, h, w, c]. n transposed convolutions start from ceil(h / 2^n) x ceil(w / 2^n) pixels; their
+    output is cropped to h x w.
     """
 
     out_shape: Sequence[int]
     """The image's (h, w, c)."""
     matmul: Matmul = float32
+    """The matrix product of every layer, such as `jvae.nn.matmul.bfloat16_columns`."""
     channels: Sequence[int] = CHANNELS
-    """The channels of the encoder's convolutions; they are used in reverse."""
+    """The channels of the encoder's convolutions, at least one; they are used in reverse."""
     activation: Activation = nn.relu
+    """The activation after every layer but the last."""
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         """Map a batch of latents to a batch of images."""
+        check_depth(self.channels, self.out_shape)
         height, width, channels = self.out_shape
         first, *others = self.channels[::-1]
         start = (first, *start_size(self.out_shape, len(self.channels)))
@@ -120,7 +141,9 @@ def start_size(image_shape: Sequence[int], doublings: int) -> tuple[int, int]:
 
 
 def check_depth(channels: Sequence[int], image_shape: Sequence[int]) -> None:
-    """Raise a ValueError if images of shape (h, w, c) cannot be halved once per entry of channels."""
+    """Raise a ValueError unless images of shape (h, w, c) can be halved once per entry of channels, of at least one."""
+    if not len(channels):
+        raise ValueError("channels is empty: must have at least one number")
     height, width = image_shape[:2]
     most = min(height, width).bit_length() - 1
     if len(channels) > most:

@@ -1,7 +1,8 @@
 """The Python API for recipes and trained models; `jvae` exports these names.
 
 A model holds one run or several. `evaluate` and `diagnose` return a list of one result per run; `encode`, `decode` and
-`sample` take the index of a run, from 0.
+`sample` take the index of a run, from 0. These and the training raise a NotEnoughMemoryError if even the smallest part
+of the work needs more memory than is available.
 """
 
 import math
@@ -128,6 +129,11 @@ def train_config_epochs(
     """Train a configuration, and yield the model after every epoch, as `train_epochs` does.
 
     With a recipe file, `own`, that file turns the configuration into a recipe.
+
+    Raises:
+        ValueError, DataError, ModelFileError: at once, as `train`.
+        JvaeError: at once, if the recipe file fails.
+        NonFiniteError: at an epoch, if it met a value that is not finite.
     """
     return (finite(model) for (model,) in train_configs([config], data, resume, how, own))
 
@@ -159,17 +165,20 @@ def evaluate(
         model: a model trained on these data.
         data: the data set, whose test set is evaluated.
         num_samples: draws z ~ q(z|x) per datum for the ELBO, at least 1.
-        iwae: draws per datum for the importance-weighted bound, the result's `importance`; None to leave it out.
+        iwae: draws per datum for the importance-weighted bound, the result's `importance`, from 1 to 10^9; None to
+            leave it out.
         key: decides the draws and the noise, the same for every run; by default `jax.random.key(0)`.
         progress: called about every second with the number of data, over all runs, whose importance-weighted bound is
             known; a batch in progress counts in proportion to its draws.
 
     Raises:
-        ValueError: a number of draws is below 1.
+        ValueError: a number of draws is out of range, the key is not a key, or the test set is empty.
         DataError: the data set is not the one that the model was trained on.
     """
     check_fingerprint(model, data)
     draws, weighed = at_least_one("num_samples", num_samples), 0 if iwae is None else at_least_one("iwae", iwae)
+    if weighed > importance.MOST_DRAWS:
+        raise ValueError(f"iwae is {weighed}: must be from 1 to 10^9")
     recipe, images, key = model.recipe, test_images(data), key_or_zero(key)
     all_runs, rest = (recipe.model, model.params, model.num_runs), (key, images, recipe.transform)
     portion, found = elbo_portion(recipe, model.params, images, draws, model.num_runs), []
@@ -190,6 +199,7 @@ def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> l
     A unit is active where the variance of E[z|x] over the data exceeds 0.01 (Burda et al. 2016).
 
     Raises:
+        ValueError: the test set is empty, or the key is not a key.
         DataError: the data set is not the one that the model was trained on.
     """
     check_fingerprint(model, data)

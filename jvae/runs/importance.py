@@ -38,6 +38,7 @@ class Sums(NamedTuple):
     reference: Float[Array, "b *r"]
     """The log of the sum of the first group's weights, in nats, which all are divided by."""
     earlier: Float[Array, "s b *r"]
+    """The sums up to the last multiple of `ROUNDS_OF_SUMS` groups; s is 2 and the size of a group."""
     recent: Float[Array, "s b *r"]
     """The sums since the last multiple of `ROUNDS_OF_SUMS` groups."""
 
@@ -59,9 +60,13 @@ class Weighed(NamedTuple):
     """The results of K importance-weighted draws for each of b data; variance and rise are NaN for a single draw."""
 
     bound: Float[np.ndarray, "b *r"]
+    """The log of the mean of the K weights, in nats."""
     variance: Float[np.ndarray, "b *r"]
+    """The variance of `bound` over other draws, in nats^2."""
     rise: Float[np.ndarray, "b *r"]
+    """`bound` minus the mean bound of two halves of the draws, in nats."""
     effective_sample_size: Float[np.ndarray, "b *r"]
+    """(sum_k w_k)^2 / sum_k w_k^2, from 1 to K."""
 
 
 def evaluate_iwae(
@@ -92,13 +97,13 @@ def evaluate_iwae(
         progress: called about every second with the number of data done; a batch in progress counts in part.
 
     Raises:
-        ValueError: num_samples is below 1 or above 10^9.
+        ValueError: num_samples is below 1 or above 10^9, or there are no data.
 
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8; ESS: Kong 1992.
     """
     if not 1 <= num_samples <= MOST_DRAWS:
-        raise ValueError(f"num_samples is {num_samples}: must be at least 1, and at most 10^9")
+        raise ValueError(f"num_samples is {num_samples}: must be from 1 to 10^9")
     group, replicates = min(GROUP_OF_DRAWS, num_samples), REPLICATES if is_noisy(transform, data.shape[1:]) else 1
     groups, length = -(-num_samples // group), 1
     add = partial(importance_sums, model, params, transform=transform, group=group, at_a_time=draws_at_a_time)

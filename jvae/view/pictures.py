@@ -1,7 +1,11 @@
 """Pictures of a trained model: functions from model, data and key to a matplotlib Figure.
 
 They show one run, by its index from 0, and one level of latents, of which 0 is nearest x. The key decides the random
-draws; by default it is `jax.random.key(0)`.
+draws; by default it is `jax.random.key(0)`. Of a data set the test set is shown; only `training` and `training_gif` ask
+for the very set that the model was trained on.
+
+Each raises a ValueError if there is no such run or level, or the key is not a key; a NotEnoughMemoryError if even the
+smallest part of the work does not fit in memory; and the errors that it names itself.
 """
 
 from collections.abc import Sequence
@@ -17,9 +21,9 @@ from jvae.decoders import GaussianDecoder, bounded_scale
 from jvae.errors import JvaeError
 from jvae.latents import latent_grid, principal_projection
 from jvae.priors import VampPrior
-from jvae.runs.api import decode, encode, sample
+from jvae.runs.api import decode, encode, sample, test_images
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.given import AnyKey, key_or_zero
+from jvae.runs.given import AnyKey, at_least_one, key_or_zero
 from jvae.runs.sweep import Result
 from jvae.view import image_grids, plots, unfolding
 from jvae.view.views import (
@@ -43,7 +47,12 @@ def samples(
     mean: bool = False,
     run: SupportsIndex = 0,
 ) -> Figure:
-    """Plot images drawn from the model, or with `mean` the means of p(x|z) at draws from the prior."""
+    """Plot images drawn from the model, or with `mean` the means of p(x|z) at draws from the prior.
+
+    Raises:
+        ValueError: num_images is below 1.
+        JvaeError: the data are not images.
+    """
     x = sample(model, key_or_zero(key), num_images, run, mean)
     kind = f"{'means of' if mean else 'samples of'} p(x|z), z ~ p(z)"
     return image_grids.plot_images(as_images(x), title=f"{kind}\n{title(model, run)}")
@@ -52,20 +61,35 @@ def samples(
 def samples_beside_means(
     model: TrainedModel, key: AnyKey | None = None, num_images: SupportsIndex = 64, run: SupportsIndex = 0
 ) -> Figure:
-    """Plot samples x ~ p(x|z) beside the means of p(x|z) at the same draws z ~ p(z)."""
+    """Plot samples x ~ p(x|z) beside the means of p(x|z) at the same draws z ~ p(z).
+
+    Raises:
+        ValueError: num_images is below 1.
+        JvaeError: the data are not images.
+    """
     left, right = (as_images(sample(model, key_or_zero(key), num_images, run, mean)) for mean in (False, True))
     return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model, run))
 
 
 def generator_of(key: AnyKey | None) -> np.random.Generator:
-    """Return a NumPy generator for choices among data; for `key(seed)` it is `default_rng(seed)`."""
+    """Return a NumPy generator for choices among data; for `key(seed)` it is `default_rng(seed)`.
+
+    Raises:
+        ValueError: the key is not a key.
+    """
     return np.random.default_rng(int(np.asarray(jax.random.key_data(key_or_zero(key)))[-1]))
 
 
 def posterior(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
-    """Plot samples of the test set's aggregate posterior, coloured by class."""
+    """Plot samples of the test set's aggregate posterior, one z ~ q(z|x) per datum, coloured by class.
+
+    With more than two latent dimensions they are projected onto their first two principal components.
+
+    Raises:
+        ValueError: there are no test images, or they have another shape than the model's data.
+    """
     which = name_level(model, level)
     z = latents_of_test_set(model, dataset, key, run, level)
     projection = principal_projection(z)
@@ -74,7 +98,12 @@ def posterior(
 
 
 def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0) -> Figure:
-    """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set covers."""
+    """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set covers.
+
+    Raises:
+        ValueError: there are no test images, or they have another shape than the model's data.
+        JvaeError: the data are not images.
+    """
     z = latents_of_test_set(model, dataset, key, run)
     projection = principal_projection(z)
     height, width = as_images(dataset.test_images[:1].astype(np.float32)).shape[1:3]
@@ -91,7 +120,14 @@ def reconstructions(
     run: SupportsIndex = 0,
     num_images: SupportsIndex = 20,
 ) -> Figure:
-    """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x)."""
+    """Plot the first test images of every class in turn, each above the mean of p(x|z) at one draw z ~ q(z|x).
+
+    They are among the first 1,000 test images, and at most `num_images`. Images are shown as x, after the transform.
+
+    Raises:
+        ValueError: num_images is below 1, there are no test images, or they have another shape than the model's data.
+        JvaeError: the data are not images.
+    """
     x, means = reconstructed(model, dataset, key, run, num_images)
     return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model, run)}")
 
@@ -99,7 +135,13 @@ def reconstructions(
 def prior(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
-    """Plot the prior's density below the aggregate posterior, in the same projection, with its components marked."""
+    """Plot the prior's density below the aggregate posterior, in the same projection, with its components marked.
+
+    The density is that of the projected prior, as in `jvae.latents.projected_prior_density`.
+
+    Raises:
+        ValueError: there are no test images, or they have another shape than the model's data.
+    """
     which = name_level(model, level)
     view, exact = prior_view(model, dataset, key, run, level)
     how = "density" if exact else "density estimate"
@@ -109,7 +151,18 @@ def prior(
 
 
 def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None = None) -> Figure:
-    """Plot several models' priors over their aggregate posteriors, side by side, by name."""
+    """Plot several models' priors over their aggregate posteriors, side by side, by name.
+
+    Args:
+        models: name -> model, at least one; of each, the first run and the level nearest x are shown.
+        dataset: the data set of all models.
+        key: decides the draws.
+
+    Raises:
+        ValueError: there are no models, there are no test images, or they have another shape than a model's data.
+    """
+    if not models:
+        raise ValueError("models is empty: there must be at least one")
     views = {name: prior_view(model, dataset, key)[0] for name, model in models.items()}
     return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
 
@@ -118,11 +171,12 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot a VampPrior's pseudo-inputs; with two levels they are latents z1, and the means of p(x|z1) are plotted.
 
     Raises:
-        JvaeError: the model has another prior.
+        JvaeError: the model has another prior, or the data are not images.
     """
     vae = model.recipe.model
     if not isinstance(top_prior(vae), VampPrior):
-        raise JvaeError(f"the model has a {prior_name(vae)} prior: only a vamp prior has pseudo-inputs")
+        has = f"the model has a {prior_name(vae)} prior"
+        raise JvaeError(f"{has}: only a vamp prior has pseudo-inputs; train with --prior vamp")
     if vae.num_levels == 1:
         read = jax.jit(lambda params: vae.apply(params, method=lambda vae: vae.prior.pseudo_inputs()))
     else:
@@ -134,10 +188,10 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
 
 
 def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
-    """Plot the learned standard deviation of every pixel.
+    """Plot the learned standard deviation of every pixel, in the unit of x; of several channels, their mean.
 
     Raises:
-        JvaeError: the model does not learn a standard deviation per pixel.
+        JvaeError: the model does not learn a standard deviation per pixel, or the data are not images.
     """
     decoder = model.recipe.model.decoder
     if not isinstance(decoder, GaussianDecoder) or decoder.variance != "pixel":
@@ -145,7 +199,8 @@ def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
             "the model does not learn a standard deviation per pixel: train with --decoder gaussian --variance pixel"
         )
     free = model.run_params(run)["params"]["decoder"]["log_scale"]
-    return plots.plot_scale(np.asarray(bounded_scale(jnp.asarray(free))), f"learned scale\n{title(model, run)}")
+    (learned,) = as_images(bounded_scale(jnp.asarray(free))[None])
+    return plots.plot_scale(learned, f"learned scale\n{title(model, run)}")
 
 
 def interpolation(
@@ -153,11 +208,19 @@ def interpolation(
     dataset: Dataset,
     key: AnyKey | None = None,
     run: SupportsIndex = 0,
-    rows: int = 8,
-    columns: int = 11,
+    rows: SupportsIndex = 8,
+    columns: SupportsIndex = 11,
 ) -> Figure:
-    """Plot decoder means along straight lines between the posterior means of test images of different classes."""
-    labels, generator = dataset.test_labels, generator_of(key)
+    """Plot decoder means along straight lines between the posterior means of test images of different classes.
+
+    The key decides which images. There are `rows` lines of `columns` points, ends included; both are at least 1.
+
+    Raises:
+        ValueError: there are no test images, they have another shape than the model's data, or a number is below 1.
+        JvaeError: the data are not images.
+    """
+    rows, columns = at_least_one("rows", rows), at_least_one("columns", columns)
+    labels, generator = dataset.test_labels[: len(test_images(dataset))], generator_of(key)
     several = len(np.unique(labels)) > 1
     first = generator.choice(len(labels), rows)
     others = [np.flatnonzero(labels != labels[i]) for i in first]  # empty if there is only one class
@@ -180,13 +243,19 @@ def traversals(
     dataset: Dataset,
     key: AnyKey | None = None,
     run: SupportsIndex = 0,
-    rows: int = 10,
-    columns: int = 11,
+    rows: SupportsIndex = 10,
+    columns: SupportsIndex = 11,
 ) -> Figure:
     """Plot decoder means as one latent dimension at a time crosses the aggregate posterior's central 98 %.
 
-    The other dimensions stay at one test image's posterior mean; the dimensions are those with the most variance.
+    The other dimensions stay at one test image's posterior mean, which the key decides; the dimensions are the `rows`
+    with the most variance of their means. Each has `columns` points; both numbers are at least 1.
+
+    Raises:
+        ValueError: there are no test images, they have another shape than the model's data, or a number is below 1.
+        JvaeError: the data are not images.
     """
+    rows, columns = at_least_one("rows", rows), at_least_one("columns", columns)
     means, _, z = encode(model, dataset.test_images, key_or_zero(key), run)
     chosen = generator_of(key).integers(len(z))
     dimensions = np.argsort(-means.var(axis=0))[:rows]
@@ -205,23 +274,29 @@ def traversals(
 
 
 def sweep(results: Sequence[Result]) -> Figure:
-    """Plot the test-set ELBOs of a sweep's successful cells."""
+    """Plot the test-set ELBOs of a sweep's successful cells, one panel per unit; at least one cell must be successful.
+
+    Raises:
+        ValueError: no cell is successful.
+    """
     panels: dict[str, dict[str, list[float]]] = {}
     for result in results:
         if result.runs:
             name = result.cell.name.replace("=", " ").replace(",", ", ")
             panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
+    if not panels:
+        raise ValueError("results: no cell is successful, so there is nothing to plot")
     return plots.plot_sweep(panels)
 
 
 def history(model: TrainedModel) -> Figure:
-    """Plot the bound and its parts over the epochs of training.
+    """Plot the bound and its parts, in nats per image, over the epochs of training, with one line per run.
 
     Raises:
         JvaeError: the model has no history, as with imported weights.
     """
     if not model.history:
-        raise JvaeError("the model has no history: no epoch of it was trained here")
+        raise JvaeError("the model has no history: no epoch of it was trained here; train it with --resume")
     return plots.plot_history(model.history, f"training: {title(model)}")
 
 
@@ -231,10 +306,11 @@ def training(
     """Plot some snapshots of the training side by side: aggregate posterior over prior, reconstructions and samples.
 
     The projection and axes are those of the last snapshot, and all draws have one key. The bound is the one-draw ELBO
-    of the test set, in nats per datum.
+    of the test set, in nats per image.
 
     Raises:
-        JvaeError: the model has no snapshots.
+        JvaeError: the model has no snapshots, or the data are not images.
+        DataError: the data set is not the one that the model was trained on.
     """
     frames = unfolding.frames_of(model, dataset, key, run, level)
     return unfolding.plot_strip(frames, f"training{name_level(model, level)}: {title(model, run)}")
@@ -246,7 +322,8 @@ def training_gif(
     """Return a GIF with one frame per snapshot of the training, drawn as in `training`.
 
     Raises:
-        JvaeError: the model has no snapshots.
+        JvaeError: the model has no snapshots, or the data are not images.
+        DataError: the data set is not the one that the model was trained on.
     """
     frames = unfolding.frames_of(model, dataset, key, run, level)
     return unfolding.gif_of(unfolding.figures_of(frames, title(model, run) + name_level(model, level)))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from jvae.data.dataset import Dataset
 from jvae.errors import JvaeError
-from jvae.runs.api import evaluate, sample, select_run
+from jvae.runs.api import evaluate, sample, select_run, test_images
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.given import AnyKey, key_or_zero
 from jvae.runs.snapshots import Snapshot, params_of
@@ -58,14 +58,15 @@ def frames_of(
     """Return a frame for every snapshot, on the axes of the last one's prior and aggregate posterior.
 
     Raises:
-        JvaeError: the model has no snapshots.
-        ValueError: there is no such run or level.
+        JvaeError: the model has no snapshots, or the data are not images.
+        DataError: the data set is not the one that the model was trained on.
+        ValueError: there is no such run or level, or there are no test images.
     """
     number, key = model.check_level(level), key_or_zero(key)
     one = select_run(model, run)
     if one.snapshots is None or not one.snapshots.taken:
         raise JvaeError("the model has no snapshots of its training: train with --snapshots N, at least 2")
-    chosen = np.unique(np.linspace(0, len(dataset.test_labels) - 1, POINTS).astype(int))
+    chosen = np.unique(np.linspace(0, len(test_images(dataset)) - 1, POINTS).astype(int))
     some = dataset._replace(test_images=dataset.test_images[chosen], test_labels=dataset.test_labels[chosen])
     last = one._replace(params=params_of(one.snapshots.taken[-1], one.params))
     axes = latent_axes(last, latents_of_test_set(last, some, key, 0, number), key, 0, number)
@@ -87,7 +88,7 @@ def time_of(snapshot: Snapshot) -> str:
 
 
 def plot_strip(frames: Sequence[Frame], title: str) -> Figure:
-    """Plot evenly chosen frames side by side, including the first and the last."""
+    """Plot evenly chosen frames side by side, including the first and the last; there must be at least one."""
     shown = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, IN_STRIP).round().astype(int))]
     fig = figure(2.7 * len(shown) + 1.2, 6.7)
     rows, height = fig.subplots(3, len(shown), squeeze=False, height_ratios=[2.7, 0.6, 1.6]), highest(frames)
@@ -161,7 +162,7 @@ def draw_grid(ax: Axes, grid: Float[np.ndarray, "H W c"]) -> None:
 
 
 def gif_of(figures: Iterable[Figure]) -> bytes:
-    """Return figures of one size as a GIF that loops for ever, with one palette."""
+    """Return figures of one size, at least one, as a GIF that loops for ever, with one palette."""
     from PIL import Image
 
     pictures = [pixels_of(fig) for fig in figures]
@@ -176,7 +177,7 @@ def gif_of(figures: Iterable[Figure]) -> bytes:
 
 
 def palette_of(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> UInt8[np.ndarray, "k 3"]:
-    """Return a palette for pictures: evenly spaced greys, and the most frequent colours."""
+    """Return a palette for pictures, at most 256 colours: evenly spaced greys, and the most frequent colours."""
     from PIL import Image
 
     greys = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)

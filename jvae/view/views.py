@@ -31,7 +31,12 @@ OUTPUTS = {
 
 
 def title(model: TrainedModel, run: SupportsIndex | None = None) -> str:
-    """Return a description of the model in one line, with the run that is shown if there are several."""
+    """Return a description of the model in one line, with the run that is shown if there are several.
+
+    Args:
+        model: the model.
+        run: the index of the run that is shown; None to name none. It is not checked.
+    """
     vae = model.recipe.model
     decoder, net = vae.decoder, getattr(vae.encoder, "net", vae.encoder)
     learned = f" ({decoder.variance} variance)" if isinstance(decoder, GaussianDecoder) else ""
@@ -72,7 +77,12 @@ def as_images(x: Float[Array | np.ndarray, "n ..."]) -> Float[np.ndarray, "n h w
 def latents_of_test_set(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Float[np.ndarray, "n m"]:
-    """Draw one z ~ q(z|x) of a level for every test image: samples of the aggregate posterior."""
+    """Draw one z ~ q(z|x) of a level for every test image: samples of the aggregate posterior.
+
+    Raises:
+        ValueError: there are no test images, they have another shape than the model's data, the key is not a key, or
+            there is no such run or level.
+    """
     return encode(model, dataset.test_images, key_or_zero(key), run, level).z
 
 
@@ -90,6 +100,7 @@ class LatentAxes(NamedTuple):
     """The plane that latents are shown on, and the visible part of it."""
 
     projection: Projection
+    """The map from latents to the plane, of d = 1 or 2 axes."""
     ticks: list[Float[np.ndarray, " g"]]
     """The coordinates of an even grid along each axis; all axes have one length."""
 
@@ -97,7 +108,11 @@ class LatentAxes(NamedTuple):
 def latent_axes(
     model: TrainedModel, z: Float[np.ndarray, "n m"], key: AnyKey | None = None, run: SupportsIndex = 0, level: int = 0
 ) -> LatentAxes:
-    """Return the plane of some latents of a level, and the part of it that they and draws from the prior cover."""
+    """Return the plane of some latents of a level, and the part of it that they and draws from the prior cover.
+
+    Raises:
+        ValueError: there is no such run, or the key is not a key.
+    """
     projection = principal_projection(z)
     drawn = projection.project(prior_sample(model.recipe.model, model.run_params(run), key_or_zero(key), 2000, level))
     low, high = np.quantile(np.concatenate([projection.project(z), drawn]), [0.001, 0.999], axis=0)
@@ -108,7 +123,11 @@ def latent_axes(
 def prior_view(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> tuple[PriorView, bool]:
-    """Return a level's prior and aggregate posterior on the latter's plane; and True if the density is exact."""
+    """Return a level's prior and aggregate posterior on the latter's plane; and True if the density is exact.
+
+    Raises:
+        ValueError: as `latents_of_test_set`.
+    """
     number = model.check_level(level)
     z = latents_of_test_set(model, dataset, key, run, number)
     axes = latent_axes(model, z, key, run, number)
@@ -124,7 +143,11 @@ def view_on(
     run: SupportsIndex = 0,
     level: int = 0,
 ) -> tuple[PriorView, bool]:
-    """Return a level's prior and some latents, with their classes, on given axes; and True if the density is exact."""
+    """Return a level's prior and some latents, with their classes, on given axes; and True if the density is exact.
+
+    Raises:
+        ValueError: there is no such run, or the key is not a key.
+    """
     vae, params, (projection, ticks) = model.recipe.model, model.run_params(run), axes
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*ticks)], axis=1)
     density, exact = projected_prior_density(vae, params, key_or_zero(key), projection, grid.astype(z.dtype), level)
@@ -150,12 +173,19 @@ def reconstructed(
     run: SupportsIndex = 0,
     num_images: SupportsIndex = 20,
 ) -> tuple[Float[np.ndarray, "n h w c"], Float[np.ndarray, "n h w c"]]:
-    """Return the first test images of every class in turn, and for each the mean of p(x|z) at one draw z ~ q(z|x)."""
+    """Return the first test images of every class in turn, and for each the mean of p(x|z) at one draw z ~ q(z|x).
+
+    The images, as x, are among the first 1,000, and at most `num_images`.
+
+    Raises:
+        ValueError: num_images is below 1, there are no test images, they have another shape than the model's data, the
+            key is not a key, or there is no such run.
+        JvaeError: the data are not images.
+    """
     key, labels, count = key_or_zero(key), dataset.test_labels[:1000], at_least_one("num_images", num_images)
     rank = np.array([np.sum(labels[:i] == label) for i, label in enumerate(labels)])
     images = dataset.test_images[np.lexsort((labels, rank))[:count]]
-    recipe, params = model.recipe, model.run_params(run)
-    size = encoding_batch(recipe, params, images, 0)
-    x = latents.encoded_data(key, images, recipe.transform, size)
-    z = latents.encode(recipe.model, params, key, images, recipe.transform, batch_size=size).z
+    z = encode(model, images, key, run).z
+    size = encoding_batch(model.recipe, model.run_params(run), images, 0)
+    x = latents.encoded_data(key, images, model.recipe.transform, size)
     return as_images(x), as_images(decode(model, z, run))

@@ -134,3 +134,10 @@ def test_the_deepest_networks_keep_the_images_shape(shape, key):
 )
 def test_a_description_names_what_differs_from_the_exercise(fields, said):
     assert [describe_network(net) for net in build_networks(Config(**fields), (28, 28, 1))] == [said] * 2
+
+
+def test_a_convolutional_network_checks_its_depth(key):
+    with pytest.raises(ValueError, match="8x8 can be halved 3 times at most"):
+        ConvEncoderNet((4,), channels=(4, 4, 4, 4)).init(key, jnp.zeros((2, 8, 8, 1)))
+    with pytest.raises(ValueError, match="channels is empty"):
+        ConvDecoderNet((8, 8, 1), channels=()).init(key, jnp.zeros((2, 3)))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from jvae.data.dataset import Dataset, make_dataset
+from jvae.errors import JvaeError
 from jvae.runs.config import Config
 from jvae.view import pictures
 from jvae.view.plots import PriorView, plot_posterior, plot_prior, plot_priors
@@ -118,3 +119,23 @@ def test_a_prior_without_mass_in_the_window_is_drawn():
     classes, marks = ([text.get_text() for text in legend.get_texts()] for legend in fig.legends)
     assert classes == ["0", "1", "2", "3"]
     assert marks == ["component"]
+
+
+def test_what_cannot_be_drawn_is_refused_by_name(tiny):
+    model = random_model(Config(latent_dim=2, hidden=(8, 8), decoder="gaussian", variance="pixel"), tiny)
+    none = tiny._replace(test_images=tiny.test_images[:0], test_labels=tiny.test_labels[:0])
+    other = made(5, (3, 3, 1), 2)
+    for draw, error in (
+        (lambda: pictures.interpolation(model, tiny, rows=0), "rows is 0: must be at least 1"),
+        (lambda: pictures.interpolation(model, tiny, columns=-1), "columns is -1: must be at least 1"),
+        (lambda: pictures.interpolation(model, none), "has no test images"),
+        (lambda: pictures.traversals(model, tiny, rows=-1), "rows is -1: must be at least 1"),
+        (lambda: pictures.reconstructions(model, other), "images have the shape"),
+        (lambda: pictures.priors({}, tiny), "models is empty"),
+        (lambda: pictures.sweep([]), "no cell is successful"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            draw()
+    flat = made(5, (16,), 2)
+    with pytest.raises(JvaeError, match="pictures of them need"):
+        pictures.scale(random_model(Config(latent_dim=2, hidden=(8, 8), decoder="gaussian", variance="pixel"), flat))
