@@ -10,6 +10,7 @@ Minutes:  3; 8 with --device gpu, which times jvae with 1 to 512 runs at once be
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,9 +23,11 @@ from experiments.reporting.comparison import ratio_table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from jvae.cli.near import Choice
 from jvae.cli.options import numbers_option
+from jvae.cli.path_types import InputFolder
 
-OURS = ("jvae", "jvae-bfloat16", "step-by-step")
+OURS = ("jvae", "jvae-bfloat16", "step-by-step", "one-file")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
@@ -32,6 +35,7 @@ MANY = (1, 8, 64, 512)
 WHAT = many_runs.WHAT | {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
     "step-by-step": "jvae's step called batch by batch",
+    "one-file": "`experiments/vae_bernoulli.py`",
     "no-pil": "PyTorch, that without torchvision's steps through PIL",
     "tuned": f"{many_runs.WHAT['tuned']}, no denormals",
 }
@@ -44,12 +48,17 @@ def measure(
     network: str = "",
     who: tuple[str, ...] = (),
     whole: bool = False,
+    beside: Path | None = None,
     run_counts: tuple[int, ...] = (),
     minutes: float = 7.0,
 ) -> Measured:
     """Train the same network with the same batches and optimizer, one epoch each in turn."""
     import jax
 
+    if beside is not None and not whole:
+        raise click.UsageError("--beside needs --whole")
+    if whole and (images or network or who):
+        raise click.UsageError("--whole times the exercise's command: leave out --images, --network and --who")
     on_cpu = jax.default_backend() == "cpu"
     if run_counts or not on_cpu:
         if whole or who:
@@ -62,7 +71,7 @@ def measure(
     from experiments.peers.pytorch import start_epochs
 
     if whole:
-        return time_commands(rounds or 6, lab.settings.latent_dim, lab.settings.batch_size, lab.say), {}
+        return time_commands(rounds or 6, lab.settings.latent_dim, lab.settings.batch_size, beside, lab.say), {}
     rounds = rounds or lab.settings.choose(6, 3)
     names = who or (DEFAULT[:-1] if lab.settings.quick else DEFAULT)
     images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
@@ -122,6 +131,8 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
 
     if name == "step-by-step":
         return step_by_step(config, data.train_images)
+    if name == "one-file":
+        return one_file(config, data.train_images)
     epochs = api.train_config_epochs(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
     return lambda: next(epochs)
 
@@ -149,6 +160,29 @@ def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:
     return epoch
 
 
+def one_file(config: Any, images: np.ndarray) -> Callable[[], object]:
+    """Return an epoch of the exercise in one file, which has fully connected networks for images of 28x28."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from experiments import vae_bernoulli as alone
+
+    if images.shape[1:] != alone.SHAPE or config.network != "mlp":
+        raise click.UsageError("--who one-file needs images of 28x28 and --network mlp")
+    model, optimizer, data = alone.make_vae(config.latent_dim), optax.adam(config.learning_rate), jnp.asarray(images)
+    params = jax.jit(model.init)(jax.random.key(0), jax.random.key(1), data[:1])
+    state = params, optimizer.init(params)
+    train = alone.make_epoch(alone.make_train_step(model, optimizer), config.batch_size)
+
+    def epoch() -> None:
+        nonlocal state
+        state, bound = train(state, jax.random.key(2), data)
+        float(bound)
+
+    return epoch
+
+
 PART = Part(
     name="throughput",
     title="Study: speed",
@@ -167,12 +201,13 @@ PART = Part(
         click.option(
             "--images", type=click.IntRange(1), help="training images in an epoch; 60000, or 12800 with --quick"
         ),
-        click.option("--network", type=click.Choice(["mlp", "cnn"]), help="mlp; with --device gpu both"),
+        click.option("--network", type=Choice(["mlp", "cnn"]), help="mlp; with --device gpu both"),
         click.option(
             "--who",
-            type=click.Choice([*OURS, *THEIRS]),
+            type=Choice([*OURS, *THEIRS]),
             multiple=True,
-            help="step-by-step: jvae's step, one call per batch; exercise: its loop; no-pil: the same without "
+            help="step-by-step: jvae's step, one call per batch; one-file: "
+            "experiments/vae_bernoulli.py; exercise: its loop; no-pil: the same without "
             "torchvision's steps through PIL; tuned: resident tensors, fused Adam, no argument checks, no denormals; "
             "compiled: the tuned loop compiled",
         ),
@@ -186,6 +221,11 @@ PART = Part(
         ),
         click.option(
             "--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell"
+        ),
+        click.option(
+            "--beside",
+            type=InputFolder(),
+            help="checkout of another version of jvae, timed in turn with this one (with --whole)",
         ),
     ),
 )

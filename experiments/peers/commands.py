@@ -5,13 +5,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, first_line
 
-MAIN = "from jvae.cli.main import main; main()"
+ROOT = Path(__file__).parents[2]
 FIRST_STEP = """
 import os
 import sys
@@ -33,22 +34,37 @@ os._exit(0)
 """What jvae's command imports and does, up to the first step of training."""
 
 
-def time_commands(rounds: int, latent_dim: int, batch_size: int, say: Callable[[str], None]) -> dict[str, Any]:
+def time_commands(
+    rounds: int, latent_dim: int, batch_size: int, beside: Path | None, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Time five epochs of the exercise from the shell, and jvae up to its first step, in turn.
 
     The first round fills the caches of files and compiled programs, and is not counted.
 
+    Args:
+        rounds: rounds, 2 or more.
+        latent_dim: dimension of z.
+        batch_size: images per step.
+        beside: checkout of another version of jvae, which is timed too.
+        say: called with a line for every process that is counted.
+
     Returns:
         seconds by command, and the peak resident memory of whole trainings in MiB; one value per round.
+
+    Raises:
+        JvaeError: a process failed, or the checkout's pyproject.toml names no command `jvae`.
     """
     settings = ["--latent-dim", str(latent_dim), "--epochs", "5", "--batch-size", str(batch_size)]
     with tempfile.TemporaryDirectory() as folder:
         model = ["--model", str(Path(folder, "model.npz")), "--overwrite"]
         train = ["train", "--device", "cpu", *settings, *model]
         cold = [*train, "--no-compile-cache"]
-        commands = {
-            "jvae, cold": ["-c", MAIN, *cold],
-            "jvae, compiled before": ["-c", MAIN, *train],
+        commands = {"jvae, cold": [*entry(ROOT), *cold], "jvae, compiled before": [*entry(ROOT), *train]}
+        if beside is not None:
+            name, other = beside.resolve().name, entry(beside.resolve())
+            commands |= {f"{name}, cold": [*other, *cold], f"{name}, compiled before": [*other, *train]}
+        trainings = [*commands, "the exercise in PyTorch"]
+        commands |= {
             "the exercise in PyTorch": ["-m", "experiments.peers.pytorch", *settings],
             "jvae to its first step, cold": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "0"],
             "jvae to its first step, compiled before": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "1"],
@@ -61,8 +77,18 @@ def time_commands(rounds: int, latent_dim: int, batch_size: int, say: Callable[[
                     spent[name].append(found)
                     say(f"round {i}: {name}: {found[0]:.2f} s, {found[1]:.0f} MiB")
     seconds = {name: [each[0] for each in found] for name, found in spent.items()}
-    memory = {name: [each[1] for each in found] for name, found in [*spent.items()][:3]}
+    memory = {name: [each[1] for each in found] for name, found in spent.items() if name in trainings}
     return {"seconds": seconds, "memory": memory}
+
+
+def entry(checkout: Path) -> list[str]:
+    """Return Python's arguments that run the command `jvae` of a checkout, whatever is installed."""
+    try:
+        with open(checkout / "pyproject.toml", "rb") as file:
+            module, _, name = tomllib.load(file)["project"]["scripts"]["jvae"].partition(":")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise JvaeError(f"{checkout}: is no checkout of jvae: {first_line(error)}") from error
+    return ["-c", f"import sys; sys.path.insert(0, {str(checkout)!r}); from {module} import {name}; {name}()"]
 
 
 def run_process(command: list[str]) -> tuple[float, float]:

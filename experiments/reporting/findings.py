@@ -38,11 +38,11 @@ class Findings(NamedTuple):
 
 
 def settings_of(part: Part, lab: Lab, choices: dict[str, Any]) -> dict[str, Any]:
-    """Return what a part's results depend on, as JSON values."""
+    """Return what a part's results depend on, as JSON values; of a folder only its name."""
     values: dict[str, Any] = {name: value for name, value in asdict(lab.settings).items() if name in part.uses}
     if "dataset" in part.uses:
         values["fingerprint"] = lab.data.fingerprint
-    return json.loads(json.dumps({**values, **choices}))
+    return json.loads(json.dumps({**values, **choices}, default=lambda path: path.resolve().name))
 
 
 def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findings:
