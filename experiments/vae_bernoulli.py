@@ -131,8 +131,8 @@ def make_epoch(train_step: Callable, batch_size: int) -> Callable:
 
         state, bounds = jax.lax.scan(step, state, (keys[:-1], order[: whole * batch_size].reshape(whole, batch_size)))
         if len(images) % batch_size:  # the last batch is smaller
-            state, _ = step(state, (keys[-1], order[whole * batch_size :]))
-        return state, jnp.mean(bounds)
+            state, last = step(state, (keys[-1], order[whole * batch_size :]))
+        return state, jnp.mean(bounds) if whole else last
 
     return epoch
 
@@ -169,7 +169,7 @@ def read_params(path: str) -> dict:
     raise click.ClickException(f"{path}: is no model that this program wrote")
 
 
-main = click.Group(help="Train the exercise's VAE, and sample from it.", context_settings={"show_default": True})
+main = click.Group(help=str(__doc__).replace("\n\n", "\n\n\b\n"), context_settings={"show_default": True})
 
 
 @main.command()
@@ -181,7 +181,7 @@ main = click.Group(help="Train the exercise's VAE, and sample from it.", context
 @click.option("--data-dir", help="folder with MNIST's IDX files; jvae's cache by default")
 @click.option("--device", default="cpu", callback=use_device, expose_value=False, help="cpu, gpu or tpu")
 def train(path: str, latent_dim: int, epochs: int, batch_size: int, seed: int, data_dir: str) -> None:
-    """Train a model, evaluate it on the test set, and save its parameters."""
+    """Train a model, save and evaluate it."""
     if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
         raise click.ClickException(f"{path}: its folder does not exist or cannot be written to")
     if os.path.exists(path):
@@ -211,7 +211,7 @@ def sample(path: str, samples: BinaryIO, seed: int, latent_dim: int | None) -> N
     params = read_params(path)
     size = len(params["params"]["decoder"]["net"]["linear_0"]["kernel"])
     if latent_dim not in (None, size) or not samples.name.endswith(".png"):
-        raise click.ClickException(f"--latent-dim must be {size}, as in {path}, and --samples end in .png")
+        raise click.ClickException(f"--latent-dim must be {size}, as in {path}; {samples.name} must end in .png")
     x = np.asarray(make_vae(size).apply(params, jax.random.key(seed), 64, method="sample")).reshape(8, 8, *SHAPE[:2])
     imsave(samples, x.swapaxes(1, 2).reshape(8 * SHAPE[0], -1).repeat(2, 0).repeat(2, 1), cmap="gray", vmin=0, vmax=1)
 

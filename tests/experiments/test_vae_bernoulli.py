@@ -115,8 +115,12 @@ def test_the_commands_train_and_sample(tmp_path, mnist):
         )
         assert drawn.exit_code == code, drawn.output
     assert (tmp_path / "y.png").read_bytes() == picture.read_bytes()
+    large = CliRunner().invoke(alone.main, ["train", *flags, "--batch-size", "1000"])  # more than there are images
+    assert large.exit_code == 0
+    assert "nan" not in large.stdout
     over = CliRunner().invoke(alone.main, ["sample", "--model", str(model), "--samples", str(model)])
-    assert (over.exit_code, "--samples end in .png" in over.stderr) == (1, True)
+    assert (over.exit_code, "must end in .png" in over.stderr) == (1, True)
     alone.read_params(str(model))  # is still a model
+    assert "train --latent-dim 10 --epochs 5" in CliRunner().invoke(alone.main, ["--help"]).stdout
     again = CliRunner().invoke(alone.main, ["train", *flags])  # an earlier model is replaced
     assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, done.stdout.splitlines()[-1])
