@@ -34,16 +34,17 @@ from experiments.reporting.report import report_text, story_of, write_both, writ
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
+from jvae.cli.near import Choice
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
 
-@click.command("all", cls=Command, examples=examples_of("all"))
+@click.command("all", cls=Command, short_help="All parts in one report", examples=examples_of("all"))
 @partial(shared_options, folder="report")
 @click.option(
     "--only",
     "names",
-    type=click.Choice([part.name for part in PARTS]),
+    type=Choice([part.name for part in PARTS]),
     metavar="PART",
     multiple=True,
     help="measure only this part, and others named in the same way; finished parts stay in the report",

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "tools": {"", "nn", "data", "runs", "tools"},
     "cli": {"", "nn", "data", "runs", "view", "tools", "cli"},
 }
-FOR_ALL = {"jvae.errors", "jvae.files"}
+# what any file may import, since it imports nothing of jvae or experiments
+FOR_ALL = {"jvae.errors", "jvae.files", "experiments.vae_bernoulli"}
 OUTSIDE = {"jvae", "jvae.__main__"}
 # a heavy package -> the files of jvae that may import it
 CONFINED = {
@@ -122,6 +123,7 @@ OF_COMMANDS = (
     "drawing",
     "environment",
     "interruption",
+    "near",
     "options",
     "path_types",
     "paths",

@@ -154,5 +154,5 @@ def test_pseudo_inputs_of_an_upper_level_are_decoded(tiny):
 @pytest.mark.slow
 def test_a_level_that_is_not_there_is_named(tiny, small):
     model = random_model(small, tiny)
-    with pytest.raises(ValueError, match=r"level is 1: must be from 0 to 0, for the model has 1$"):
+    with pytest.raises(ValueError, match=r"level is 1: must be 0, for the model has 1$"):
         pictures.posterior(model, tiny, level=1)

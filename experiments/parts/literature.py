@@ -22,6 +22,7 @@ from experiments.reporting.findings import RESULTS, STATE
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from jvae.cli.near import Choice
 
 if TYPE_CHECKING:
     from jvae.runs.checkpoint import TrainedModel
@@ -195,7 +196,7 @@ PART = Part(
     options=(
         click.option(
             "--rows",
-            type=click.Choice(list(ROWS)),
+            type=Choice(list(ROWS)),
             metavar="ROW",
             multiple=True,
             help=f"a row to train, of {', '.join(ROWS)}; by default {', '.join(DEFAULT)}",

@@ -18,6 +18,7 @@ from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 from experiments.reporting.settings import Settings
 from experiments.reporting.verdicts import LEVEL, mean_and_sd, what_is_shown
+from jvae.cli.near import Choice
 from jvae.runs.config import Config
 
 PROSE = Prose(__file__)
@@ -134,6 +135,6 @@ PART = Part(
     obstacle=without_torch,
     options=(
         click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50"),
-        click.option("--prior", type=click.Choice(["gaussian", "mog"]), multiple=True, help="by default both"),
+        click.option("--prior", type=Choice(["gaussian", "mog"]), multiple=True, help="by default both"),
     ),
 )

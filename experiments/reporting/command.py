@@ -40,7 +40,8 @@ def make_command(part: Part) -> click.Command:
         text = f"only write {part.demonstration.name}, a page to try it on, to the output folder or the current one"
         command = click.option("--page", is_flag=True, help=text)(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # click then keeps a paragraph's line breaks
-    return click.command(part.name, cls=Command, help=text, examples=examples_of(part.name))(shared_options(command))
+    about: dict[str, Any] = {"help": text, "short_help": part.title, "examples": examples_of(part.name)}
+    return click.command(part.name, cls=Command, **about)(shared_options(command))
 
 
 def examples_of(name: str) -> tuple[str, str]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
+    short_help="Measure the speed of training steps on this machine.",
     examples=(
         "jvae benchmark --latent-dim 10 --batch-sizes 128,1024 --precision float32,bfloat16",
         "jvae benchmark --dataset digits --runs 1,8 --profile --plot roofline.png",

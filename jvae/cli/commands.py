@@ -136,10 +136,12 @@ class Commands(click.Group):
 
 @contextlib.contextmanager
 def blaming_the_source(context: click.Context) -> Iterator[None]:
-    """Add the config file or environment variable of a bad value to its error."""
+    """Add the config file or environment variable of a bad value to its error; an argument's value names itself."""
     try:
         yield
     except click.BadParameter as error:
+        if isinstance(error.param, click.Argument) and not isinstance(error, click.MissingParameter):
+            raise click.UsageError(error.message, context) from error
         where = said_in(context, getattr(error.param, "name", None))
         raise click.UsageError(where + error.format_message(), context) if where else error  # noqa: B904
 

@@ -12,7 +12,7 @@ from jvae.cli.environment import import_jax
 from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
 from jvae.cli.paths import TAKES_STDOUT
 from jvae.cli.variables import said_in
-from jvae.runs.fields import text_of
+from jvae.runs.fields import numbers_in, text_of
 
 if TYPE_CHECKING:
     import jax
@@ -117,16 +117,21 @@ def open_model(
 def check_run(model: "TrainedModel", *runs: int) -> None:
     """Refuse a run, numbered from 0, that a model does not have."""
     for run in runs:
-        if run >= model.num_runs:
-            raise click.UsageError(f"--run is {run}: must be from 0 to {model.num_runs - 1}, the model's last run")
+        check_number("run", run, range(model.num_runs))
 
 
 def check_level(model: "TrainedModel", *levels: int) -> None:
     """Refuse a level of latents, numbered from 1, that a model does not have."""
     depth = model.recipe.model.num_levels
     for level in levels:
-        if not 1 <= level <= depth:
-            raise click.UsageError(f"--level is {level}: must be from 1 to {depth}, the number of the model's levels")
+        check_number("level", level, range(1, depth + 1))
+
+
+def check_number(name: str, number: int, there: range) -> None:
+    """Refuse a number of an option that is not one of the model's."""
+    if number not in there:
+        has = f"the model has {len(there)} {name}{'s' * (len(there) > 1)}"
+        raise click.UsageError(f"--{name} is {number}: must be {numbers_in(there)}, for {has}")
 
 
 def open_recipe(path: Path | None) -> "OwnRecipe | None":
@@ -171,7 +176,7 @@ def config_of_dataset(name: str, **how: Any) -> "Config":
     try:
         return Config(dataset=name, **how)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise usage_error(error) from error
 
 
 def open_dataset(config: "Config", data_dir: Path | None, log: Callable[[str], None] = log) -> "Dataset":

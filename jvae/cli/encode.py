@@ -17,6 +17,7 @@ from jvae.cli.console import (
     use_device,
     write_arrays,
 )
+from jvae.cli.near import Choice
 from jvae.cli.options import data_options, model_options
 from jvae.cli.path_types import OutputFile
 
@@ -54,6 +55,7 @@ class Which(click.ParamType):
 
 @click.command(
     cls=Command,
+    short_help="Write the latents q(z|x) of every datum to a file.",
     examples=(
         "jvae encode --model model.npz --output latents.npz",
         "jvae encode --model mog.npz --split both --run all --output latents.csv",
@@ -69,7 +71,7 @@ class Which(click.ParamType):
 )
 @click.option(
     "--split",
-    type=click.Choice(tuple(SPLITS)),
+    type=Choice(tuple(SPLITS)),
     default="test",
     help="the data to encode; test is never trained on",
 )

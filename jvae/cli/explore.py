@@ -14,6 +14,7 @@ from jvae.cli.path_types import OutputFile
 
 @click.command(
     cls=Command,
+    short_help="Write an HTML page that decodes and encodes as you point.",
     examples=(
         "jvae explore --model model.npz --output explorer.html",
         "jvae explore --model mog.npz --run 2 --num-points 500 --output small.html",

@@ -24,6 +24,7 @@ Rows = dict[str, str]
 
 @click.command(
     cls=Command,
+    short_help="Print this installation, or the contents of model files.",
     examples=(
         "jvae info",
         "jvae info model.npz mog.npz",

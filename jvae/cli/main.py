@@ -75,10 +75,11 @@ def main() -> None:
 
 
 @main.command(
+    short_help="Print the test ELBO, its errors and diagnostics.",
     examples=(
         "jvae evaluate --model model.npz --num-samples 100 --json result.json",
         "jvae evaluate --model model.npz --iwae 1000",
-    )
+    ),
 )
 @model_options
 @data_options
@@ -189,18 +190,17 @@ def plot_command(
             write_figure(drawn, output)
 
 
-plot_command("posterior", "Samples of the test set's aggregate posterior, coloured by class.", of_levels=True)
-plot_command("reconstructions", "Test images above the mean of p(x|z) at one draw z ~ q(z|x).")
+plot_command("posterior", "The test set's aggregate posterior, coloured by class.", of_levels=True)
+plot_command("reconstructions", "Test images above the mean of p(x|z) for one z ~ q(z|x).")
 plot_command("manifold", "The decoder's means over a grid of the latent space.")
-plot_command(
-    "prior", "The prior's density below the test set's aggregate posterior, with its components marked.", of_levels=True
-)
-plot_command("interpolation", "Decoder means on the lines between test images of different classes.")
+plot_command("prior", "The prior's density below the aggregate posterior. Its components are marked.", of_levels=True)
+plot_command("interpolation", "Decoder means between test images of different classes.")
 plot_command("traversals", "Decoder means as one latent dimension at a time changes.")
 plot_command("history", "The bound and its parts over the epochs of training.", needs_data=False)
 plot_command(
     "training",
-    "The snapshots of a training: reconstructions, samples and aggregate posterior as they change.",
+    "How the model changes in training, by its snapshots. "
+    "They show reconstructions, samples and the aggregate posterior.",
     of_levels=True,
     moves=True,
 )
@@ -249,10 +249,11 @@ def fetch(names: tuple[str, ...], data_dir: Path | None) -> None:
 
 
 @datasets.command(
+    short_help="Describe a data set: one of these, or your own.",
     examples=(
         "jvae datasets check npz:mine.npz --sheet sheet.png",
         "jvae datasets check folder:pictures --test-share 0.1 --resize 32x32",
-    )
+    ),
 )
 @click.argument("source", type=DataSource())
 @partial(config_options, only=DATA_FIELDS[1:])

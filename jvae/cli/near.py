@@ -2,10 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+
+from jvae.cli.path_types import OutputFile, OutputFolder
+from jvae.runs.fields import split_values
 
 MEANT = {
     "checkpoint": "model",
@@ -17,19 +21,21 @@ MEANT = {
     "gpu": "device",
     "layers": "hidden",
     "likelihood": "decoder",
-    "out": "output",
-    "save": "model",
     "weights": "model",
     "z-dim": "latent-dim",
 }
 """Names that other programs use for an option."""
+OUTPUT_NAMES = ("o", "out", "output", "save")
+"""Names that other programs use for the option that says what to write."""
 MEANT_VALUES = {
     "bce": "bernoulli",
     "conv": "cnn",
     "convolutional": "cnn",
+    "cuda": "gpu",
     "dense": "mlp",
     "gmm": "mog",
     "mixture": "mog",
+    "mps": "auto",
     "mse": "gaussian",
     "nf": "flow",
     "normal": "gaussian",
@@ -38,6 +44,7 @@ MEANT_VALUES = {
 """Names that other programs use for a value."""
 OWN = ("prior", "decoder", "network")
 """Options for which a recipe file may have a part of one's own."""
+OWN_ADVICE = "For one of your own, see --recipe."
 
 
 def one_of(words: Iterable[str]) -> str:
@@ -51,7 +58,8 @@ def meant_options(command: click.Command, word: str) -> str:
         known = [name for name, other in command.commands.items() if word in long_options(other)]
         if known:
             return f" It is an option of {one_of(known[:3])}: put it after that word."
-    near = near_options(word, long_options(command))
+    written = outputs_of(command) if word.lstrip("-") in OUTPUT_NAMES else []
+    near = written or near_options(word, long_options(command))
     return f" Did you mean {one_of(near)}?" if near else ""
 
 
@@ -60,6 +68,12 @@ def long_options(command: click.Command) -> list[str]:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     options.sort(key=lambda option: option.hidden)
     return [word for option in options for word in (*option.opts, *option.secondary_opts) if word.startswith("--")]
+
+
+def outputs_of(command: click.Command) -> list[str]:
+    """Return a command's options that name what it writes."""
+    options = (parameter for parameter in command.params if isinstance(parameter, click.Option))
+    return [option.opts[0] for option in options if isinstance(option.type, (OutputFile, OutputFolder))]
 
 
 def near_options(word: str, options: Collection[str]) -> list[str]:
@@ -84,10 +98,10 @@ def is_part(name: str, other: str) -> bool:
 
 
 def near_values(word: str, choices: Collection[str]) -> list[str]:
-    """Return at most two choices that are similar to a word, by meaning or letters."""
-    word = word.lower()
-    meant = [MEANT_VALUES[word]] if MEANT_VALUES.get(word) in choices else []
-    return meant or get_close_matches(word, choices, 2, 0.6)
+    """Return at most two choices that are similar to a word, by meaning or letters; `cuda:0` is taken as `cuda`."""
+    word = word.lower().partition(":")[0]
+    meant = MEANT_VALUES.get(word, word)
+    return [meant] if meant in choices else get_close_matches(word, choices, 2, 0.6)
 
 
 def meant_grid(texts: Iterable[str], choices: Mapping[str, Collection[str]]) -> str:
@@ -98,27 +112,17 @@ def meant_grid(texts: Iterable[str], choices: Mapping[str, Collection[str]]) -> 
         choices: the words that each option may be, by its name; none for numbers and free texts.
     """
     for text in texts:
-        name, _, values = text.partition("=")
-        option = name.strip().replace("_", "-")
+        name, values = split_values(text)
+        option = name.replace("_", "-")
         if option in choices:
             known = choices[option]
-            unknown = [value for value in map(str.strip, values.split(",")) if known and value not in known]
+            unknown = [value for value in values if known and value not in known]
             near = [word for value in unknown for word in near_values(value, known)]
         else:
             near = [word.removeprefix("--") for word in near_options(option, [f"--{other}" for other in choices])]
         if near:
             return f" Did you mean {one_of(near)}?"
     return ""
-
-
-def near_file(path: Path) -> str:
-    """Return a question that suggests a neighbour with a similar name for a missing file; empty if there is none."""
-    try:
-        beside = sorted(other.name for other in path.parent.iterdir())
-    except (OSError, ValueError):
-        return ""
-    near = get_close_matches(path.name, beside, 1, 0.8)
-    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 class Choice(click.Choice):
@@ -130,16 +134,18 @@ class Choice(click.Choice):
             return super().convert(value, param, context)
         except click.BadParameter as error:
             near = near_values(str(value), self.choices)
-            own = "For one of your own, see --recipe." if param is not None and param.name in OWN else ""
+            takes_recipe = context is not None and "--recipe" in long_options(context.command)
+            own = takes_recipe and param is not None and param.name in OWN
             if not near and not own:
                 raise
-            self.fail(f"{error.message} {f'Did you mean {one_of(near)}?' if near else own}", param, context)
+            self.fail(f"{error.message} {f'Did you mean {one_of(near)}?' if near else OWN_ADVICE}", param, context)
 
 
 def meant_command(group: click.Group, context: click.Context, word: str) -> str:
     """Return the error message for a word that is not a command."""
     commands = group.list_commands(context)
-    if near := get_close_matches(word.lower().replace("_", "-"), commands, n=2):
+    close = partial(get_close_matches, word.lower().replace("_", "-"), commands, 2)
+    if near := close(0.6) or (close(0.5) if len(word) == 2 else []):
         return f"No such command {word!r}. Did you mean {one_of(near)}?"
     takers = [name for name in commands if takes_model(group.commands[name])]
     if takers and (Path(word).suffix or "/" in word):

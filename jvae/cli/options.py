@@ -1,5 +1,6 @@
 """The command line's options, built from `Config`."""
 
+import re
 from collections.abc import Callable, Collection
 from functools import partial, wraps
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import click
 
 from jvae.cli.near import Choice
-from jvae.cli.path_types import DataSource, InputFile, InputFolder, InputModel, OutputFile
+from jvae.cli.path_types import DataSource, InputFolder, InputModel, InputRecipe, OutputFile
 from jvae.cli.variables import said_in
 from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import ConfigField, check_together, text_of
@@ -24,11 +25,17 @@ def flag(name: str) -> str:
 
 
 def usage_error(error: ValueError) -> click.UsageError:
-    """Return a Config's error, which begins with a field's name, as a usage error that begins with the option."""
-    name, _, rest = str(error).partition(" ")
-    if name not in {field.name for field in config_fields()}:
-        return click.UsageError(str(error))
-    return click.UsageError(f"{said_in(click.get_current_context(silent=True), name)}{flag(name)} {rest}")
+    """Return an error that begins with a name, such as a Config field's, as a usage error that begins with the option.
+
+    A name that is no option of the command stays; one that the rule names is given as an option too.
+    """
+    context = click.get_current_context(silent=True)
+    text = re.sub(r"(?<=applies only with )\w+(?= )", lambda found: flag(found[0]), str(error))
+    name, _, rest = text.partition(" ")
+    for option in () if context is None else context.command.params:
+        if flag(name) in option.opts:
+            return click.UsageError(f"{said_in(context, option.name)}{flag(name)} {rest}")
+    return click.UsageError(text)
 
 
 def option_of(field: ConfigField, **attributes: Any) -> Callable:
@@ -148,7 +155,7 @@ def recipe_option(command: Callable) -> Callable:
     return click.option(
         "--recipe",
         "recipe_path",
-        type=InputFile(),
+        type=InputRecipe(),
         metavar="FILE.py",
         help="Python file that defines what is trained: recipe(config, data_shape, steps_per_epoch)",
     )(with_recipe)

@@ -1,12 +1,12 @@
 """The types of a command line's paths: what is read or written, and how."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jvae.cli.near import near_file
 from jvae.data.known import OWN_KINDS
 from jvae.files import STDOUT
 
@@ -25,6 +25,8 @@ class InputFile(click.Path):
             return Path(super().convert(value, param, context))  # type: ignore[arg-type]
         except click.BadParameter:
             path = Path(os.fsdecode(value))
+            if os.path.isdir(path):
+                self.fail(f"{path}: is a directory, where a file is expected", param, context)
             if os.path.exists(path):
                 raise
             self.fail(f"{path}: there is no such file{near_file(path) or self.made(path)}", param, context)
@@ -42,11 +44,44 @@ class InputModel(InputFile):
         return f"; `jvae train --model {path}` writes it"
 
 
-class InputFolder(click.Path):
+class InputRecipe(InputFile):
+    """A Python file that a command executes; its name says that it is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Return the path; refuse a file that is not Python by its name."""
+        path = super().convert(value, param, context)
+        if path.suffix.lower() != ".py":
+            self.fail(f"{path}: must be a Python file, with a name that ends in .py", param, context)
+        return path
+
+
+class Folder(click.Path):
+    """A folder, which must exist if a command reads it."""
+
+    advice = ""
+    """What to name in place of a file, as the end of a sentence."""
+
+    def __init__(self, exists: bool) -> None:
+        super().__init__(path_type=Path, exists=exists, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Return the path; for a file, say that a directory is expected; for a missing one, suggest a similar one."""
+        try:
+            return Path(super().convert(value, param, context))  # type: ignore[arg-type]
+        except click.BadParameter:
+            path = Path(os.fsdecode(value))
+            if os.path.isdir(path):
+                raise
+            if os.path.exists(path):
+                self.fail(f"{path}: is a file, where a directory is expected{self.advice}", param, context)
+            self.fail(f"{path}: there is no such directory{near_file(path)}", param, context)
+
+
+class InputFolder(Folder):
     """A folder that a command reads."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path, exists=True, file_okay=False)
+        super().__init__(exists=True)
 
 
 class DataSource(click.ParamType):
@@ -90,11 +125,23 @@ class OutputModel(OutputFile):
         super().__init__(kept=True)
 
 
-class OutputFolder(click.Path):
+class OutputFolder(Folder):
     """A folder that a command writes to, and creates if it is missing."""
 
+    advice = "; a new name makes one"
+
     def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+        super().__init__(exists=False)
+
+
+def near_file(path: Path) -> str:
+    """Return a question that suggests a neighbour with a similar name for a missing path; empty if there is none."""
+    try:
+        beside = sorted(other.name for other in path.parent.iterdir())
+    except (OSError, ValueError):
+        return ""
+    near = get_close_matches(path.name, beside, 1, 0.8)
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def kind_of(source: str) -> str:

@@ -180,8 +180,10 @@ def check_output(output: Given, values: dict[str, Any]) -> None:
             raise click.UsageError(f"{path}: has a name of {max(sizes)} bytes: must be at most {room}")
         check_writable(path if isinstance(type_, OutputFile) else folder / new[0])
     except (FileNotFoundError, NotADirectoryError) as error:
-        advice = ": make it with mkdir -p" if isinstance(error, FileNotFoundError) else ""
-        raise click.UsageError(f"{path}: the directory {folder} does not exist{advice}") from error
+        there = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
+        if not os.path.isdir(there):
+            raise click.UsageError(f"{path}: {there} is a file, where a directory is expected") from error
+        raise click.UsageError(f"{path}: the directory {folder} does not exist: make it with mkdir -p") from error
     except OSError as error:
         kind = click.UsageError if error.errno in (errno.ENAMETOOLONG, errno.ELOOP) else JvaeError
         raise kind(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -197,7 +199,7 @@ def check_kind(path: Path, type_: OutputFile, values: dict[str, Any]) -> None:
     if there is None:
         return
     if stat.S_ISDIR(there.st_mode):
-        raise click.UsageError(f"{path}: is a directory")
+        raise click.UsageError(f"{path}: is a directory, where a file is expected: name a file in it")
     if is_stream(path):
         if not text:
             raise click.UsageError(f"{path}: is a pipe, a device or this command's own output: name a file")

@@ -7,6 +7,7 @@ import click
 
 from jvae.cli.commands import Command
 from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
+from jvae.cli.near import Choice
 from jvae.cli.options import data_options, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, InputModel, OutputFile, OutputModel
 from jvae.cli.paths import check_kept
@@ -28,6 +29,7 @@ def need_torch() -> None:
 @click.command(
     "import-pytorch",
     cls=Command,
+    short_help="Make a model file from a PyTorch state dict.",
     examples=(
         "jvae import-pytorch model.pt --model model.npz",
         "jvae import-pytorch gaussian.pt --decoder gaussian --log-var --model gaussian.npz",
@@ -39,13 +41,13 @@ def need_torch() -> None:
 @click.option("--dataset", type=DataSource(), default="mnist", help="data set that it was trained on")
 @click.option(
     "--decoder",
-    type=click.Choice(["bernoulli", "gaussian", "continuous-bernoulli"]),
+    type=Choice(["bernoulli", "gaussian", "continuous-bernoulli"]),
     default="bernoulli",
     help="output distribution, which the weights do not show",
 )
 @click.option(
     "--activation",
-    type=click.Choice(ACTIVATIONS),
+    type=Choice(ACTIVATIONS),
     default="relu",
     help="activation of its networks, which the weights do not show; gelu is the tanh approximation",
 )
@@ -59,7 +61,7 @@ def need_torch() -> None:
 )
 @click.option(
     "--stds",
-    type=click.Choice(["as-is", "exp", "softplus"]),
+    type=Choice(["as-is", "exp", "softplus"]),
     help="map from learned numbers without `log` in their names to standard deviations; by default the identity",
 )
 @data_options
@@ -100,8 +102,10 @@ def import_pytorch(
     if is_given(given, "output_scale"):
         fields["output_scale"] = output_scale
     conventions = Conventions(log_var, stds, fields.get("output_scale"))
-    data = open_dataset(config_of_dataset(dataset), data_dir)
-    weights, shape = load_state_dict(source, said.append), data.train_images.shape[1:]
+    trained_on = config_of_dataset(dataset)
+    weights = load_state_dict(source, said.append)
+    data = open_dataset(trained_on, data_dir)
+    shape = data.train_images.shape[1:]
     try:
         known = translate(weights, conventions, decoder == "gaussian", shape, said.append)
         config = infer_config(known, **fields)
@@ -121,6 +125,7 @@ def import_pytorch(
 @click.command(
     "export-pytorch",
     cls=Command,
+    short_help="Write a model as a state dict for PyTorch.",
     examples=(
         "jvae export-pytorch model.pt --model model.npz",
         "jvae export-pytorch model.pt --model mog.npz --run 2 --overwrite",

@@ -34,6 +34,7 @@ PICTURE_COPIES = 8
 
 @click.command(
     cls=Command,
+    short_help="Draw from the model: z ~ p(z), x ~ p(x|z).",
     examples=(
         "jvae sample --model model.npz --samples samples.png --compare",
         "jvae sample --model model.npz --samples samples.npz --num-images 1000",

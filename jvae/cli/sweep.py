@@ -41,6 +41,7 @@ from jvae.runs.sweep import MEASURES, ONE_FOR_ALL, Cell, Result, cells_of, parse
 
 @click.command(
     cls=Command,
+    short_help="Train every combination of option values, and compare.",
     examples=(
         "jvae sweep --grid prior=gaussian,mog --runs 5 --epochs 5 --batch-size 128",
         "jvae sweep --dataset digits --grid latent-dim=2,10 --grid hidden=512x512,256 --output widths",

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
+    short_help="Train a VAE, save it every epoch, and evaluate it.",
     examples=(
         "jvae train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz",
         "jvae train --dataset digits --prior mog --runs 3 --validation held-out --keep best --model mog.npz",

@@ -7,11 +7,13 @@ later loads map the files.
 import contextlib
 import io
 import os
+import re
 import struct
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,20 @@ def _find_prepared(name: str, folders: list[Path]) -> Any:
                     raise DataError(f"tfds:{name} has no {split} split, only {', '.join(builder.info.splits)}")
             return builder
     places = " or ".join(map(str, folders))
-    raise NotThereError(f"tfds:{name} is not prepared in {places}; prepare it with tensorflow-datasets")
+    raise NotThereError(f"tfds:{name} is not prepared in {places}{_what_next(name, folders)}")
+
+
+def _what_next(name: str, folders: list[Path]) -> str:
+    """Return how to prepare a set, or a similar name if there is no such set, as the end of a sentence."""
+    from tensorflow_datasets.core import registered
+
+    base, known = re.split("[:/]", name)[0], registered.list_imported_builders()
+    if base in known:
+        return f"; `tfds build {name} --data_dir {folders[0]}` prepares it, where TensorFlow is installed"
+    there = [found.removeprefix("tfds:") for folder in folders for found in prepared_sets(folder)]
+    near = get_close_matches(name, [*there, *known], 1)
+    meant = f"did you mean tfds:{near[0]}?" if near else "`jvae datasets` lists what is prepared"
+    return f", and tensorflow-datasets has no such set; {meant}"
 
 
 def _decode(builder: Any, folder: Path) -> None:
@@ -232,7 +247,11 @@ def _unreachable(url: str) -> str:
 
 @contextlib.contextmanager
 def quietly(name: str) -> Iterator[None]:
-    """Hide tensorflow-datasets' progress bars and warnings, and turn its errors into one line."""
+    """Hide tensorflow-datasets' progress bars and warnings, and turn its errors into one line.
+
+    Raises:
+        DataError: the block raised an error; the message starts with `name`, unless it was a DataError already.
+    """
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):

@@ -26,6 +26,8 @@ ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20
 DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
+PYTORCH_BYTES = 256
+"""The bytes at the start of a PyTorch archive that name its first member, `NAME/data.pkl`."""
 
 Header = tuple[tuple[int, ...], Any]
 """The shape and dtype of an array."""
@@ -178,6 +180,9 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
         digest.update(part)
         left -= len(part)
     if file.read() != digest.hexdigest().encode():
+        file.seek(0)
+        if b"/data.pkl" in file.read(PYTORCH_BYTES):
+            raise ValueError("is a PyTorch file, not a jvae model file: `jvae import-pytorch` makes one from it")
         raise ValueError("is damaged, or was not written by jvae: its sha256 does not match its content")
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(file) as archive:

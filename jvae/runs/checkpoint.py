@@ -25,6 +25,7 @@ from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
 from jvae.runs.config import Config, build_recipe
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, SnapshotTimes, read_description
+from jvae.runs.fields import numbers_in
 from jvae.runs.memory import check_fits
 from jvae.runs.numerics import Settings, other_training
 from jvae.runs.plan import Plan, whole_number
@@ -40,19 +41,26 @@ class TrainedModel(NamedTuple):
     """A trained model: its recipe, parameters, training state and history."""
 
     recipe: Recipe
+    """What was trained."""
     plan: Plan
+    """How long, on which batches and from which seeds it was trained, and how its epochs were judged."""
     params: PyTree
-    """The learned parameters, with a leading axis of runs on every array."""
+    """The learned parameters that the runs keep, with a leading axis of runs on every array."""
     state: LoopState | None
     """The training state to resume from; None where only the parameters were read."""
     history: list[dict[str, Any]]
-    """One record per epoch: bound, reconstruction and kl in nats per datum (lists for several runs), and seconds."""
+    """One record per epoch: epoch, from 1; bound, reconstruction and kl in nats per datum; and seconds.
+
+    With validation, also its bound, in nats per datum, and kept, the epoch whose parameters are kept. For several runs
+    all but epoch and seconds are lists, with None for a run that had stopped before."""
     data_name: str
+    """The name of the data set, for titles."""
     data_shape: tuple[int, ...]
-    """The shape of one datum."""
+    """The shape of one datum, such as (h, w, c)."""
     fingerprint: str
     """The fingerprint of the data set that it was trained on."""
     versions: dict[str, str]
+    """Python's version and the packages' that it was trained with, by name."""
     config: Config | None = None
     """The configuration that the recipe was built from, if any."""
     recipe_file: RecipeFile | None = None
@@ -75,11 +83,9 @@ class TrainedModel(NamedTuple):
         Raises:
             ValueError: there is no such run.
         """
-        number = whole_number("run", run)
-        if not 0 <= number < self.num_runs:
-            raise ValueError(
-                f"run is {number}: must be from 0 to {self.num_runs - 1}, for the model has {self.num_runs}"
-            )
+        number, there = whole_number("run", run), range(self.num_runs)
+        if number not in there:
+            raise ValueError(f"run is {number}: must be {numbers_in(there)}, for the model has {self.num_runs}")
         return jax.tree.map(lambda leaf: leaf[number], self.params)
 
     def check_level(self, level: SupportsIndex) -> int:
@@ -88,9 +94,9 @@ class TrainedModel(NamedTuple):
         Raises:
             ValueError: there is no such level.
         """
-        number, levels = whole_number("level", level), self.recipe.model.num_levels
-        if not 0 <= number < levels:
-            raise ValueError(f"level is {number}: must be from 0 to {levels - 1}, for the model has {levels}")
+        number, there = whole_number("level", level), range(self.recipe.model.num_levels)
+        if number not in there:
+            raise ValueError(f"level is {number}: must be {numbers_in(there)}, for the model has {len(there)}")
         return number
 
 
@@ -154,6 +160,7 @@ def load(
     Raises:
         RecipeNeededError: a recipe is missing, or not allowed; the message is one line.
         ModelFileError: the file cannot be read, is damaged or does not fit; the message is one line.
+        NotEnoughMemoryError: its arrays do not fit in memory.
     """
     with open_model_file(path) as file:
         check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # the file's arrays, and JAX's copies of them
@@ -230,7 +237,11 @@ def run_shapes(recipe: Recipe, data_shape: tuple[int, ...], runs: int) -> TrainS
 
 
 def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> PyTree[Array]:
-    """Read and check only the parameters that the runs keep."""
+    """Read and check only the parameters that the runs keep.
+
+    Raises:
+        ValueError: an array is missing, damaged, or does not fit the recipe.
+    """
     shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     if about.format_version > 1:
         tree = {"kept": shapes} if about.kept else {"runs": {"params": shapes}}
@@ -263,7 +274,11 @@ def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> 
 
 
 def read_snapshots(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> Snapshots | None:
-    """Read and check only the snapshots; None if there are none."""
+    """Read and check only the snapshots; None if there are none.
+
+    Raises:
+        ValueError: an array is missing, damaged, or does not fit the recipe.
+    """
     shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     found = restore({"snapshots": snapshot_shapes(shapes, about)}, archive, only=False)
     return snapshots_of(found["snapshots"], about)

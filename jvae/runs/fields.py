@@ -23,8 +23,11 @@ class Range(NamedTuple):
     """A rule for a number, or each of several: finite and low <= number <= high, or low < number with `above`."""
 
     low: float
+    """The lower limit."""
     high: float = math.inf
+    """The upper limit, which the number may reach."""
     above: bool = False
+    """True if the number may not be the lower limit itself."""
 
     def admits(self, number: Any) -> bool:
         """Return True if a number satisfies the rule."""
@@ -39,7 +42,9 @@ class OnlyWith(NamedTuple):
     """A rule for a field that applies only if another field has one of these values."""
 
     name: str
+    """The name of the other field."""
     values: tuple[Any, ...]
+    """The values of the other field with which this one applies."""
 
     def __str__(self) -> str:
         return f"{self.name} {' or '.join(map(str, self.values))}"
@@ -49,13 +54,19 @@ class ConfigField(NamedTuple):
     """A field of `Config`, as a command line needs it."""
 
     name: str
+    """The field's name, with underscores."""
     type: type
     """The field's type; `tuple` is a tuple of whole numbers."""
     default: Any
+    """The default value."""
     help: str
+    """What the field is, in words."""
     choices: tuple[str, ...]
+    """The texts to choose from; empty if there is no such list."""
     range: Range | None
+    """The rule for the number, or each of several; None if there is none."""
     needs: tuple[OnlyWith, ...]
+    """The rules for when the field applies; all must hold."""
 
     def parse(self, text: str) -> Any:
         """Return the value of a text; several whole numbers are separated by commas or by x.
@@ -84,7 +95,11 @@ class ConfigField(NamedTuple):
         return value
 
     def checked(self, value: Any) -> Any:
-        """Return `plain(value)`, after `check`."""
+        """Return `plain(value)`, after `check`.
+
+        Raises:
+            ValueError: as `check`.
+        """
         value = self.plain(value)
         self.check(value)
         return value
@@ -110,9 +125,20 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
 
 
+def split_values(text: str) -> tuple[str, list[str]]:
+    """Return the name and the values in a text NAME=VALUE,VALUE,...; no values where nothing follows the name."""
+    name, _, values = text.partition("=")
+    return name.strip(), [value.strip() for value in values.split(",")] if values else []
+
+
 def text_of(value: Any, separator: str = ",") -> str:
     """Return a field's value as on a command line."""
     return separator.join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def numbers_in(there: range) -> str:
+    """Return the numbers of a range in words: from the first to the last, or the only one."""
+    return f"from {there[0]} to {there[-1]}" if len(there) > 1 else str(there[0])
 
 
 def check_together(fields: list[ConfigField], config: Any, given: Collection[str] = ()) -> None:

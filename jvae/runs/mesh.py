@@ -27,14 +27,18 @@ class Hosts(NamedTuple):
     coordinator: str | None = None
     """The address HOST:PORT of process 0."""
     num_processes: int | None = None
+    """The number of processes."""
     process_id: int | None = None
+    """The number of this one, from 0."""
 
 
 class MeshShape(NamedTuple):
     """The number of devices along each axis of a mesh."""
 
     runs: int
+    """The devices that the runs are split over."""
     data: int
+    """The devices that every batch is split over."""
 
     def __str__(self) -> str:
         return f"runs={self.runs},data={self.data}"
@@ -109,10 +113,10 @@ def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices
         if asked == (1, 1):
             return None
     if math.prod(asked) > len(devices):
-        raise ValueError(f"mesh is {asked}: {math.prod(asked)} devices, but there are {len(devices)}")
+        raise ValueError(f"mesh is {asked}: takes {math.prod(asked)} devices, but jax finds {len(devices)}")
     if jax.process_count() > 1 and math.prod(asked) != len(devices):
         raise ValueError(f"mesh is {asked}: several hosts must use all of their {len(devices)} devices")
-    for what, count, axis, parts in ("runs", num_runs, RUNS, asked.runs), ("batch_size", batch_size, DATA, asked.data):
+    for what, count, axis, parts in ("runs", num_runs, RUNS, asked.runs), ("batch size", batch_size, DATA, asked.data):
         if count % parts:
             raise ValueError(f"mesh is {asked}: {what}, {count}, must be a multiple of {axis}={parts}")
     grid = np.array(devices[: math.prod(asked)]).reshape(asked)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields, unit
-from jvae.runs.fields import text_of
+from jvae.runs.fields import split_values, text_of
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -28,7 +28,7 @@ Grid = dict[str, tuple[Any, ...]]
 
 
 class Cell(NamedTuple):
-    """One combination of the grid's values."""
+    """One combination of the grid's values, and the configuration that has them."""
 
     settings: dict[str, Any]
     """The grid's fields, by their Config names."""
@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The result of a cell."""
+    """The result of a cell: the runs, with the unit of their bound in words, or the error in one line."""
 
     cell: Cell
     unit: str
@@ -94,19 +94,19 @@ def parse_grid(texts: Sequence[str]) -> Grid:
     fields = {field.name: field for field in config_fields()}
     grid: Grid = {}
     for text in texts:
-        name, equals, values = text.partition("=")
+        name, values = split_values(text)
         if name in ("hidden-dim", "hidden_dim"):
-            name, values = "hidden", ",".join(f"{value}x{value}" for value in values.split(",") if value)
-        field = fields.get(name.strip().replace("-", "_"))
-        if not equals or not values or field is None or field.name in ONE_FOR_ALL:
+            name, values = "hidden", [f"{value}x{value}" for value in values]
+        field = fields.get(name.replace("-", "_"))
+        if not values or field is None or field.name in ONE_FOR_ALL:
             raise ValueError(
                 f"grid is {text!r}: must be NAME=VALUE,VALUE,... with an option of `jvae train` other than "
-                + ", ".join(ONE_FOR_ALL)
+                + ", ".join(ONE_FOR_ALL).replace("_", "-")
             )
         if field.name in grid:
             raise ValueError(f"grid is {text!r}: {name} comes twice")
         try:
-            grid[field.name] = tuple(dict.fromkeys(field.parse(value.strip()) for value in values.split(",")))
+            grid[field.name] = tuple(dict.fromkeys(map(field._replace(name=name).parse, values)))
         except ValueError as error:
             raise ValueError(f"grid is {text!r}: {error}") from error
     return grid

@@ -1,18 +1,20 @@
 """State dicts in PyTorch's `.pt` files: read without executing anything in them, unwrapped, and written."""
 
 import io
+import pickle
 import re
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jvae.errors import ModelFileError, first_line
 from jvae.files import write_file
+from jvae.runs.archive import MEMBER, ZIP_START
 
 if TYPE_CHECKING:
     import torch
@@ -109,11 +111,7 @@ def _load(path: Path) -> Any:
     import torch
 
     try:
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                if (member := archive.testzip()) is not None:
-                    raise ModelFileError(f"is damaged: the checksum of {member} is wrong")
+        zipped = _is_zipped(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns of unusual pickles, which raise an error here
             # mapped: otherwise a file that announces more numbers than it holds is read beyond its end
@@ -126,10 +124,39 @@ def _load(path: Path) -> Any:
         raise ModelFileError(f"is damaged: {first_line(error)}") from error
     except Exception as error:  # reading a file that is no pickle can raise anything
         said = str(error).rpartition("WeightsUnpickler error: ")[2]  # before it: how to execute the file
-        reason = first_line(ValueError(said))[:150]
+        reason = f"{first_line(ValueError(said))[:150].rstrip('.')}; {HOW}"
+        if "Unsupported operand" in said:
+            reason = f"it holds a pickle that is not PyTorch's; {HOW}"
         if match := re.match(r"Unsupported global: GLOBAL ([\w.]+)", said):
             reason = f"it holds a pickled {match[1]}, which is not opened; {HOW}"
         raise ModelFileError(f"is not a state dict: {reason}") from error
+
+
+def _is_zipped(path: Path) -> bool:
+    """Return True for a PyTorch archive with right checksums, False for a PyTorch file of the older kind.
+
+    Raises:
+        ModelFileError: it is neither; the message says what it is.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(ZIP_START))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = {PurePath(name).name for name in archive.namelist()}
+            if MEMBER in members:
+                raise ModelFileError("is a jvae model file, not a state dict: the other commands read it, with --model")
+            if "data.pkl" not in members or "constants.pkl" in members:
+                kind = "a TorchScript program" if "constants.pkl" in members else "a zip archive, but not PyTorch's"
+                raise ModelFileError(f"is {kind}: a state dict is expected; {HOW}")
+            if (member := archive.testzip()) is not None:
+                raise ModelFileError(f"is damaged: the checksum of {member} is wrong")
+        return True
+    if start == ZIP_START:
+        raise ModelFileError("is damaged: its end is missing")
+    if start[:1] != pickle.PROTO:
+        kind = "not a PyTorch file" if start else "empty"
+        raise ModelFileError(f"is {kind}: a state dict is expected; {HOW}")
+    return False
 
 
 def _is_state_dict(found: Any) -> bool:

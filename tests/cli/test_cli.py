@@ -102,7 +102,7 @@ def test_compare_draws_samples_beside_means(model, tmp_path):
 
 
 def test_pictures_that_the_model_lacks_are_refused(model):
-    assert "only a vamp prior has pseudo-inputs" in refused("plot", "pseudo-inputs", "--model", model, code=1)
+    assert "pseudo-inputs; train with --prior vamp" in refused("plot", "pseudo-inputs", "--model", model, code=1)
     assert "--variance pixel" in refused("plot", "scale", "--model", model, code=1)
 
 
@@ -212,8 +212,8 @@ BAD = [
     (["train", "--hidden", ""], "--hidden is '': must be whole numbers"),
     (["train", "--hidden-dim", "0"], "--hidden is 0: must be at least 1"),
     (["train", "--hidden", "16,16,16", "--hidden-dim", "16"], "--hidden-dim is 16, but --hidden is 16,16,16"),
-    (["train", "--network", "cnn", "--hidden", "8,8"], "--hidden is 8,8: applies only with network mlp"),
-    (["train", "--channels", "8"], "--channels is 8: applies only with network cnn"),
+    (["train", "--network", "cnn", "--hidden", "8,8"], "--hidden is 8,8: applies only with --network mlp"),
+    (["train", "--channels", "8"], "--channels is 8: applies only with --network cnn"),
     (["train", "--activation", "sine"], "'sine'"),
     (["sample", "--model", "/no/such/model.npz"], "/no/such/model.npz"),
     (["plot", "nothing"], "nothing"),

@@ -128,6 +128,13 @@ def test_every_help_has_two_examples_that_can_be_typed(program, name, tmp_path, 
         command.make_context(line, given, parent=context)
 
 
+GROUPS = [
+    (main, ()),
+    (experiments, ()),
+    *((main, w) for w, command in leaves(main) if isinstance(command, click.Group)),
+]
+
+
 def test_what_people_do_first_are_six_things():
     assert len(main.first) == 6
 
@@ -176,7 +183,20 @@ def test_the_shell_completes_commands_and_choices():
         (["sweep", "--grid", "prior=gaussian,mixture"], "vamp, flow. Did you mean mog?"),
         (["sweep", "--grid", "seed=0,1", "--grid", "z-dim=2"], "Did you mean latent-dim?"),
         (["sweep", "--grid", "latent-dim=2,3", "--latent-dim", "4"], "--latent-dim is 4: is in --grid too"),
-        (["sweep", "--grid", "latent-dim=x"], "latent_dim is 'x': must be a whole number"),
+        (["sweep", "--grid", "latent-dim=x"], "--grid is 'latent-dim=x': latent-dim is 'x': must be a whole number"),
+        (["sweep", "--grid", "latent-dim"], "--grid is 'latent-dim': must be NAME=VALUE"),
+        (["train", "--device", "cuda:0"], "Did you mean gpu?"),
+        (["train", "--device", "GPU"], "Did you mean gpu?"),
+        (["train", "--device", "tpux"], "Did you mean tpu?"),
+        (["train", "--device", "mps"], "Did you mean auto?"),
+        (["encode", "--split", "tset"], "Did you mean test?"),
+        (["train", "--estimator", "dreg"], "--estimator is dreg: applies only with --bound iwae, not elbo"),
+        (["datasets", "check", "digits", "--resize", "3x3"], "--resize is 3x3: applies only with folder:DIR"),
+        (["datasets", "check", "digitz"], "error: dataset is 'digitz': must be one of"),
+        (["train", "--output", "m.npz"], "Did you mean --model or --json or --log?"),
+        (["sample", "--out", "s.png"], "Did you mean --samples?"),
+        (["evaluate", "-o", "e.json"], "Did you mean --json?"),
+        (["plot", "prior", "--save", "p.png"], "Did you mean --output?"),
         (["train", "--network", "conv"], "Did you mean cnn?"),
         (["train", "--prior", "laplace"], "For one of your own, see --recipe."),
         (["train", "--model", "no/m.npz"], "make it with mkdir -p"),
@@ -191,6 +211,35 @@ def test_an_error_says_what_to_type_next(words, said, tmp_path, monkeypatch):
     for name in ("mog.npz", "my_prior.py"):
         Path(name).touch()
     assert said in refused(*words, code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["k1"], "Did you mean kl?"),
+        (["al"], "Did you mean all?"),
+        (["zz"], "must be one of all, baseline"),
+        (["all", "--only", "klx"], "Did you mean kl?"),
+        (["mirror", "--prior", "normal"], "Did you mean gaussian?"),
+        (["mirror", "--prior", "zz"], "'zz' is not one of 'gaussian', 'mog'."),
+    ],
+    ids=str,
+)
+def test_an_experiments_error_says_it_too(words, said):
+    result = CliRunner().invoke(experiments, words)
+    assert result.exit_code == 2
+    assert result.stderr.strip().endswith(said) or f"{said}, " in result.stderr
+
+
+@pytest.mark.parametrize(("program", "words"), GROUPS, ids=str)
+def test_the_help_of_a_group_describes_each_command_whole_in_80_columns(program, words):
+    text = CliRunner().invoke(program, [*words, "--help"], env={"COLUMNS": "80"}).stdout
+    lines = text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    group = program
+    for word in words:
+        group = group.commands[word]
+    assert [line.split()[0] for line in lines] == sorted(group.commands)
+    assert [line for line in lines if line.endswith("...") or len(line) > 80] == []
 
 
 def test_what_a_grid_cannot_vary_is_not_suggested_for_it():

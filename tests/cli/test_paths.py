@@ -126,8 +126,10 @@ def test_pipes_take_text_and_stdout_takes_it_too(model):
     ("path", "code", "said"),
     [
         ("no/such/result", 2, "/no/such does not exist"),
-        ("m.npz/result", 2, "does not exist"),
-        (".", 2, "is a directory"),
+        ("no/../no/result", 2, "does not exist: make it with mkdir -p"),
+        ("m.npz/result", 2, "m.npz is a file, where a directory is expected"),
+        ("m.npz/no/result", 2, "m.npz is a file, where a directory is expected"),
+        (".", 2, ".: is a directory, where a file is expected: name a file in it"),
         ("", 2, "is a directory"),
         ("x" * 256, 2, "has a name of 256 bytes: must be at most 255"),
         ("y/" * 2100, 2, "File name too long"),
@@ -144,9 +146,27 @@ def test_what_cannot_be_written_is_found_before_any_work(model, path, code, said
 def test_folders_that_cannot_be_made_are_found_before_any_work(model):
     sweep = ["sweep", "--grid", "seed=0", "--output"]
     unchanged("a name of 256 bytes", *sweep, f"new/{'x' * 256}")
-    unchanged("does not exist", *sweep, "m.npz/folder")
-    unchanged("is a file", *sweep, "m.npz")
+    unchanged("m.npz is a file, where a directory is expected", *sweep, "m.npz/folder")
+    unchanged("m.npz: is a file, where a directory is expected; a new name makes one", *sweep, "m.npz")
     unchanged("cannot be written", *sweep, "/sys/new/folder", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--data-dir", "m.npz"], "m.npz: is a file, where a directory is expected"),
+        (["train", "--data-dir", "pictues"], "pictues: there is no such directory; did you mean pictures?"),
+        (["evaluate", "--model", "pictures"], "pictures: is a directory, where a file is expected"),
+        (["info", "m.npz", "pictures"], "error: pictures: is a directory, where a file is expected"),
+        (["info", "m.npzz"], "error: m.npzz: there is no such file; did you mean m.npz?"),
+        (["import-pytorch", "no.pt"], "error: no.pt: there is no such file"),
+        (["train", "--recipe", "m.npz"], "m.npz: must be a Python file, with a name that ends in .py"),
+    ],
+    ids=str,
+)
+def test_an_input_of_another_kind_is_named_with_what_is_expected(model, words, said):
+    Path("pictures").mkdir()
+    unchanged(said, *words)
 
 
 def test_a_full_disk_is_found_before_any_work(model, monkeypatch):

@@ -217,6 +217,15 @@ def test_more_epochs_are_refused_where_the_file_counts_them(tmp_path):
     assert "--epochs is 2, but schedule.py reads config.epochs, 1" in line
 
 
+def test_a_file_that_is_not_python_by_its_name_is_not_executed(tmp_path):
+    for name in ("notes.txt", "recipe", "recipe.pyc"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+        for command in ("train", "evaluate"):
+            line = refused(command, "--recipe", tmp_path / name, code=2)
+            assert line.endswith(f"{name}: must be a Python file, with a name that ends in .py")
+    assert not (tmp_path / "ran").exists()
+
+
 DEFINE = "def recipe(config, data_shape, steps_per_epoch):\n    "
 
 

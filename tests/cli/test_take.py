@@ -110,8 +110,15 @@ def test_the_table_is_the_arrays(folder, tmp_path):
 @pytest.mark.slow
 def test_what_the_model_lacks_is_refused(folder, tmp_path):
     one, output = ["--model", folder / "one.npz"], ["--output", tmp_path / "z.npz"]
-    assert "--level is 2" in refused("encode", *one, *output, "--level", 2, code=2)
-    assert "run is 1" in refused("encode", *one, *output, "--run", 1, code=2)
+    assert "--level is 2: must be 1, for the model has 1 level" in refused(
+        "encode", *one, *output, "--level", 2, code=2
+    )
+    assert "--run is 1: must be 0, for the model has 1 run" in refused("encode", *one, *output, "--run", 1, code=2)
+    two = ["--model", folder / "two.npz"]
+    for command, word in (("encode", "1,2"), ("sample", 2)):
+        assert "--run is 2: must be from 0 to 1, for the model has 2 runs" in refused(
+            command, *two, "--run", word, code=2
+        )
     for wrong in ("first", "1,1", "-1", ""):
         assert "--run" in refused("encode", *one, *output, f"--run={wrong}", code=2)
     assert ".npz, .csv" in refused("encode", *one, "--output", tmp_path / "z.txt", code=2)

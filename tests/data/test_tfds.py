@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import re
 import socket
 import tempfile
 import time
@@ -126,6 +127,19 @@ def test_prepared_colour_images_without_labels(tmp_path, monkeypatch):
     assert load_dataset(f"npz:{tmp_path / 'a.npz'}").fingerprint == data.fingerprint
     with pytest.raises(DataError, match="is not prepared in"):  # what is named is used, or nothing is
         load_dataset("tfds:made", tmp_path)
+
+
+def test_what_is_not_prepared_is_named_with_what_to_type(tmp_path):
+    prepare(tmp_path / "data", tensors((3, 5, 3)), train=images(4, 3, 5, 3), test=images(2, 3, 5, 3))
+    for name, said in {
+        "cifar10": f"`tfds build cifar10 --data_dir {tmp_path / 'data'}` prepares it, where TensorFlow is installed",
+        "cifar10:3.0.2": "`tfds build cifar10:3.0.2 --data_dir ",
+        "cifar": "has no such set; did you mean tfds:cifar10?",
+        "maed": "has no such set; did you mean tfds:made?",
+        "qqqq": "has no such set; `jvae datasets` lists what is prepared",
+    }.items():
+        with pytest.raises(DataError, match=re.escape(said)):
+            load_dataset(f"tfds:{name}", tmp_path / "data")
 
 
 def test_a_prepared_set_is_decoded_once(tmp_path, monkeypatch):

@@ -104,8 +104,8 @@ def test_two_processes_train_what_one_does(mesh, stream, alone, tmp_path):
     ("shape", "message"),
     [
         (MeshShape(3, 1), r"mesh is runs=3,data=1: runs, 4, must be a multiple of runs=3"),
-        (MeshShape(1, 3), r"mesh is runs=1,data=3: batch_size, 10, must be a multiple of data=3"),
-        (MeshShape(4, 4), r"mesh is runs=4,data=4: 16 devices, but there are 8"),
+        (MeshShape(1, 3), r"mesh is runs=1,data=3: batch size, 10, must be a multiple of data=3"),
+        (MeshShape(4, 4), r"mesh is runs=4,data=4: takes 16 devices, but jax finds 8"),
     ],
 )
 def test_what_does_not_divide_is_named(shape, message):
@@ -135,7 +135,7 @@ def test_what_was_placed_is_fetched_whole(key):
         (["--mesh", "runs=0"], "runs=0: must be runs=R,data=D with whole numbers above 0"),
         (["--process-id", "0"], "apply only with --distributed"),
         (["--distributed", "--process-id", "0"], "takes all of --coordinator, --num-processes and --process-id, or"),
-        (["--mesh", "runs=3", *QUICK], "mesh is runs=3,data=1: 3 devices, but there are 1"),
+        (["--mesh", "runs=3", *QUICK], "--mesh is runs=3,data=1: takes 3 devices, but jax finds 1"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(words, message):

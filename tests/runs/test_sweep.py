@@ -86,12 +86,13 @@ def test_the_files_of_long_cells_have_names_that_fit():
         ("hidden=8x", r"grid is 'hidden=8x': hidden is '8x': must be whole numbers"),
         ("hidden-dim=", r"grid is 'hidden-dim=': must be NAME=VALUE"),
         ("prior=square", r"grid is 'prior=square': prior is 'square': must be one of gaussian"),
-        ("latent-dim=two", r"grid is 'latent-dim=two': latent_dim is 'two': must be a whole number"),
-        ("latent-dim=0", r"latent_dim is 0: must be at least 1"),
+        ("latent-dim=two", r"grid is 'latent-dim=two': latent-dim is 'two': must be a whole number"),
+        ("latent-dim=0", r"latent-dim is 0: must be at least 1"),
         ("latent-dims=2", r"must be NAME=VALUE,VALUE,... with an option of `jvae train` other than dataset, "),
-        ("runs=2", r"other than dataset, .*, runs"),
+        ("runs=2", r"other than dataset, test-share, .*, runs"),
         ("prior", r"grid is 'prior': must be NAME=VALUE"),
         ("prior=", r"grid is 'prior=': must be NAME=VALUE"),
+        ("prior=mog,", r"grid is 'prior=mog,': prior is '': must be one of gaussian"),
     ],
 )
 def test_a_wrong_grid_is_named(text, message):

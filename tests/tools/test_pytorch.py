@@ -231,6 +231,14 @@ def test_the_commands_go_there_and_back(tmp_path):
     assert "already exists" in jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back, code=2).stderr
 
 
+def test_a_file_that_is_no_state_dict_is_refused_before_data_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("jvae.cli.pytorch.open_dataset", None)
+    (tmp_path / "notes.txt").write_text("hello\n")
+    line = jvae("import-pytorch", tmp_path / "notes.txt", "--model", tmp_path / "m.npz", code=1).stderr
+    assert line.startswith(f"jvae: error: {tmp_path / 'notes.txt'}: is not a PyTorch file: a state dict is expected; ")
+    assert "--dataset is 'cifar'" in jvae("import-pytorch", tmp_path / "notes.txt", "--dataset", "cifar", code=2).stderr
+
+
 @pytest.mark.slow
 def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
     theirs, ours = tmp_path / "model.pt", tmp_path / "m.npz"

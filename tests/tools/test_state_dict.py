@@ -1,12 +1,15 @@
 """PyTorch's files: a state dict is found in them, and no code in them is run."""
 
+import io
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 from jvae.errors import ModelFileError
+from jvae.runs.checkpoint import load
 from jvae.tools.state_dict import load_state_dict, save_state_dict
 
 torch = pytest.importorskip("torch")
@@ -99,16 +102,40 @@ def test_anything_else_is_one_line_and_nothing_is_run(path, content, said, tmp_p
     assert not (tmp_path / "trapped").exists()
 
 
+def zipped(name: str) -> bytes:
+    """Return a zip archive with one member."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, "{}")
+    return buffer.getvalue()
+
+
 def test_files_that_are_none(path, tensors):
     torch.save(tensors, path)
     content = path.read_bytes()
     at = content.index(tensors["encoder.a.weight"].numpy().tobytes())
-    flipped = content[: at + 5] + bytes([content[at + 5] ^ 1]) + content[at + 6 :]
-    for damaged in (b"", b"hello", pickle.dumps({"x": 1}), content[:-30], flipped):
-        path.write_bytes(damaged)
-        with pytest.raises(ModelFileError, match=r"is not a state dict|is damaged") as caught:
+    torch.save(tensors, path, _use_new_zipfile_serialization=False)
+    for wrong, said in (
+        (b"", "is empty: a state dict is expected; torch.save"),
+        (b"hello", "is not a PyTorch file: a state dict is expected; torch.save"),
+        (zipped("model.json"), "is a jvae model file, not a state dict: the other commands read it, with --model"),
+        (zipped("x.npy"), "is a zip archive, but not PyTorch's: a state dict is expected; torch.save"),
+        (zipped("x/constants.pkl"), "is a TorchScript program: a state dict is expected; torch.save"),
+        (pickle.dumps({"x": 1}), "it holds a pickle that is not PyTorch's; torch.save"),
+        (path.read_bytes()[:-3], "is not a state dict: unexpected EOF, "),
+        (content[:-30], "is damaged: its end is missing"),
+        (content[: at + 5] + bytes([content[at + 5] ^ 1]) + content[at + 6 :], "is damaged: the checksum of "),
+    ):
+        path.write_bytes(wrong)
+        with pytest.raises(ModelFileError) as caught:
             load_state_dict(path)
+        assert said in str(caught.value)
         assert "\n" not in str(caught.value)
+    path.write_bytes(content)
+    with pytest.raises(
+        ModelFileError, match="is a PyTorch file, not a jvae model file: `jvae import-pytorch` makes one"
+    ):
+        load(path)
     path.unlink()
     with pytest.raises(ModelFileError, match="cannot be read"):
         load_state_dict(path)
