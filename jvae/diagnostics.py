@@ -60,8 +60,11 @@ class LevelStatistics(NamedTuple):
     loc_variance: Float[Array, "b m"]
     """The variance of `loc` due to those draws, which they add to its variance over the data."""
     kl: Float[Array, " b"]
+    """The level's KL, in nats."""
     kl_per_dimension: Float[Array, "b m"] | None
+    """The KL of every dimension, in nats; None where the KL does not split into them."""
     responsibilities: Float[Array, "b k"] | None
+    """The posterior share of each component of a mixture prior; None for another prior."""
 
 
 def diagnose(
@@ -72,7 +75,11 @@ def diagnose(
     transform: Transform,
     batch_size: int = 1000,
 ) -> Diagnostics:
-    """Return the diagnostics over all n data, with one draw z ~ q(z|x) each, for any prior and posterior."""
+    """Return the diagnostics over all n data, with one draw z ~ q(z|x) each, for any prior and posterior.
+
+    Raises:
+        ValueError: there are no data.
+    """
     program = partial(statistics, model, params, transform=transform)
     found = over_batches(program, data, partial(jax.random.split, key), batch_size)
     levels = jax.tree.map(lambda values: values.astype(np.float64), found)

@@ -233,6 +233,7 @@ class Moments(NamedTuple):
     """The moments of an estimator's gradient over independent keys, as trees like the parameters."""
 
     mean: PyTree
+    """The mean per parameter."""
     variance: PyTree
     """The sample variance (n - 1) per parameter."""
     repeats: int

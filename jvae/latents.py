@@ -21,9 +21,11 @@ class Projection(NamedTuple):
     """An affine map from the latent space onto d <= m axes: coordinates = (z - center) @ axes.T."""
 
     center: Float[np.ndarray, " m"]
+    """The point with coordinates 0."""
     axes: Float[np.ndarray, "d m"]
     """Orthonormal rows."""
     labels: tuple[str, ...]
+    """The name of every axis."""
 
     def project(self, z: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n d"]:
         """Return the coordinates of latents."""
@@ -58,8 +60,11 @@ class Mixture(NamedTuple):
     """A mixture of k diagonal Gaussians."""
 
     weights: Float[np.ndarray, " k"]
+    """The probability of every component."""
     loc: Float[np.ndarray, "k m"]
+    """The means."""
     scale: Float[np.ndarray, "k m"]
+    """The standard deviations."""
 
 
 def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
@@ -173,6 +178,9 @@ def encode(
 
     The key decides the draws and the dequantisation noise. Stochastic binarisation is part of the data: it depends on a
     datum's index only.
+
+    Raises:
+        ValueError: there are no data.
     """
     program = partial(encode_batch, model, params, transform=transform, level=level)
     return Encoding(*over_batches(program, data, partial(jax.random.split, key), batch_size))

@@ -39,6 +39,7 @@ class Posterior(NamedTuple):
     """q(z|x) = N(loc, T T') for each of b data, with one T for all: the exact covariance does not depend on x."""
 
     loc: Float[Array, "b m"]
+    """The mean for each datum."""
     scale_tril: Float[Array, "m m"]
     """T, lower triangular with a positive diagonal."""
 
@@ -47,6 +48,7 @@ class Moments(NamedTuple):
     """The sufficient statistics of the data for the likelihood of PPCA."""
 
     mean: Float[Array, " d"]
+    """The mean of the data."""
     covariance: Float[Array, "d d"]
     """The population covariance: divided by n, not n - 1."""
 
@@ -55,6 +57,7 @@ class Fit(NamedTuple):
     """The result of an iterative fit, and its path."""
 
     model: PPCA
+    """The last parameters."""
     log_likelihood: Float[Array, " steps"]
     """The mean log-likelihood, in nats per datum, after every step; the last one is the model's."""
 

@@ -21,15 +21,20 @@ class TrainState(NamedTuple):
     """Everything that changes in training."""
 
     params: PyTree
+    """The parameters of the model."""
     opt_state: PyTree
+    """The state of the optimizer."""
     step: Int[Array, ""]
+    """The number of steps taken."""
 
 
 class Batch(NamedTuple):
     """A batch of constant size: the last one of an epoch is padded with data of weight 0."""
 
     data: UInt8[Array, "b ..."]
+    """The data as stored, before the transform."""
     weights: Float[Array, " b"]
+    """1 for a datum, 0 for padding."""
 
 
 class Metrics(NamedTuple):

@@ -18,6 +18,7 @@ class Level(NamedTuple):
     prior: distrax.DistributionLike
     """p of this level: batch shape [b], given the level above, or [] at the top."""
     z: Float[Array, "b m"]
+    """A draw from the posterior for each datum."""
 
 
 def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> LogDensities:
