@@ -1,6 +1,7 @@
 """Decoders, z -> p(x|z): modules that return the output distribution."""
 
 import math
+from numbers import Real
 from typing import Literal, get_args
 
 import distrax
@@ -75,8 +76,9 @@ class GaussianDecoder(nn.Module):
         """Refuse another variance, which would be taken for `scalar`, and a scale that gives no density."""
         if self.variance not in get_args(Variance):
             raise ValueError(f"variance is {self.variance!r}: must be one of {', '.join(get_args(Variance))}")
-        if self.variance == "fixed" and not 0 < self.fixed_scale < math.inf:
-            raise ValueError(f"fixed_scale is {self.fixed_scale}: must be above 0 and finite")
+        scale = self.fixed_scale
+        if self.variance == "fixed" and isinstance(scale, Real) and not 0 < scale < math.inf:
+            raise ValueError(f"fixed_scale is {scale}: must be above 0 and finite")
         super().__post_init__()
 
     @nn.compact

@@ -3,6 +3,7 @@
 Every prior is called with the model's encoder, `prior(encoder)`: a VampPrior is built from it, the others ignore it.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -150,11 +151,11 @@ class FlowPrior(nn.Module):
         """Refuse another coupling, which would be taken for `spline`, and sizes that make no layer."""
         if self.coupling not in get_args(Coupling):
             raise ValueError(f"coupling is {self.coupling!r}: must be one of {', '.join(get_args(Coupling))}")
-        for name in ("num_layers", "num_bins"):
+        for name in ("num_layers", "num_bins") if self.coupling == "spline" else ("num_layers",):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: must be at least 1")
-        if not self.spline_limit > 0:
-            raise ValueError(f"spline_limit is {self.spline_limit}: must be above 0")
+        if self.coupling == "spline" and not 0 < self.spline_limit < math.inf:
+            raise ValueError(f"spline_limit is {self.spline_limit}: must be above 0 and finite")
         super().__post_init__()
 
     def setup(self) -> None:

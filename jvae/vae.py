@@ -21,10 +21,26 @@ class Level(NamedTuple):
     """A draw from the posterior for each datum."""
 
 
+def one_each(name: str, log_density: Float[Array, "..."], count: int) -> Float[Array, " b"]:
+    """Return log-densities [b] of `count` data.
+
+    Raises:
+        ValueError: they have another shape.
+    """
+    if log_density.shape != (count,):
+        rule = f"must be [{count}], one for each datum; `distrax.Independent` sums over dimensions"
+        raise ValueError(f"log {name} has the shape {list(log_density.shape)}: {rule}")
+    return log_density
+
+
 def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> LogDensities:
-    """Return the log-densities summed over levels; the KL of the top level is in closed form where there is one."""
-    log_p = [level.prior.log_prob(level.z) for level in levels]
-    log_q = [level.posterior.log_prob(level.z) for level in levels]
+    """Return the log-densities summed over levels; the KL of the top level is in closed form where there is one.
+
+    Raises:
+        ValueError: a distribution does not have one log-density for each datum.
+    """
+    log_p = [one_each("p(z)", level.prior.log_prob(level.z), len(level.z)) for level in levels]
+    log_q = [one_each("q(z|x)", level.posterior.log_prob(level.z), len(level.z)) for level in levels]
     try:
         kl = levels[-1].posterior.kl_divergence(levels[-1].prior)
     except NotImplementedError:  # no closed form for this pair: the one-draw estimate
@@ -56,14 +72,14 @@ class VAE(nn.Module):
         """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
 
         Raises:
-            ValueError: the decoder's distribution is over data of another shape.
+            ValueError: a distribution does not have one log-density for each datum, as over data of another shape.
         """
         levels = self.infer(key, x)
-        p = self.decoder(levels[0].z)
-        if tuple(p.event_shape) != x.shape[1:]:
-            shape, wanted = list(p.event_shape), list(x.shape[1:])
-            raise ValueError(f"p(x|z) has the event shape {shape}: must be the data's, {wanted}, as by `Independent`")
-        return log_densities(p.log_prob(x), levels)
+        try:
+            log_px_z = self.decoder(levels[0].z).log_prob(x)
+        except TypeError as error:
+            raise ValueError(f"p(x|z) does not take data of the shape {list(x.shape[1:])}: {error}") from error
+        return log_densities(one_each("p(x|z)", log_px_z, len(x)), levels)
 
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
         """Return the one level, with a reparametrised draw."""

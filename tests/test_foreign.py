@@ -254,10 +254,34 @@ def test_a_plan_of_wrong_types_is_refused(changes, message):
         check_plan(Plan(1, 30)._replace(**changes))
 
 
-def test_an_output_over_data_of_another_shape_is_refused(key):
-    for decoder in (StudentTDecoder((5,)), StudentTDecoder((6, 6))):
-        with pytest.raises(ValueError, match=r"must be the data's, \[36\], as by `Independent`"):
-            VAE(LaplacePrior(2), decoder, GeluEncoder(2)).init(key, key, jnp.zeros((3, 36)))
+def test_what_is_no_density_of_each_datum_is_refused(key):
+    """An output over data of another shape, or distributions whose dimensions are a part of the batch."""
+    data = jnp.zeros((3, 36))
+    for parts, error in (
+        ((LaplacePrior(2), StudentTDecoder((5,)), GeluEncoder(2)), r"p\(x\|z\) does not take data of the shape \[36\]"),
+        ((LaplacePrior(2), StudentTDecoder((6, 6)), GeluEncoder(2)), "."),
+        (
+            (LaplacePrior(2), PixelwiseDecoder(), GeluEncoder(2)),
+            r"log p\(x\|z\) has the shape \[3, 36\]: must be \[3\]",
+        ),
+        (
+            (PixelwisePrior(), StudentTDecoder((36,)), GeluEncoder(2)),
+            r"log p\(z\) has the shape \[3, 2\]: must be \[3\]",
+        ),
+    ):
+        with pytest.raises(ValueError, match=error):
+            VAE(*parts).init(key, key, data)
+
+
+class PixelwiseDecoder(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return distrax.Normal(nn.Dense(36)(z), 1.0)
+
+
+class PixelwisePrior(nn.Module):
+    def __call__(self, posterior=None):
+        return distrax.Normal(jnp.zeros(2), jnp.ones(2))
 
 
 @pytest.mark.parametrize(

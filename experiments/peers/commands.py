@@ -62,7 +62,7 @@ def time_commands(
         commands = {"jvae, cold": [*entry(ROOT), *cold], "jvae, compiled before": [*entry(ROOT), *train]}
         if beside is not None:
             name, other = beside.resolve().name, entry(beside.resolve())
-            commands |= {f"{name}, cold": [*other, *cold], f"{name}, compiled before": [*other, *train]}
+            commands |= {f"{name}/, cold": [*other, *cold], f"{name}/, compiled before": [*other, *train]}
         trainings = [*commands, "the exercise in PyTorch"]
         commands |= {
             "the exercise in PyTorch": ["-m", "experiments.peers.pytorch", *settings],

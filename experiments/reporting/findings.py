@@ -38,11 +38,12 @@ class Findings(NamedTuple):
 
 
 def settings_of(part: Part, lab: Lab, choices: dict[str, Any]) -> dict[str, Any]:
-    """Return what a part's results depend on, as JSON values; of a folder only its name."""
+    """Return what a part's results depend on, as JSON values; of a checkout its name and commit."""
     values: dict[str, Any] = {name: value for name, value in asdict(lab.settings).items() if name in part.uses}
     if "dataset" in part.uses:
         values["fingerprint"] = lab.data.fingerprint
-    return json.loads(json.dumps({**values, **choices}, default=lambda path: path.resolve().name))
+    checkout = lambda path: f"{path.resolve().name} {commit(path)}".strip()  # noqa: E731
+    return json.loads(json.dumps({**values, **choices}, default=checkout))
 
 
 def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findings:

@@ -1,11 +1,13 @@
 """Interruption: the signals by which a person, a terminal or a cluster asks a process to end.
 
 A command ends at once, with one line and the exit code 128 + n: the main thread unwinds, so that no half-written file
-is left. If it cannot do so soon, because it compiles or a library swallows the exception, a second thread ends the
-process. A training instead checks for signals at its safe points; a second signal ends it at once, and the last saved
-file is intact. A signal that is ignored when the process starts, as under nohup, stays ignored.
+is left. If a library swallows the exception, it is raised again; if the main thread cannot unwind soon, because it
+compiles, a second thread ends the process. A training instead checks for signals at its safe points; a second signal
+ends it at once, and the last saved file is intact. A signal that is ignored when the process starts, as under nohup,
+stays ignored.
 """
 
+import _thread
 import contextlib
 import os
 import select
@@ -21,6 +23,8 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 GRACE_SECONDS = 3.0
 """The time that the main thread has to unwind."""
+AGAIN_SECONDS = 0.1
+"""The time after which it is asked whether the main thread unwinds."""
 ECHO_SECONDS = 0.5
 """A repeated signal within this time is the same request: a shell forwards a SIGHUP that the terminal sends too."""
 
@@ -50,28 +54,37 @@ class Interruption:
         return f"stopped by {signal.Signals(exit_code - 128).name}{self.hint and ': '}{self.hint}"
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal in the main thread: set a flag, and raise `Ended` unless a training checks the flag."""
+        """Handle a signal in the main thread: set a flag, and raise `Ended` unless a training checks the flag.
+
+        It is raised again if it was lost: a module may swallow it, and a finaliser does.
+        """
         if self.signal is None:
             self.signal = signal.Signals(number)
-            if not self.asks:
-                self.ending = True
-                if imports(frame):
-                    self.end_process(number)
-                raise Ended(self)
+            self.ending = not self.asks
+        if self.ending and not unwinds():
+            if starts_extension(frame):
+                self.end_process(number)
+            raise Ended(self)
 
     def watch(self, pipe: int) -> None:
         """Read signal numbers from the pipe until it is closed, whatever the main thread does."""
-        first, came, patience = 0, 0.0, None
+        first, came, patience, sent = 0, 0.0, None, 0
         while True:
             if not select.select([pipe], [], [], patience)[0]:
-                self.end_process(first)
+                if time.monotonic() - came > GRACE_SECONDS:
+                    self.end_process(first)
+                _thread.interrupt_main(signal.Signals(first))  # calls `handle` again, and writes to the pipe
+                sent += 1
+                continue
             number, now = os.read(pipe, 1), time.monotonic()
             if not number:
                 return
             if number[0] not in SIGNALS:
                 continue
-            if first == 0:
-                first, came, patience = number[0], now, None if self.asks else GRACE_SECONDS
+            if sent and number[0] == first:
+                sent -= 1
+            elif first == 0:
+                first, came, patience = number[0], now, None if self.asks else AGAIN_SECONDS
                 if self.asks:
                     say(f"{signal.Signals(first).name}: ends at the next safe point; a second signal ends at once")
             elif not is_echo(first, number[0], now - came):
@@ -93,13 +106,18 @@ class Ended(SystemExit):
         self.line = interruption.describe(interruption.exit_code)
 
 
-def imports(frame: FrameType | None) -> bool:
-    """Return True if a module is being imported: there is nothing to clean up there, but an exception may do harm.
+def unwinds() -> bool:
+    """Return True if an `Ended` is being handled: its cleanup runs, which another one would cut short."""
+    found = sys.exception()
+    while found is not None and not isinstance(found, Ended):
+        found = found.__context__
+    return found is not None
 
-    A module may swallow it and go on, and the start of an extension may abort with a core dump.
-    """
+
+def starts_extension(frame: FrameType | None) -> bool:
+    """Return True if an extension module is being imported: an exception there may abort with a core dump."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib."):
+        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
             return True
         frame = frame.f_back
     return False
@@ -152,29 +170,22 @@ def taken_over() -> Iterator[Interruption]:
     ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     pipe, told = os.pipe()
     os.set_blocking(told, False)
-
-    def unraisable(found: "sys.UnraisableHookArgs") -> None:
-        """End the process if an `Ended` is lost, as in a `__del__`, after which the command would go on."""
-        if isinstance(found.exc_value, Ended):
-            interruption.end_process(interruption.exit_code - 128)
-        hook(found)
-
     hook, woken = sys.unraisablehook, signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     watcher = threading.Thread(target=interruption.watch, args=(pipe,), name="signals", daemon=True)
     try:
         watcher.start()
-        sys.unraisablehook = unraisable
+        sys.unraisablehook = lambda found: None if isinstance(found.exc_value, Ended) else hook(found)
         for number in ours:
             signal.signal(number, interruption.handle)
         yield interruption
     finally:
+        signal.set_wakeup_fd(woken)
+        os.close(told)
+        watcher.join()  # before the handlers are restored, which it may call
+        os.close(pipe)
         for number in ours:
             signal.signal(number, before[number])
-        signal.set_wakeup_fd(woken)
         sys.unraisablehook = hook
-        os.close(told)
-        watcher.join()
-        os.close(pipe)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ def usage_error(error: ValueError) -> click.UsageError:
     A name that is no option of the command stays; one that the rule names is given as an option too.
     """
     context = click.get_current_context(silent=True)
-    text = re.sub(r"(?<=applies only with )\w+(?= )", lambda found: flag(found[0]), str(error))
+    names = "|".join(field.name for field in config_fields())
+    text = re.sub(rf"(?<=applies only with )({names})(?= )", lambda found: flag(found[0]), str(error))
     name, _, rest = text.partition(" ")
     for option in () if context is None else context.command.params:
         if flag(name) in option.opts:

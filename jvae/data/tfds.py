@@ -112,9 +112,10 @@ def _what_next(name: str, folders: list[Path]) -> str:
 
     base, known = re.split("[:/]", name)[0], registered.list_imported_builders()
     if base in known:
-        return f"; `tfds build {name} --data_dir {folders[0]}` prepares it, where TensorFlow is installed"
+        rule = "" if name == base else ", if there is such a version or configuration"
+        return f"; `tfds build {name} --data_dir {folders[0]}` prepares it, where TensorFlow is installed{rule}"
     there = [found.removeprefix("tfds:") for folder in folders for found in prepared_sets(folder)]
-    near = get_close_matches(name, [*there, *known], 1)
+    near = get_close_matches(name.lower(), [*there, *known], 1)
     meant = f"did you mean tfds:{near[0]}?" if near else "`jvae datasets` lists what is prepared"
     return f", and tensorflow-datasets has no such set; {meant}"
 

@@ -120,7 +120,8 @@ class ConvDecoderNet(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         """Map a batch of latents to a batch of images."""
-        check_depth(self.channels, self.out_shape)
+        if not len(self.channels):
+            raise ValueError("channels is empty: must have at least one number")
         height, width, channels = self.out_shape
         first, *others = self.channels[::-1]
         start = (first, *start_size(self.out_shape, len(self.channels)))
@@ -141,9 +142,9 @@ def start_size(image_shape: Sequence[int], doublings: int) -> tuple[int, int]:
 
 
 def check_depth(channels: Sequence[int], image_shape: Sequence[int]) -> None:
-    """Raise a ValueError unless images of shape (h, w, c) can be halved once per entry of channels, of at least one."""
-    if not len(channels):
-        raise ValueError("channels is empty: must have at least one number")
+    """Raise a ValueError unless a shape is that of images, (h, w, c), that can be halved once per entry of channels."""
+    if len(image_shape) != 3:
+        raise ValueError(f"data have the shape {list(image_shape)}: a convolutional network needs [h, w, c]")
     height, width = image_shape[:2]
     most = min(height, width).bit_length() - 1
     if len(channels) > most:

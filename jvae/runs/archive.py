@@ -182,7 +182,7 @@ def open_archive(file: io.BufferedIOBase) -> Iterator[zipfile.ZipFile]:
     if file.read() != digest.hexdigest().encode():
         file.seek(0)
         if b"/data.pkl" in file.read(PYTORCH_BYTES):
-            raise ValueError("is a PyTorch file, not a jvae model file: `jvae import-pytorch` makes one from it")
+            raise ValueError("is a PyTorch file, not a jvae model file: `jvae import-pytorch` may make one from it")
         raise ValueError("is damaged, or was not written by jvae: its sha256 does not match its content")
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(file) as archive:

@@ -126,7 +126,7 @@ def _load(path: Path) -> Any:
         said = str(error).rpartition("WeightsUnpickler error: ")[2]  # before it: how to execute the file
         reason = f"{first_line(ValueError(said))[:150].rstrip('.')}; {HOW}"
         if "Unsupported operand" in said:
-            reason = f"it holds a pickle that is not PyTorch's; {HOW}"
+            reason = f"its pickle is not PyTorch's, or not of protocol 2; {HOW}"
         if match := re.match(r"Unsupported global: GLOBAL ([\w.]+)", said):
             reason = f"it holds a pickled {match[1]}, which is not opened; {HOW}"
         raise ModelFileError(f"is not a state dict: {reason}") from error
@@ -140,10 +140,10 @@ def _is_zipped(path: Path) -> bool:
     """
     with path.open("rb") as file:
         start = file.read(len(ZIP_START))
-    if zipfile.is_zipfile(path):
+    if start == ZIP_START and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = {PurePath(name).name for name in archive.namelist()}
-            if MEMBER in members:
+            if MEMBER in archive.namelist():
                 raise ModelFileError("is a jvae model file, not a state dict: the other commands read it, with --model")
             if "data.pkl" not in members or "constants.pkl" in members:
                 kind = "a TorchScript program" if "constants.pkl" in members else "a zip archive, but not PyTorch's"

@@ -139,5 +139,7 @@ def test_a_description_names_what_differs_from_the_exercise(fields, said):
 def test_a_convolutional_network_checks_its_depth(key):
     with pytest.raises(ValueError, match="8x8 can be halved 3 times at most"):
         ConvEncoderNet((4,), channels=(4, 4, 4, 4)).init(key, jnp.zeros((2, 8, 8, 1)))
+    with pytest.raises(ValueError, match=r"data have the shape \[64\]: a convolutional network needs"):
+        check_depth((4,), (64,))
     with pytest.raises(ValueError, match="channels is empty"):
         ConvDecoderNet((8, 8, 1), channels=()).init(key, jnp.zeros((2, 3)))

@@ -44,9 +44,9 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
     done = CliRunner().invoke(experiments, [*words, "--output", str(tmp_path / "report")])
     assert done.exit_code == 0, done.output
     kept = json.loads((tmp_path / "report" / "throughput" / "results.json").read_text(encoding="utf-8"))
-    assert kept["settings"]["beside"] == "jvae-0.1.0"
+    assert kept["settings"]["beside"] == "jvae-0.1.0"  # no machine's path
     names = [
-        *("jvae, cold", "jvae, compiled before", "jvae-0.1.0, cold", "jvae-0.1.0, compiled before"),
+        *("jvae, cold", "jvae, compiled before", "jvae-0.1.0/, cold", "jvae-0.1.0/, compiled before"),
         *("the exercise in PyTorch", "jvae to its first step, cold", "jvae to its first step, compiled before"),
     ]
     assert kept["values"]["seconds"] == {name: [8.0 + i, 15.0 + i] for i, name in enumerate(names)}  # one round fills
@@ -55,7 +55,7 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
     assert "from jvae.cli import main" in ran[2][2]
     assert "--no-compile-cache" in ran[2]
     assert "--no-compile-cache" not in ran[3]
-    assert "jvae-0.1.0, compiled before" in done.output
+    assert "jvae-0.1.0/, compiled before" in done.output
 
 
 def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
