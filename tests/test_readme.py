@@ -41,10 +41,10 @@ def figures(text: str) -> set[str]:
 
 
 @cache
-def told(name: str) -> set[str]:
-    """Return the figures in a part's story of its kept results."""
+def told(name: str, file: str = "results") -> set[str]:
+    """Return the figures in a part's story of its kept results, or of others that are kept beside them."""
     (part,) = (part for part in PARTS if part.name == name)
-    kept = json.loads((ROOT / "experiments" / "report" / name / "results.json").read_text(encoding="utf-8"))
+    kept = json.loads((ROOT / "experiments" / "report" / name / f"{file}.json").read_text(encoding="utf-8"))
     story = part.tell(kept["values"])
     return figures(f"{story.short} {story.text}")
 
@@ -121,10 +121,13 @@ def finished(name: str) -> float | None:
 def test_the_seconds_are_the_measured_ones():
     for program, *cells in table(sections(README)["## Speed"]):
         assert figures(" ".join(cells)) - {"1"} <= told("throughput"), program
-    speed = sections(text_of("experiments/README.md"))["## Speed"]
-    ranges = re.findall(r"\d\.\d\d to \d\.\d\d", speed.split("With `--network cnn")[0])
-    assert len(ranges) == 5
+    mlp, cnn = sections(text_of("experiments/README.md"))["## Speed"].split("The CNN, medians of")
+    ranges = re.findall(r"\d\.\d\d to \d\.\d\d", mlp)
+    assert len(ranges) == 6
     assert figures(" ".join(ranges)) <= told("throughput")
+    for text, name in (mlp, "results"), (cnn, "cnn"):
+        for program, *cells in table(text):
+            assert figures(" ".join(cells)) - {"1"} <= told("throughput", name), program
 
 
 def test_the_seconds_on_a_gpu_are_the_medians_of_the_log():
