@@ -1,8 +1,14 @@
 """Tests on the real MNIST."""
 
+import json
+import re
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from readme import ROOT
 
+from experiments import vae_bernoulli as alone
 from jvae.data.datasets import load_dataset
 from jvae.runs import api
 from jvae.runs.config import Config
@@ -24,6 +30,18 @@ def test_two_epochs_of_the_exercise_reach_the_expected_elbo(mnist):
     assert result.num_images == 10_000
     assert result.elbo.monte_carlo_error < 0.05
     assert result.elbo.value == pytest.approx(result.reconstruction.value - result.kl.value, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_exercise_in_one_file_reaches_the_elbo_of_the_mirror(tmp_path, mnist):
+    flags = ["--latent-dim", "10", "--epochs", "5", "--batch-size", "128", "--model", str(tmp_path / "model.npz")]
+    done = CliRunner().invoke(alone.main, ["train", *flags])
+    assert done.exit_code == 0, done.output
+    kept = json.loads((ROOT / "experiments" / "report" / "mirror" / "results.json").read_text(encoding="utf-8"))
+    both = kept["values"]["priors"]["gaussian"]
+    elbos = np.array(both["jvae"] + both["pytorch"])
+    found = float(re.search(r"test-set elbo (-[\d.]+)", done.stdout)[1])
+    assert abs(found - elbos.mean()) < 3 * elbos.std(ddof=1)
 
 
 def test_binarised_mnist_is_the_exercises(mnist):
