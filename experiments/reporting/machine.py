@@ -28,9 +28,9 @@ def about() -> dict[str, Any]:
     }
 
 
-def commit(folder: Path = Path(__file__).parent) -> str:
-    """Return the commit of the checkout of a folder, with `-dirty` where files differ from it; "" without Git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--dirty"]
+def commit(folder: Path | None = None) -> str:
+    """Return the commit of a checkout, by default of this file's, with `-dirty` where files differ; "" without Git."""
+    command = ["git", "-C", str(folder or Path(__file__).parent), "describe", "--always", "--exclude=*", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):

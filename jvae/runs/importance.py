@@ -103,7 +103,7 @@ def evaluate_iwae(
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8; ESS: Kong 1992.
     """
     if not 1 <= num_samples <= MOST_DRAWS:
-        raise ValueError(f"num_samples is {num_samples}: must be from 1 to 10^9")
+        raise ValueError(f"num_samples is {num_samples}: must be at least 1, and at most 10^9")
     group, replicates = min(GROUP_OF_DRAWS, num_samples), REPLICATES if is_noisy(transform, data.shape[1:]) else 1
     groups, length = -(-num_samples // group), 1
     add = partial(importance_sums, model, params, transform=transform, group=group, at_a_time=draws_at_a_time)
