@@ -131,6 +131,13 @@ def test_the_seconds_are_the_measured_ones():
             assert figures(" ".join(cells)) - {"1"} <= told("throughput", name), program
 
 
+def test_the_settings_are_the_measured_ones():
+    text = sections(text_of("experiments/README.md"))["### Settings"]
+    for setting, *ratios in table(text):
+        assert figures(" ".join(ratios)) <= told("settings"), setting
+    assert figures(re.search(r"\(([\d.]+ ms a step .*?)\)", text)[1]) <= told("settings")
+
+
 def test_the_seconds_on_a_gpu_are_the_medians_of_the_log():
     log = (ROOT / "experiments" / "report" / "throughput" / "h100.log").read_text(encoding="utf-8")
     assert " / ".join(log.splitlines()).count("at commit") == 1
