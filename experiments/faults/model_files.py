@@ -119,7 +119,7 @@ def mismatched_files(folder: Path, share: float) -> Iterator[str]:
         ("bytes after an array", "more bytes", replaced(path, bias, npy(arrays[bias]) + b"0000")),
         ("an array that is text", "is not an array", replaced(path, bias, b"hello")),
         ("a pickle", "is not a jvae model file", pickle.dumps(trap)),
-        ("a model of PyTorch", "was not written by jvae", zipped({"model/data.pkl": pickle.dumps(trap)}, digest=False)),
+        ("a model of PyTorch", "is a PyTorch file", zipped({"model/data.pkl": pickle.dumps(trap)}, digest=False)),
     ):  # fmt: skip
         target = folder / "hostile.npz"
         target.write_bytes(content)
