@@ -48,7 +48,8 @@ def failing_writes(folder: Path, share: float) -> Iterator[str]:
         "--model",
         str(path),
     ]
-    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True)
+    # -B: under the limit Python would cut its own compiled modules short, and every later process would read them
+    done = subprocess.run([sys.executable, "-B", "-c", script, *command], capture_output=True, text=True)
     last = (done.stderr.splitlines() or [""])[-1]
     yield "" if done.returncode == 1 and "cannot be written: File too large" in last else f"a file-size limit: {last}"
     yield "" if path.read_bytes() == before and len(list(folder.iterdir())) == 1 else "a file-size limit left something"
