@@ -13,27 +13,37 @@ from jvae.files import STDOUT
 TEXT_ENDINGS = (".json", ".csv", ".jsonl", ".html", ".htm")
 
 
-class InputFile(click.Path):
-    """A file that a command reads."""
+class Place(click.Path):
+    """A file or a folder that a command is given; an error says what is there, or what may be meant."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, exists=True, dir_okay=False)
+    kind = "file"
+    """What is expected: a `file` or a `directory`."""
+    advice = ""
+    """What to name in place of the other kind, as the end of a sentence."""
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
-        """Return the path; for a missing file, suggest a similar one or how to make it."""
+        """Return the path; for the other kind, say which is expected; for a missing one, suggest what may be meant."""
         try:
             return Path(super().convert(value, param, context))  # type: ignore[arg-type]
         except click.BadParameter:
             path = Path(os.fsdecode(value))
-            if os.path.isdir(path):
-                self.fail(f"{path}: is a directory, where a file is expected", param, context)
-            if os.path.exists(path):
-                raise
-            self.fail(f"{path}: there is no such file{near_file(path) or self.made(path)}", param, context)
+            if not os.path.exists(path):
+                self.fail(f"{path}: there is no such {self.kind}{near_file(path) or self.made(path)}", param, context)
+            found = "directory" if os.path.isdir(path) else "file"
+            if found != self.kind:
+                self.fail(f"{path}: is a {found}, where a {self.kind} is expected{self.advice}", param, context)
+            raise
 
     def made(self, path: Path) -> str:
-        """Return how to make the file, as the end of a sentence; empty for a user's own file."""
+        """Return how to make what is missing, as the end of a sentence; empty for a user's own."""
         return ""
+
+
+class InputFile(Place):
+    """A file that a command reads."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False)
 
 
 class InputModel(InputFile):
@@ -55,26 +65,13 @@ class InputRecipe(InputFile):
         return path
 
 
-class Folder(click.Path):
+class Folder(Place):
     """A folder, which must exist if a command reads it."""
 
-    advice = ""
-    """What to name in place of a file, as the end of a sentence."""
+    kind = "directory"
 
     def __init__(self, exists: bool) -> None:
         super().__init__(path_type=Path, exists=exists, file_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
-        """Return the path; for a file, say that a directory is expected; for a missing one, suggest a similar one."""
-        try:
-            return Path(super().convert(value, param, context))  # type: ignore[arg-type]
-        except click.BadParameter:
-            path = Path(os.fsdecode(value))
-            if os.path.isdir(path):
-                raise
-            if os.path.exists(path):
-                self.fail(f"{path}: is a file, where a directory is expected{self.advice}", param, context)
-            self.fail(f"{path}: there is no such directory{near_file(path)}", param, context)
 
 
 class InputFolder(Folder):
