@@ -59,10 +59,11 @@ def time_commands(
         model = ["--model", str(Path(folder, "model.npz")), "--overwrite"]
         train = ["train", "--device", "cpu", *settings, *model]
         cold = [*train, "--no-compile-cache"]
-        commands = {"jvae, cold": [*entry(ROOT), *cold], "jvae, compiled before": [*entry(ROOT), *train]}
-        if beside is not None:
-            name, other = beside.resolve().name, entry(beside.resolve())
-            commands |= {f"{name}/, cold": [*other, *cold], f"{name}/, compiled before": [*other, *train]}
+        checkouts = {"jvae": ROOT} | ({} if beside is None else {f"{beside.resolve().name}/": beside.resolve()})
+        commands = {}
+        for name, checkout in checkouts.items():
+            commands[f"{name}, cold"] = [*entry(checkout), *cold]
+            commands[f"{name}, compiled before"] = [*entry(checkout), *train]
         trainings = [*commands, "the exercise in PyTorch"]
         commands |= {
             "the exercise in PyTorch": ["-m", "experiments.peers.pytorch", *settings],

@@ -220,13 +220,12 @@ def interpolation(
         JvaeError: the data are not images.
     """
     rows, columns = at_least_one("rows", rows), at_least_one("columns", columns)
-    labels, generator = dataset.test_labels[: len(test_images(dataset))], generator_of(key)
+    images, labels, generator = test_images(dataset), dataset.test_labels, generator_of(key)
     several = len(np.unique(labels)) > 1
     first = generator.choice(len(labels), rows)
     others = [np.flatnonzero(labels != labels[i]) for i in first]  # empty if there is only one class
     second = np.array([generator.choice(other if len(other) else len(labels)) for other in others])
-    images = dataset.test_images[np.concatenate([first, second])]
-    z = encode(model, images, key_or_zero(key), run).loc
+    z = encode(model, images[np.concatenate([first, second])], key_or_zero(key), run).loc
     t = np.linspace(0, 1, columns, dtype=z.dtype)[None, :, None]
     lines = (1 - t) * z[:rows, None] + t * z[rows:, None]
     means = as_images(decode(model, lines.reshape(rows * columns, -1), run))
