@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from readme import ROOT
 
 from experiments.__main__ import experiments
-from experiments.parts.throughput import one_file
+from experiments.parts.throughput import defaults, one_file
 from experiments.peers import commands
 from jvae.errors import JvaeError
 from jvae.runs.config import Config
@@ -80,6 +80,12 @@ def test_what_goes_with_whole_is_said(words, line):
     done = CliRunner().invoke(experiments, ["throughput", "--dataset", "digits", "--device", "cpu", *words.split()])
     assert done.exit_code == 2
     assert line in done.output
+
+
+def test_the_one_file_is_timed_where_it_can_train():
+    assert "one-file" in defaults("mlp", (28, 28, 1), quick=False)
+    assert "one-file" not in [*defaults("cnn", (28, 28, 1), quick=False), *defaults("mlp", (8, 8, 1), quick=False)]
+    assert "compiled" not in defaults("mlp", (28, 28, 1), quick=True)
 
 
 @pytest.mark.slow
