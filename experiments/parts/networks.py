@@ -15,10 +15,10 @@ from experiments.reporting.comparison import compare, comparison_table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from experiments.reporting.steps import steps_in_turn
 from experiments.reporting.verdicts import judge
 
 PROSE = Prose(__file__)
-ROUNDS, STEPS = 5, 20
 
 
 def measure(lab: Lab) -> Measured:
@@ -32,20 +32,6 @@ def measure(lab: Lab) -> Measured:
     images = {"samples": rows_of_means(first, "fully connected and convolutional (seed 0)")}
     images |= {f"reconstructions-{name}": pictures.reconstructions(m, lab.data) for name, m in first.items()}
     return {"rows": rows, "step_seconds": steps_in_turn(lab, variations)}, images
-
-
-def steps_in_turn(lab: Lab, variations: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
-    """Measure the seconds of a training step of each variation, round by round."""
-    from jvae.tools.benchmark import compile_chunk, training_of
-
-    data = lab.data.train_images
-    chunks = {name: compile_chunk(training_of(lab.settings.config(**v), data)) for name, v in variations.items()}
-    steps = min(STEPS, min(chunk.most for chunk in chunks.values()) - 1)
-    lab.say(f"{ROUNDS} rounds of {steps} steps each, in turn")
-    for chunk in chunks.values():
-        chunk.take(1)
-    rounds = [{name: chunk.step_seconds(steps) for name, chunk in chunks.items()} for _ in range(ROUNDS)]
-    return {name: [each[name] for each in rounds] for name in chunks}
 
 
 def tell(values: Values) -> Story:

@@ -13,10 +13,11 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.reporting.comparison import Row, highest, row_of
+from experiments.reporting.comparison import Row, highest, row_of, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from experiments.reporting.steps import steps_in_turn
 from experiments.reporting.verdicts import Verdict, judge, mean_and_sd, what_is_shown
 
 NAMES = {
@@ -59,7 +60,8 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
     }
     counts = {"iwae_draws": DRAWS, "iwae_images": min(lab.settings.choose(*IMAGES), len(lab.data.test_images))}
     known = {"accuracy": features.accuracy, "training_images": floor, "num_components": num_components}
-    return {"rows": rows, **counts, "features": known}, images
+    seconds = steps_in_turn(lab, variations)
+    return {"rows": rows, **counts, "features": known, "step_seconds": seconds}, images
 
 
 def likeness(lab: Lab, row: Row, models: list[Any], features: Any) -> Row:
@@ -104,6 +106,16 @@ def cells_of(row: Row) -> list[str]:
     return [NAMES[row["name"]], f"**{elbo}**", *others, *likenesses, seeds]
 
 
+def costs(rows: list[Row], seconds: dict[str, list[float]]) -> str:
+    """Return a table of every prior's parameters, and of its step's seconds beside the first's of the same round."""
+    first, lines = rows[0], []
+    for row in rows:
+        ratios = np.divide(seconds[row["name"]], seconds[first["name"]])
+        compared = "1" if row is first else f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append([NAMES[row["name"]], f"{row['parameters'] - first['parameters']:,}", compared])
+    return table(["prior", "parameters more than the Gaussian", "times its seconds a training step (range)"], lines)
+
+
 def tell(values: Values) -> Story:
     """Tell the mini-project's table and pictures, and the answers for the mixture first."""
     rows, known = values["rows"], values["features"]
@@ -130,6 +142,9 @@ def tell(values: Values) -> Story:
         match=mog["match"].says(PROSE, "match", unit="in accuracy"),
         samples=mog["samples"].says(PROSE, "samples", unit="in distance"),
         verdicts=PROSE.each("verdicts", verdicts),
+        costs=costs(rows, values["step_seconds"]),
+        rounds=len(values["step_seconds"]["gaussian"]),
+        parameters=gaussian["parameters"],
     )
     briefly = {"match": mog["match"].brief("in accuracy"), "samples": mog["samples"].brief("in Fréchet distance")}
     return Story(PROSE("short", elbo=mog["elbo"].brief(), **briefly, highest=best), text)
