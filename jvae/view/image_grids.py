@@ -99,6 +99,12 @@ def plot_manifold(
     return fig
 
 
+def brightened(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n h w c"]:
+    """Return images in [0, 1], each divided by its largest value, unless that is 0."""
+    largest = images.max(axis=(1, 2, 3), keepdims=True)
+    return images / np.where(largest > 0, largest, 1)
+
+
 def fitting_size(grid: Float[np.ndarray, "H W c"], longest: float, beside: float, above: float) -> tuple[float, float]:
     """Return the size, in inches, of a figure whose image has this longest side, with room beside and above it."""
     height, width = np.array(grid.shape[:2]) * longest / max(grid.shape[:2])

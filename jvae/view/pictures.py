@@ -168,7 +168,7 @@ def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None
 
 
 def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
-    """Plot a VampPrior's pseudo-inputs; with two levels they are latents z1, and the means of p(x|z1) are plotted.
+    """Plot a VampPrior's pseudo-inputs, each scaled to its largest value; with two levels the means of p(x|z1) there.
 
     Raises:
         JvaeError: the model has another prior, or the data are not images.
@@ -183,8 +183,10 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
         read = jax.jit(
             lambda params: vae.apply(params, method=lambda v: v.decode(v.prior.prior.pseudo_inputs()).mean())
         )
-    kind = "pseudo-inputs" if vae.num_levels == 1 else "decoded pseudo-inputs"
-    return image_grids.plot_images(as_images(read(model.run_params(run))), title=f"{kind}\n{title(model, run)}")
+    images, kind = as_images(read(model.run_params(run))), "decoded pseudo-inputs"
+    if vae.num_levels == 1:
+        images, kind = image_grids.brightened(images), "pseudo-inputs, each scaled to its largest value"
+    return image_grids.plot_images(images, title=f"{kind}\n{title(model, run)}")
 
 
 def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:

@@ -131,8 +131,8 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     marks = ", ".join(dict.fromkeys(view.mark_name for view in views.values() if view.marks is not None))
     for ax, (name, view) in zip(axes, views.items(), strict=False):
         draw_prior(ax, view._replace(mark_name=marks))  # one legend entry for all marks
-        ax.set_title(name, fontsize=12)
-        ax.tick_params(labelsize=8)
+        ax.set_title(name, fontsize=13)
+        ax.tick_params(labelsize=11)
     add_title(fig, title, 12)
     add_key(fig, axes[: len(views)].tolist(), np.concatenate([view.labels for view in views.values()]))
     return fig

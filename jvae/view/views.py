@@ -116,7 +116,7 @@ def latent_axes(
     projection = principal_projection(z)
     drawn = projection.project(prior_sample(model.recipe.model, model.run_params(run), key_or_zero(key), 2000, level))
     low, high = np.quantile(np.concatenate([projection.project(z), drawn]), [0.001, 0.999], axis=0)
-    half = 0.58 * max(float(np.max(high - low)), 1e-6)  # the same length for all axes, with a margin
+    half = 0.65 * max(float(np.max(high - low)), 1e-6)  # the same length for all axes, with a margin
     return LatentAxes(projection, [np.linspace(middle - half, middle + half, 160) for middle in (low + high) / 2])
 
 
