@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from experiments.parts.evidence import Grid
 
+MARKERS = "osD^"
 SHARES = (0.99, 0.9, 0.5)
 """The shares of a density's mass that contours are drawn around."""
 
@@ -35,24 +36,23 @@ def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np
     fig = figure(13, 4.4)
     left, middle, right = fig.subplots(1, 3)
     for i, row in enumerate(rows):
-        exact, colour = float(np.mean(row["log_px"])), f"C{i}"
+        exact, colour, style = float(np.mean(row["log_px"])), f"C{i}", f"{MARKERS[i % len(MARKERS)]}-"
         below = exact - np.array(row["bounds"])
-        left.plot(draws, row["bounds"], "o-", color=colour, markersize=4, label=row["name"])
-        left.plot(1, row["elbo"], "D", color=colour, markersize=9, fillstyle="none")
+        left.plot(draws, row["bounds"], style, color=colour, markersize=5, label=row["name"])
         left.axhline(exact, color=colour, linestyle="--", linewidth=1)
-        middle.plot(np.array(draws)[below > 0], below[below > 0], "o-", color=colour, markersize=4)
+        middle.plot(np.array(draws)[below > 0], below[below > 0], style, color=colour, markersize=5)
         away = distances[i]
         spread = np.random.default_rng(0).uniform(-0.25, 0.25, len(away))
-        right.plot(i + spread, away, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+        right.plot(i + spread, away, style[0], color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
     left.set(xscale="log", xlabel="draws per image, K", ylabel="nats per image, mean")
-    left.set_title("IWAE-K, the ELBO a diamond, log p(x) dashed", fontsize=11)
+    left.set_title("IWAE-K, whose K = 1 is the ELBO; log p(x) dashed", fontsize=11)
     middle.set(xscale="log", yscale="log", xlabel="draws per image, K", ylabel="nats below log p(x), mean")
     middle.set_title("log p(x) - IWAE-K", fontsize=11)
     for limit in (-within, within):
         right.axhline(limit, color=INK, linestyle=":", linewidth=1)
     right.set_xticks(range(len(rows)), [row["name"].replace(" of ", "\nof ") for row in rows], fontsize=9)
-    right.set_ylabel("standard errors")
-    right.set_title(f"IWAE-{draws[-1]} from log p(x), image by image", fontsize=11)
+    right.set_ylabel("standard errors above log p(x)")
+    right.set_title(f"IWAE-{draws[-1]} less its bias, image by image", fontsize=11)
     plain = FuncFormatter(lambda value, _: f"{value:,g}")
     for axis in (left.xaxis, middle.xaxis, middle.yaxis):
         axis.set_major_formatter(plain)
@@ -83,15 +83,15 @@ def plot_posteriors(panels: dict[str, list[Panel]]) -> "Figure":
             ax.contour(*panel.grid, panel.q, levels=mass_levels(panel.q, SHARES), **style)
             ax.set_aspect("equal")
             equal_ticks(ax)
-            ax.tick_params(labelsize=7)
-            ax.set_title(f"ELBO {panel.gap:.2f} nats below", fontsize=9)
+            ax.tick_params(labelsize=10)
+            ax.set_title(f"ELBO {panel.gap:.2f} nats below", fontsize=11)
             corner = ax.inset_axes((0.0, 0.77, 0.23, 0.23))
             corner.imshow(panel.image.mean(axis=-1), cmap="gray_r", interpolation="nearest")
             corner.set_xticks([])
             corner.set_yticks([])
-            ax.set_xlabel("$z_1$", fontsize=8)
+            ax.set_xlabel("$z_1$", fontsize=11)
             soften(ax)
-        row[0].set_ylabel(f"{name}\n$z_2$", fontsize=10)
+        row[0].set_ylabel(f"{name}\n$z_2$", fontsize=11)
     handles = [
         Patch(facecolor="0.7", edgecolor=INK, label="p(z|x)"),
         Line2D([], [], color="C3", linestyle="--", label="q(z|x)"),

@@ -126,7 +126,7 @@ def draw_contours(ax: "Axes", mu: np.ndarray, sigma: np.ndarray, values: np.ndar
 
     levels = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
     lines = ax.contour(mu, sigma, values, levels=levels, cmap="viridis_r", norm="log")
-    ax.clabel(lines, fmt="%g", fontsize=8)
+    ax.clabel(lines, fmt="%g", fontsize=10, colors=INK)
     ax.plot(0, 1, "o", color=INK, markersize=4)
     ax.set_yscale("log")
     ticks = (0.25, 0.5, 1, 2, 3)

@@ -181,7 +181,7 @@ def plot(curves: dict[str, list[float]], noise: dict[int, Any], over_training: l
         kind: dict[str, Any] = {"color": colour, "markersize": 5, "label": name}
         left.plot(list(noise), [noise[k][name]["total_variance"] for k in noise], style, **kind)
         middle.plot([n[name]["signal_to_noise"] for n in over_training], style, **kind)
-        right.plot(curves[name], style, **kind)
+        right.plot(range(1, len(curves[name])), curves[name][1:], style, **kind)
     left.set(xscale="log", yscale="log", xlabel="draws per image, K", ylabel="total variance, encoder's gradient")
     left.set_xticks(list(noise), [str(k) for k in noise])
     left.minorticks_off()
