@@ -132,6 +132,7 @@ def values_of(
 ) -> dict[str, Any]:
     """Return means over the images, and the values of each image that are compared, as JSON values."""
     each = {
+        "elbo": found.elbo,
         "log_px": exact.log_px,
         "grid_error": exact.error,
         "iwae": found.bound(numbers[-1]),
@@ -143,7 +144,6 @@ def values_of(
         "effective_sample_size": found.effective_sample_size(),
     }
     return {
-        "elbo": float(found.elbo.mean()),
         "bounds": [float(found.bound(k).mean()) for k in numbers],
         "spacing": np.max([grid.spacing for grid in grids], axis=0).tolist(),
         "border": float(exact.border.max()),
@@ -228,17 +228,30 @@ def agree(row: dict[str, Any]) -> bool:
     return bool(np.max(row["share"]) <= 1 + KNOWN and np.median(row["share"]) >= 1 - KNOWN)
 
 
+def below(row: dict[str, Any], bound: str) -> np.ndarray:
+    """Return how far below log p(x) a bound of every image lies, in nats."""
+    return np.subtract(row["log_px"], row[bound])
+
+
+def with_error(values: np.ndarray) -> str:
+    """Return the mean of values of n images, and its standard error, as text."""
+    return f"{values.mean():.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
+
+
+def ends(rows: list[dict[str, Any]], bound: str) -> str:
+    """Return the least and the largest mean distance of a bound below log p(x), by prior, as text."""
+    means = [below(row, bound).mean() for row in rows]
+    return f"{min(means):.2f} to {max(means):.2f}"
+
+
 def tell(values: Values) -> Story:
     """Tell the bounds beside log p(x), and whether the tightest one is as near as its error says."""
     rows, numbers, most = values["rows"], values["draws"], values["draws"][-1]
     bounds, checks = [], []
     for row in rows:
-        exact = float(np.mean(row["log_px"]))
-        cells = [f"{value:.3f}" for value in (row["elbo"], *row["bounds"], exact)]
-        gaps = np.array(row["log_px"]) - row["iwae"]
-        error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
-        below = [f"{exact - row['elbo']:.2f}", f"{gaps.mean():.2f} ± {error:.2f}", f"{np.median(gaps):.3f}"]
-        bounds.append([row["name"], *cells, *below])
+        cells = [f"{np.mean(value):.3f}" for value in (row["elbo"], *row["bounds"][1:], row["log_px"])]
+        bounds.append([row["name"], *cells, *(with_error(below(row, what)) for what in ("elbo", "iwae"))])
+        bounds[-1].append(f"{np.median(below(row, 'iwae')):.3f}")
         away, sizes = distances(row), row["effective_sample_size"]
         spacing = " x ".join(f"{step:.3f}" for step in row["spacing"])
         checks.append(
@@ -270,12 +283,12 @@ def tell(values: Values) -> Story:
     apart = [row["name"] for row in rows if not agree(row)]
     coarse = [row["name"] for row in rows if not np.max(row["grid_error"]) <= KNOWN]
     resolved = PROSE("not resolved", names=", ".join(coarse), known=KNOWN) if coarse else PROSE("resolved", known=KNOWN)
-    gap = [float(np.mean(row["log_px"]) - row["elbo"]) for row in rows]
     shared = {"images": values["images"], "verdict": verdict}
+    shown = [f"log p(x) - {bound} ± s.e." for bound in ("ELBO", f"IWAE-{most}")]
     text = PROSE(
         "text",
         bounds=table(
-            ["prior", "ELBO", *(f"IWAE-{k}" for k in numbers), "log p(x)", "below: ELBO", f"IWAE-{most}", "its median"],
+            ["prior", "ELBO", *(f"IWAE-{k}" for k in numbers[1:]), "log p(x)", *shown, "its median"],
             bounds,
         ),
         checks=table(CHECKS, checks),
@@ -290,7 +303,7 @@ def tell(values: Values) -> Story:
         **shared,
     )
     return Story(
-        PROSE("short", low=f"{min(gap):.2f}", high=f"{max(gap):.2f}", **shared),
+        PROSE("short", elbo=ends(rows, "elbo"), iwae=ends(rows, "iwae"), most=most, **shared),
         text,
         sound=not (off or apart or coarse),
     )

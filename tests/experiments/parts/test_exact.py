@@ -15,7 +15,7 @@ def of_exact(off=0.0, error=0.1, share=1.0, grid_error=1e-4, rare=None):
         "iwae": [-90.0 + np.log(share), -100.0 + off, -95.0], "standard_error": [0.1, error, 0.1],
         "bias": [float(np.log(share)), 0.0, 0.0], "share": [share, 1.0, 1.0],
         "own_error": [0.1] * 3, "own_bias": [0.0] * 3, "effective_sample_size": [900.0, 500.0, 800.0],
-        "elbo": -97.0, "bounds": [-97.0, -95.0], "spacing": [0.01, 0.02], "border": 1e-9,
+        "elbo": [-97.0] * 3, "bounds": [-97.0, -95.0], "spacing": [0.01, 0.02], "border": 1e-9,
         "rare": {} if rare is None else {"1": rare},
     }  # fmt: skip
     rows = [each, {**each, "iwae": each["log_px"], "bias": [0.0] * 3, "share": [1.0] * 3, "rare": {}}]
@@ -43,7 +43,8 @@ def test_every_image_must_be_as_near_to_its_evidence_as_its_errors_say(values, s
     assert ("All 6 IWAE-bounds lie within 5 standard errors" in story.short) == (not row["rare"])
     assert ("Of 6 IWAE-bounds 5 lie within 5 standard errors" in story.short) == (row["rare"] == {"1": 7})
     assert [np.sum(exact.is_beyond(exact.distances(row, "own_"))) for row in values["rows"]] == [own, 0]
-    assert "lies 2.00 to 2.00 nats below" in story.short.replace("\n", " ")  # -95 and the ELBO's -97
+    assert "the ELBO lies 2.00 to 2.00 nats below" in story.short  # -95 and the ELBO's -97
+    assert "| 2.00 ± 2.89 |" in story.text  # of 7, -3 and 2
 
 
 @pytest.mark.parametrize(
