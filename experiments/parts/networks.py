@@ -26,11 +26,11 @@ def measure(lab: Lab) -> Measured:
     from experiments.reporting.draws import rows_of_means
     from jvae.view import pictures
 
-    variations: dict[str, dict[str, Any]] = {"mlp": {}, "cnn": {"network": "cnn"}}
+    variations: dict[str, dict[str, Any]] = {"fully connected": {}, "convolutional": {"network": "cnn"}}
     rows = compare(lab, variations)
     first = {name: lab.models(**variation)[0] for name, variation in variations.items()}
     images = {"samples": rows_of_means(first, "fully connected and convolutional (seed 0)")}
-    images |= {f"reconstructions-{name}": pictures.reconstructions(m, lab.data) for name, m in first.items()}
+    images |= {f"reconstructions-{m.config.network}": pictures.reconstructions(m, lab.data) for m in first.values()}
     return {"rows": rows, "step_seconds": steps_in_turn(lab, variations)}, images
 
 
@@ -39,7 +39,7 @@ def tell(values: Values) -> Story:
     mlp, cnn = values["rows"]
     verdict = judge(cnn["elbo"], mlp["elbo"])
     reconstruction, kl = judge(cnn["reconstruction"], mlp["reconstruction"]), judge(cnn["kl"], mlp["kl"], True)
-    ratios = np.divide(values["step_seconds"]["cnn"], values["step_seconds"]["mlp"])
+    ratios = np.divide(*(values["step_seconds"][row["name"]] for row in (cnn, mlp)))
     text = PROSE(
         "text",
         comparison=comparison_table(values["rows"], parameters=[f"{row['parameters']:,}" for row in values["rows"]]),

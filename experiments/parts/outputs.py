@@ -20,9 +20,9 @@ from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import judge, mean_and_sd
 
 VARIATIONS: dict[str, dict[str, Any]] = {
-    "Gaussian (fixed scale)": {"decoder": "gaussian"},
-    "Gaussian (one scale)": {"decoder": "gaussian", "variance": "scalar"},
-    "Gaussian (a scale per pixel)": {"decoder": "gaussian", "variance": "pixel"},
+    "Gaussian, fixed scale 0.3": {"decoder": "gaussian"},
+    "Gaussian, one learned scale": {"decoder": "gaussian", "variance": "scalar"},
+    "Gaussian, a learned scale per pixel": {"decoder": "gaussian", "variance": "pixel"},
     "continuous Bernoulli": {"decoder": "continuous-bernoulli"},
 }
 
@@ -75,7 +75,7 @@ def tell(values: Values) -> Story:
         nearer.setdefault(which, []).append(row["name"])
         rough = [f"{np.mean(row[f'{kind}_roughness']) / data:.2f}" for kind in KINDS]
         distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
-        lines.append([row["name"], *rough, *distances, which])
+        lines.append([row["name"], *rough, *distances, verdict.brief("")])
     answer = "; ".join(
         f"{kind} for {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
@@ -92,7 +92,15 @@ def tell(values: Values) -> Story:
         data=data,
         known=values["features"],
         likenesses=table(
-            ["", "roughness, samples", "roughness, means", "distance, samples", "distance, means", "nearer"], lines
+            [
+                "",
+                "roughness, samples",
+                "roughness, means",
+                "distance, samples",
+                "distance, means",
+                "means against samples",
+            ],
+            lines,
         ),
         answer=answer,
         pictures=PROSE.each("picture", [row for row in numbered if row != best], "\n\n"),
