@@ -9,7 +9,7 @@ Minutes:  3.
 
 import numpy as np
 
-from experiments.reporting.comparison import comparison_table, row_of, table
+from experiments.reporting.comparison import comparison_table, row_of
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -59,18 +59,16 @@ def tell(values: Values) -> Story:
     large, small = (first, second) if first["latent_dim"] > second["latent_dim"] else (second, first)
     verdict = judge(large["elbo"], small["elbo"])
     names = {"large": large["name"], "small": small["name"]}
-    rows = [[r["name"], mean_and_sd(r["neighbours"], 3), f"{r['plane']:.0%}"] for r in (first, second)]
+    classes = [mean_and_sd(row["neighbours"], 3) for row in (first, second)]
     text = PROSE(
         "text",
-        comparison=comparison_table([first, second]),
+        comparison=comparison_table([first, second], **{"class from the 5 nearest latents": classes}),
         more=verdict.says(PROSE, "more", m=names),
-        neighbours=table(["", "class from the 5 nearest latents", "variance in the pictured plane"], rows),
         classes=judge(large["neighbours"], small["neighbours"]).says(PROSE, "classes", "", m=names),
         first=first,
         second=second,
     )
     elbos = [mean_and_sd(row["elbo"]) for row in (first, second)]
-    classes = [mean_and_sd(row["neighbours"], 3) for row in (first, second)]
     return Story(
         PROSE("short", elbos=elbos, first=first, second=second, verdict=verdict.brief(), classes=classes), text
     )

@@ -66,7 +66,7 @@ def tell(values: Values) -> Story:
     tighter = judge(tightest[iwae["name"]], tightest[several["name"]])
     elbo = judge(iwae["elbo"], several["elbo"])
     more = judge(tightest[several["name"]], tightest[one["name"]])
-    header = ["trained on", "test ELBO", *(f"IWAE-{k}" for k in numbers), f"effective sample size of {most}"]
+    header = ["trained on", "ELBO, all images", *(f"IWAE-{k}" for k in numbers), f"effective sample size of {most}"]
     text = PROSE(
         "text",
         bounds=table(header, lines),

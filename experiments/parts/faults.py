@@ -121,7 +121,7 @@ def tell(values: Values) -> Story:
     verdict = PROSE("missed", missed=len(missed), injected=injected) if missed else PROSE("handled", injected=injected)
     text = PROSE(
         "text",
-        faults=table(["fault", "injected", "handled", "silent", "right is"], lines),
+        faults=table(["fault", "injected", "handled", "missed", "what must happen"], lines),
         verdict=verdict,
         form=""
         if values["share"] == 1

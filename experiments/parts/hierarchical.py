@@ -48,14 +48,16 @@ def tell(values: Values) -> Story:
     lines, upper_dim = [], values["upper_dim"]
     for row in (two, mixture):
         lower, upper = np.array(row["level_kl"]).T.tolist()
-        lines.append([row["name"], mean_and_sd(lower), mean_and_sd(upper), active_units(row, upper_dim)])
+        lines.append([row["name"], mean_and_sd(lower), mean_and_sd(upper)])
     collapse = collapse_of(two, upper_dim)
     text = PROSE(
         "text",
-        comparison=comparison_table(values["rows"]),
+        comparison=comparison_table(
+            values["rows"], **{"active units of z2": ["-", *(active_units(row, upper_dim) for row in (two, mixture))]}
+        ),
         helps=helps.says(PROSE, "helps"),
         adds=adds.says(PROSE, "adds"),
-        levels=table(["", "KL of z1", "KL of z2", "active units of z2, by seed"], lines),
+        levels=table(["", "KL of z1", "KL of z2"], lines),
         collapse=collapse,
         mixture=collapse_of(mixture, upper_dim),
     )

@@ -21,7 +21,10 @@ from experiments.reporting.prose import Prose
 from experiments.reporting.verdicts import SURE, margin
 
 PROSE = Prose(__file__)
-EXPRESSIONS = ("model, q", "exact", "(8) ± s.e.", "(9) ± s.e.", "variance (8)", "(9)", "of the gradient (8)", "(9)")
+EXPRESSIONS = (
+    *("model, q", "exact", "(8) ± s.e.", "(9) ± s.e."),
+    *("variance of (8)", "variance of (9)", "variance of (8)'s gradient", "variance of (9)'s gradient"),
+)
 FAR = 4.5
 """Standard errors: any of the 14 estimates, if Gaussian, is off by more once in 10,000 repetitions."""
 

@@ -148,19 +148,23 @@ def train(lab: Lab, name: str, row: Row, seed: int, path: Path, ending: float) -
 
 def tell(values: Values) -> Story:
     """Tell obtained beside reference, and which rows are reproduced."""
-    lines, missed = [], []
+    lines, missed, reproduced = [], [], []
     for row in values["rows"]:
         obtained, ended = row["obtained"], is_finished(row)
         away = obtained["value"] - row["reference"] if ended else None
         compared = "" if away is None or values["quick"] else f"{away:+.2f}"
         if compared and row["within"] is not None and abs(away or 0.0) > row["within"]:
             missed.append(f"{row['what']} by {away:+.2f} nats")
+        elif compared and row["within"] is not None:
+            beside = f"{obtained['value']:.2f} nats beside {row['reference']:.2f}"
+            reproduced.append(f"{row['what']}: {beside}, within {row['within']:g}")
         lines.append(
             [
                 f"{row['what']} ({row['paper']})",
                 f"{obtained['value']:.2f} ± {obtained['standard_error']:.2f}" if ended else "unfinished",
                 f"{row['reference']:.2f}",
                 compared,
+                "-" if row["within"] is None else f"{row['within']:g}",
                 row["others"] or "-",
                 f"{row['epochs']:,} of {row['epochs_asked']:,}",
                 len(row["seeds"]),
@@ -168,15 +172,13 @@ def tell(values: Values) -> Story:
             ]
         )
     unfinished = [row["what"] for row in values["rows"] if not is_finished(row)]
-    header = ["row", "obtained", "paper", "difference", "others", "epochs", "seeds", "hours"]
+    header = ["model", "obtained ± s.e.", "paper", "difference", "judged within", "others", "epochs", "seeds", "hours"]
     if values["quick"]:
         verdict = PROSE("too short")
     elif missed:
         verdict = PROSE("missed", rows="; ".join(missed))
-    elif len(unfinished) == len(values["rows"]):
-        verdict = PROSE("none")
     else:
-        verdict = PROSE("reproduced") if not unfinished else PROSE("so far")
+        verdict = PROSE("reproduced", rows="; ".join(reproduced)) if reproduced else PROSE("none")
     more = f" {PROSE('unfinished', rows=', '.join(unfinished))}" if unfinished else ""
     return Story(verdict + more, PROSE("text", rows=table(header, lines), verdict=verdict + more), sound=not missed)
 

@@ -26,6 +26,7 @@ WITHIN, FULL = 2.0, 16
 """The bar, in standard errors of the difference of the means; from `FULL` seeds on, missing it is an error."""
 POWER = 0.8
 """The probability that a difference called visible would be seen."""
+NAMES = {"gaussian": "Gaussian", "mog": "mixture of Gaussians"}
 
 
 def without_torch(settings: Settings) -> str:
@@ -88,11 +89,12 @@ def tell(values: Values) -> Story:
         low, high, freedom = welch(result["jvae"], result["pytorch"])
         ratio = abs(difference) / noise
         if ratio > WITHIN:
-            apart.append(f"{prior} ({ratio:.1f} standard errors)")
-        visible.append(f"{(WITHIN + t.ppf(POWER, freedom)) * noise:.1f} ({prior})")
+            apart.append(f"{NAMES[prior]} ({ratio:.1f} standard errors)")
+        visible.append(f"{(WITHIN + t.ppf(POWER, freedom)) * noise:.1f} ({NAMES[prior]})")
         chance.append(200 * t.sf(WITHIN, freedom))
         both = mean_and_sd(result["jvae"]), mean_and_sd(result["pytorch"])
-        lines.append([prior, *both, f"{difference:+.2f} ± {noise:.2f}", f"{ratio:.1f}", f"{low:+.2f} to {high:+.2f}"])
+        numbers = f"{difference:+.2f} ± {noise:.2f}", f"{ratio:.1f}", f"{low:+.2f} to {high:+.2f}"
+        lines.append([NAMES[prior], *both, *numbers])
     if apart:
         verdict = PROSE("apart", within=WITHIN, apart=", ".join(apart))
     else:

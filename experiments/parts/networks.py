@@ -42,7 +42,11 @@ def tell(values: Values) -> Story:
     ratios = np.divide(*(values["step_seconds"][row["name"]] for row in (cnn, mlp)))
     text = PROSE(
         "text",
-        comparison=comparison_table(values["rows"], parameters=[f"{row['parameters']:,}" for row in values["rows"]]),
+        comparison=comparison_table(
+            values["rows"],
+            parameters=[f"{row['parameters']:,}" for row in values["rows"]],
+            **{"seconds a step": ["1", f"{np.median(ratios):.1f} times"]},
+        ),
         verdict=verdict.says(PROSE, "verdict"),
         reconstruction=reconstruction.brief(),
         kl=kl.brief(),

@@ -68,6 +68,7 @@ def tell(values: Values) -> Story:
     """Tell the table, which output has the highest bound, and whether samples or means look like the data."""
     rows, data = values["rows"], values["data_roughness"]
     lines: list[list[str]] = []
+    shown: list[list[str]] = []
     nearer: dict[str, list[str]] = {}
     for row in rows:
         verdict = judge(row["mean_frechet"], row["sample_frechet"], smaller_is_better=True)
@@ -75,7 +76,8 @@ def tell(values: Values) -> Story:
         nearer.setdefault(which, []).append(row["name"])
         rough = [f"{np.mean(row[f'{kind}_roughness']) / data:.2f}" for kind in KINDS]
         distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
-        lines.append([row["name"], *rough, *distances, verdict.brief("")])
+        lines.append([row["name"], *rough, verdict.brief("")])
+        shown.append(distances)
     answer = "; ".join(
         f"{kind} for {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
@@ -84,7 +86,9 @@ def tell(values: Values) -> Story:
     text = PROSE(
         "text",
         best=best,
-        comparison=comparison_table(rows),
+        comparison=comparison_table(
+            rows, **{f"distance, {kind}s": column for kind, column in zip(KINDS, zip(*shown, strict=True), strict=True)}
+        ),
         steps="\n".join(f"- {r['name']}: {judge(r['elbo'], rows[0]['elbo']).brief()}" for r in rows[1:]),
         highest=highest(rows),
         scale=next(row["scale_range"] for row in rows if "scale_range" in row),
@@ -92,21 +96,17 @@ def tell(values: Values) -> Story:
         data=data,
         known=values["features"],
         likenesses=table(
-            [
-                "",
-                "roughness, samples",
-                "roughness, means",
-                "distance, samples",
-                "distance, means",
-                "means against samples",
-            ],
+            ["", "roughness, samples", "roughness, means", "distance of means against samples"],
             lines,
         ),
         answer=answer,
         pictures=PROSE.each("picture", [row for row in numbered if row != best], "\n\n"),
     )
     bounds = "; ".join(f"{row['name']} {mean_and_sd(row['elbo'])}" for row in rows)
-    return Story(PROSE("short", bounds=bounds, highest=highest(rows), answer=answer), text)
+    found = {(row["name"], kind): float(np.mean(row[f"{kind}_frechet"])) for row in rows for kind in KINDS}
+    (name, kind), distance = min(found.items(), key=lambda item: item[1])
+    nearest = {"nearest": f"the {kind}s of {name}", "distance": distance, "known": values["features"]}
+    return Story(PROSE("short", bounds=bounds, highest=highest(rows), answer=answer, **nearest), text)
 
 
 PART = Part(

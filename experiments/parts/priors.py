@@ -102,8 +102,7 @@ def cells_of(row: Row) -> list[str]:
     """Return a prior's cells in the table of results."""
     elbo, *others = (mean_and_sd(row[term]) for term in ("elbo", "iwae", "reconstruction", "kl"))
     likenesses = [mean_and_sd(row["accuracy"], 3), mean_and_sd(row["frechet"], 1)]
-    seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
-    return [NAMES[row["name"]], f"**{elbo}**", *others, *likenesses, seeds]
+    return [NAMES[row["name"]], f"**{elbo}**", *others, *likenesses]
 
 
 def costs(rows: list[Row], seconds: dict[str, list[float]]) -> str:
@@ -113,7 +112,9 @@ def costs(rows: list[Row], seconds: dict[str, list[float]]) -> str:
         ratios = np.divide(seconds[row["name"]], seconds[first["name"]])
         compared = "1" if row is first else f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
         lines.append([NAMES[row["name"]], f"{row['parameters'] - first['parameters']:,}", compared])
-    return table(["prior", "parameters more than the Gaussian", "times its seconds a training step (range)"], lines)
+    return table(
+        ["prior", "parameters beyond the Gaussian's", "seconds a training step, times the Gaussian's (range)"], lines
+    )
 
 
 def tell(values: Values) -> Story:

@@ -154,7 +154,7 @@ def tell(values: Values) -> Story:
         ratio=figures(float(f"{ratio:.2g}")),
         reached=PROSE(reached, lead=lead if reached == "not apart" else abs(lead)),
     )
-    stages = ["variance at the start", "ratio", "variance, trained", "ratio"]
+    stages = ["variance at the start", "times pathwise", "variance, trained", "times pathwise, trained"]
     text = PROSE(
         "text",
         results=table(["estimator", *stages, "signal-to-noise", "test ELBO"], lines),

@@ -97,23 +97,22 @@ def tell(values: Values) -> Story:
     for network, seconds in values["seconds"].items():
         for name, each in seconds.items():
             ratios[name][network] = None if each is None else np.divide(each, seconds[DEFAULT])
-    lines = [
-        [name, *(word for r in each.values() for word in described(r)), f"`{SETTINGS[name].flags or '-'}`"]
-        for name, each in ratios.items()
-    ]
+    lines = [[name, *(word for r in each.values() for word in described(r))] for name, each in ratios.items()]
+    flags = [[name, f"`{SETTINGS[name].flags}`"] for name in ratios if SETTINGS[name].flags]
     faster = {
         name: [network for network, r in each.items() if r is not None and np.median(r) < BETTER and r.max() < 1]
         for name, each in ratios.items()
     }
     both = [name for name, networks in faster.items() if len(networks) == len(NETWORKS)]
     one = [f"{name} ({', '.join(networks)})" for name, networks in faster.items() if len(networks) == 1]
-    header = ["setting", *(word for network in values["seconds"] for word in (network, "range")), "XLA_FLAGS"]
+    header = ["setting", *(word for network in values["seconds"] for word in (network, f"{network}, range"))]
     steps = {network: np.median(each[DEFAULT]) * 1e3 for network, each in values["seconds"].items()}
     verdict = PROSE("some", both=", ".join(both) or "none", one=", ".join(one) or "none")
     verdict = verdict if both or one else PROSE("none")
     text = PROSE(
         "text",
         settings=table(header, lines),
+        flags=table(["setting", "XLA_FLAGS"], flags),
         rounds=values["rounds"],
         batch_size=values["batch_size"],
         steps=" and ".join(f"{figures(ms)} ms ({network})" for network, ms in steps.items()),

@@ -32,6 +32,7 @@ THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "one-file", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
 MANY = (1, 8, 64, 512)
+NETWORKS = {"mlp": "the fully connected network", "cnn": "the convolutional network"}
 WHAT = many_runs.WHAT | {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
     "step-by-step": "jvae's step called batch by batch",
@@ -120,7 +121,7 @@ def tell(values: Values) -> Story:
         ratios = np.divide(seconds[name], seconds[first])
         how = "slower" if ratios.min() > 1 else "faster" if ratios.max() < 1 else "neither"
         found = {"ratio": np.median(ratios), "first": first}
-        sentences.append(PROSE(how, name=name, **found))
+        sentences.append(PROSE(how, name=WHAT.get(name, name).partition(":")[0], **found))
         if name in ("exercise", "tuned", "compiled"):
             shown.append(PROSE(how, name=WHAT[name].partition(":")[0], **found))
     rounds = len(seconds[first])
@@ -129,10 +130,14 @@ def tell(values: Values) -> Story:
         epochs=ratio_table({WHAT.get(name, name): each for name, each in seconds.items()}, "an epoch"),
         rounds=f"{rounds} round{'s' * (rounds > 1)}",
         images=values["images"],
-        network=values["network"],
+        network=NETWORKS[values["network"]],
         sentences="\n- ".join(sentences),
     )
-    short = PROSE("short", seconds=np.median(seconds[first]), shown="; ".join(shown)) if shown else text
+    short = (
+        PROSE("short", seconds=np.median(seconds[first]), network=NETWORKS[values["network"]], shown="; ".join(shown))
+        if shown
+        else text
+    )
     return Story(short, text)
 
 

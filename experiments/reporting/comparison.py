@@ -1,5 +1,6 @@
 """Several configurations side by side: each trained from several seeds, one row of a table each."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from experiments.reporting.verdicts import judge, mean_and_sd, what_is_shown
 Row = dict[str, Any]
 """The name, unit and parameters; and elbo, reconstruction and kl, one value per seed, in nats per image."""
 TERMS = ("elbo", "reconstruction", "kl")
+NUMBER = re.compile(r"[*+-]*[\d.]|-?$")
+"""What the cells of a column of numbers begin with; some of them may be empty, or a dash."""
 
 
 def compare(lab: Lab, variations: dict[str, dict[str, Any]]) -> list[Row]:
@@ -31,8 +34,10 @@ def row_of(lab: Lab, name: str, models: Sequence[Any]) -> Row:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a Markdown table; all columns but the first are right-aligned."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    """Return a Markdown table; columns of numbers are right-aligned, except the first."""
+    columns = list(zip(*rows, strict=True))[1:]
+    aligned = ["---:" if all(NUMBER.match(str(cell)) for cell in column) else "---" for column in columns]
+    lines = [header, ["---", *aligned], *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -54,13 +59,11 @@ def figures(value: float) -> str:
 
 def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
     """Return the rows as a Markdown table, means and standard deviations over the seeds; more: further columns."""
-    header = ["", "test ELBO", *more, "reconstruction", "KL", "ELBO by seed"]
+    header = ["", "test ELBO", "reconstruction", "KL", *more]
     lines = []
     for i, row in enumerate(rows):
         elbo, reconstruction, kl = (mean_and_sd(row[term]) for term in TERMS)
-        seeds = ", ".join(f"{value:.2f}" for value in row["elbo"])
-        extra = [column[i] for column in more.values()]
-        lines.append([row["name"], f"**{elbo}**", *extra, reconstruction, kl, seeds])
+        lines.append([row["name"], f"**{elbo}**", reconstruction, kl, *(column[i] for column in more.values())])
     units = "; ".join(sorted({row["unit"] for row in rows}))
     return f"{table(header, lines)}\n\n{what_is_shown(len(rows[0]['elbo']))}; {units}."
 

@@ -98,4 +98,4 @@ def mean_and_sd(values: Sequence[float], digits: int = 2) -> str:
 
 def what_is_shown(seeds: int) -> str:
     """Return what `mean_and_sd` shows, for the note under a table."""
-    return "One seed" if seeds == 1 else f"Mean ± standard deviation over {seeds} seeds"
+    return "One seed" if seeds == 1 else f"Mean ± standard deviation over {seeds} seeds, each in `results.json`"

@@ -115,8 +115,8 @@ SAID = {
         "one": [ONE],
     },
     (networks, of_networks): {
-        "better": ["**Yes, convolutions are better**", "reconstruction: better (+2.70", "is called\nbetter: worse"],
-        "worse": ["**No, convolutions are worse**", "reconstruction: worse (-2.70", "is called\nbetter: better"],
+        "better": ["**Yes, convolutions are better**", "reconstruction: better (+2.70", "more nats:\nworse"],
+        "worse": ["**No, convolutions are worse**", "reconstruction: worse (-2.70", "more nats:\nbetter"],
         "equal": ["**No difference beyond the noise**", "reconstruction: no difference beyond the noise (+0.17 ±"],
         "one": [ONE, "reconstruction: one seed, undecided (+2.70 nats)"],
     },
@@ -240,7 +240,7 @@ def test_the_mirror_holds_its_bar(runs, shift):
     story = mirror.tell(of_mirror(ours.tolist(), theirs.tolist()))
     apart = shift != 0
     assert story.sound == (not apart or runs < mirror.FULL)
-    assert ("differ by more than 2 standard errors: gaussian" in story.short) == apart
+    assert ("differ by more than 2 standard errors: Gaussian" in story.short) == apart
     assert ("would have been seen with a probability of 0.8" in story.short) == (not apart)
     interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval()
     assert f"| {interval.low:+.2f} to {interval.high:+.2f} |" in story.text
@@ -276,9 +276,9 @@ def test_variances_are_told_apart_by_their_own_error():
     )
     assert f"{words} for case 2." in story.text
     assert "*gradient*, (8) has more variance for case 0. (9) has more variance for case 1. Neither" in story.text
-    assert "of the bound (9) has more variance in 1 of 3 cases and (8) in 1" in story.short
+    assert "the bound has more variance with (9) in 1 of 3 models and with (8) in 1" in story.short
     assert story.sound
-    assert "in 0 of 1 cases and (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
+    assert "in 0 of 1 models and with (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
     assert not kl.tell(of_kl([[0.2, 0.1]], drawn=2.0)).sound
 
 
