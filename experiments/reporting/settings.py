@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from jvae.cli.options import DATA_FIELDS, config_options, data_options, device_option, flag, usage_error
+from jvae.cli.options import config_options, data_options, device_option, flag, usage_error
 from jvae.cli.path_types import OutputFolder
 from jvae.runs.config import Config
+from jvae.runs.fields import DATA_FIELDS
 
 FULL = {"runs": 5, "epochs": 5}
 QUICK = {"runs": 2, "epochs": 1}

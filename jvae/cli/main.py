@@ -33,7 +33,6 @@ from jvae.cli.environment import import_jax
 from jvae.cli.explore import explore
 from jvae.cli.info import info
 from jvae.cli.options import (
-    DATA_FIELDS,
     config_options,
     data_options,
     is_given,
@@ -47,6 +46,7 @@ from jvae.cli.pytorch import export_pytorch, import_pytorch
 from jvae.cli.sample import sample
 from jvae.cli.sweep import sweep
 from jvae.cli.train import train
+from jvae.runs.fields import DATA_FIELDS
 
 FIRST = {
     "jvae train --latent-dim 10 --epochs 5 --batch-size 128 --model model.npz": "train the exercise's VAE on MNIST",

@@ -12,11 +12,9 @@ from jvae.cli.near import Choice
 from jvae.cli.path_types import DataSource, InputFolder, InputModel, InputRecipe, OutputFile
 from jvae.cli.variables import said_in
 from jvae.runs.config import Config, config_fields
-from jvae.runs.fields import ConfigField, check_together, text_of
+from jvae.runs.fields import DATA_FIELDS, ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
-DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
-"""The Config fields that say where data are; they may be given again for a trained model."""
 
 
 def flag(name: str) -> str:

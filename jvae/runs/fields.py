@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 MOST_NUMBERS = 100
+DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
+"""The Config fields that say where data are, and how they are read; they may be given again for a trained model."""
 FEWEST_SNAPSHOTS, MOST_SNAPSHOTS = 2, 1000
 """Limits of the number of snapshots: the first holds the initial parameters, the last those at the end."""
 KINDS = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
 from jvae.files import fitting_name
 from jvae.runs.config import Config, config_fields, unit
-from jvae.runs.fields import split_values, text_of
+from jvae.runs.fields import DATA_FIELDS, split_values, text_of
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
-ONE_FOR_ALL = ("dataset", "test_share", "resize", "transpose", "binarise", "runs")
+ONE_FOR_ALL = (*DATA_FIELDS, "binarise", "runs")
 Grid = dict[str, tuple[Any, ...]]
 
 
@@ -119,10 +119,11 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
     cells that become equal only one stays.
 
     Raises:
-        ValueError: a cell is not a valid configuration, or a given field applies in no cell.
+        ValueError: a cell is not a valid configuration, a field that is given or varied applies in no cell, or one that
+            all cells share applies in some only.
     """
     cells: dict[Config, Cell] = {}
-    idle = set(given)
+    idle = {*given, *grid}
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         fields = without_idle_fields({**common, **settings})
@@ -130,7 +131,11 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
         idle -= fields.keys()
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
     for name in sorted(idle):
-        raise ValueError(f"{name} is {text_of(common[name])}: applies in no cell")
+        shown = ",".join(map(text_of, grid[name])) if name in grid else text_of(common[name])
+        raise ValueError(f"{name} is {shown}: applies in no cell")
+    for name in ONE_FOR_ALL:  # all cells are trained and evaluated on the same data
+        if len({getattr(config, name) for config in cells}) > 1:
+            raise ValueError(f"{name} is {text_of(common[name])}: applies in some cells only; sweep the others apart")
     return list(cells.values())
 
 

@@ -61,6 +61,19 @@ def test_a_field_that_means_nothing_in_a_cell_is_left_out_there():
     assert [c.config.output_scale for c in fixed] == [Config().output_scale, 0.2]
 
 
+def test_a_varied_field_that_means_nothing_in_any_cell_is_refused():
+    with pytest.raises(ValueError, match="variance is fixed,scalar: applies in no cell"):
+        cells("variance=fixed,scalar")
+
+
+def test_all_cells_are_evaluated_on_one_test_set():
+    """Stochastic binarisation draws the test set's pixels, which a Gaussian output would then be judged by."""
+    for order in ("bernoulli,gaussian", "gaussian,bernoulli"):
+        with pytest.raises(ValueError, match="binarise is stochastic: applies in some cells only"):
+            cells(f"decoder={order}", binarise="stochastic")
+    assert len(cells("prior=gaussian,mog", binarise="stochastic")) == 2
+
+
 def test_the_numbers_of_a_value_are_joined_by_an_x():
     found = cells("hidden=8x8,16x8x4,4")
     assert [cell.config.hidden for cell in found] == [(8, 8), (16, 8, 4), (4,)]
