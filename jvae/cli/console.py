@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jvae.cli.environment import import_jax
-from jvae.cli.options import COMPILE_CACHE, DATA_FIELDS, flag, usage_error
+from jvae.cli.options import COMPILE_CACHE, flag, usage_error
 from jvae.cli.paths import TAKES_STDOUT
 from jvae.cli.variables import said_in
-from jvae.runs.fields import numbers_in, text_of
+from jvae.runs.fields import DATA_FIELDS, numbers_in, text_of
 
 if TYPE_CHECKING:
     import jax
@@ -143,17 +143,21 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
     return load_recipe_file(path)
 
 
-def check_all_read(own: "OwnRecipe | None", config: "Config", dataset: "Dataset", given: Iterable[str]) -> None:
-    """Refuse given options that define the model but that a recipe file does not read."""
+def check_all_read(
+    own: "OwnRecipe | None", configs: Iterable["Config"], dataset: "Dataset", given: Iterable[str]
+) -> None:
+    """Refuse given options that define the model but that a recipe file reads with none of the configurations."""
     if own is None:
         return
-    from jvae.runs import recipe_file
     from jvae.runs.config import plan_of
+    from jvae.runs.recipe_file import check_read, fields_read
     from jvae.runs.training import count_steps
 
+    configs, shape, read = list(configs), dataset.train_images.shape[1:], set()
     try:
-        steps = count_steps(plan_of(config), dataset)
-        recipe_file.check_all_read(own, config, dataset.train_images.shape[1:], steps, given)
+        for config in configs:
+            read |= fields_read(own, config, shape, count_steps(plan_of(config), dataset))
+        check_read(own, configs[0], read, given)
     except ValueError as error:
         raise usage_error(error) from error
 
@@ -201,11 +205,7 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
 
     given = {name: repeated[name] for name in DATA_FIELDS if repeated.get(name) is not None}
     try:
-        if model.config is not None and "dataset" not in given:
-            config = replace(model.config, **given)
-        else:
-            binarise = "threshold" if model.config is None else model.config.binarise
-            config = Config(**{"dataset": model.data_name, "binarise": binarise, **given})
+        config = Config(**{"dataset": model.data_name, **given}) if model.config is None else moved(model.config, given)
     except ValueError as error:
         if model.config is None and "dataset" not in given:
             raise click.UsageError(f"the model was trained from Python on {model.data_name}: add --dataset") from error
@@ -213,6 +213,21 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
     dataset = open_dataset(config, data_dir)
     check_fingerprint(model, dataset)
     return dataset
+
+
+def moved(config: "Config", given: dict[str, Any]) -> "Config":
+    """Return a configuration with the data fields that are given again; others stay if the new place has them.
+
+    Raises:
+        ValueError: the fields do not fit together.
+    """
+    try:
+        return replace(config, **given)
+    except ValueError:
+        if "dataset" not in given:
+            raise
+        fresh = type(config)()
+        return replace(config, **{name: getattr(fresh, name) for name in DATA_FIELDS} | given)
 
 
 def write_figure(figure: "Figure | bytes", path: Path) -> None:
@@ -226,7 +241,7 @@ def write_figure(figure: "Figure | bytes", path: Path) -> None:
         figure.savefig(buffer, format=path.suffix.lower().removeprefix("."))
         figure = buffer.getvalue()
     write_file(path, figure)
-    click.echo(f"wrote {path}")
+    tell(f"wrote {path}")
 
 
 def write_arrays(arrays: dict[str, Any], path: Path) -> None:

@@ -85,7 +85,7 @@ def sweep(
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
-    check_all_read(own, cells[0].config, dataset, given_fields(context) | grid.keys())
+    check_all_read(own, [cell.config for cell in cells], dataset, given_fields(context) | grid.keys())
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import make_folder, write_file, write_json
     from jvae.runs.plan import split_rows

@@ -203,12 +203,13 @@ def build_recipe(
     rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
     steps = int(steps_per_epoch)
     rising, kl_rising = (rounded_steps(epochs, steps) for epochs in (config.warmup, config.kl_warmup))
+    last = 0 if config.schedule == "constant" else config.epochs * steps
     weightless = config.bound == "iwae" or config.estimator != "pathwise"
     return Recipe(
         model=build_model(config, data_shape),
         transform=build_transform(config),
         bound=iwae if config.bound == "iwae" else elbo,
-        optimizer=optax.adam(step_size(rate, config.schedule, rising, config.epochs * steps)),
+        optimizer=optax.adam(step_size(rate, config.schedule, rising, last)),
         num_samples=config.num_samples,
         kl_weight=None if weightless else kl_weight(beta, kl_rising),
         start=partial(start_at_images, config.num_components) if config.pseudo_inputs == "data" else None,

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jvae.errors import JvaeError, first_line
 from jvae.runs.config import Config
-from jvae.runs.fields import text_of
+from jvae.runs.fields import DATA_FIELDS, text_of
 from jvae.runs.plan import Plan
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MakeRecipe = Callable[[Config, tuple[int, ...], int], "Recipe"]
 """`(config, data_shape, steps_per_epoch) -> recipe`; the shape is of one datum."""
 SIGNATURE = "recipe(config, data_shape, steps_per_epoch)"
-READ_BY_PLAN = ("dataset", "runs", "seed", *(name for name in Plan._fields if name != "seeds"))
+READ_BY_PLAN = (*DATA_FIELDS, "runs", "seed", *(name for name in Plan._fields if name != "seeds"))
 """The Config fields that say on what and for how long to train; the others define what is trained."""
 
 
@@ -117,18 +117,10 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
     return watched.__dict__.get("_read", set()) & config.to_dict().keys()
 
 
-def check_all_read(
-    own: OwnRecipe, config: Config, data_shape: tuple[int, ...], steps_per_epoch: int, given: Iterable[str]
-) -> None:
-    """Raise a ValueError that names the first of the given fields that nothing reads.
-
-    Raises:
-        ValueError: nothing reads a given field.
-        JvaeError: the file's function fails, or returns no recipe.
-    """
-    read = {*READ_BY_PLAN, *fields_read(own, config, data_shape, steps_per_epoch)}
+def check_read(own: OwnRecipe, config: Config, read: Container[str], given: Iterable[str]) -> None:
+    """Raise a ValueError that names the first of the given fields that neither the plan nor the recipe file reads."""
     for name in given:
-        if name not in read:
+        if name not in READ_BY_PLAN and name not in read:
             value = text_of(getattr(config, name))
             raise ValueError(f"{name} is {value}: {own.file.name} does not read config.{name}")
 
@@ -137,8 +129,8 @@ def check_all_read(
 def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn an error in a recipe file, or in a module beside it, into a JvaeError of one line with file and line number.
 
-    If the traceback passes through none of them, the message names the file alone. A JvaeError, and the types
-    `passing`, are left unchanged.
+    If the traceback passes through none of them, the message names the file alone, unless the machine failed, such as a
+    closed pipe or a full memory. Such an error, a JvaeError, and the types `passing` are left unchanged.
 
     Raises:
         JvaeError: the block raised an error, SystemExit included.
@@ -151,16 +143,23 @@ def errors_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator
         where = f"{error.filename or path}, line {error.lineno}" if error.lineno else str(path)
         raise JvaeError(f"{where}: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        if isinstance(error, passing):
+        place = blame(error, path)
+        if isinstance(error, passing) or (place is None and is_of_the_machine(error)):
             raise
-        raise JvaeError(f"{blame(error, path)}: {type(error).__name__}: {first_line(error)}") from error
+        raise JvaeError(f"{place or path}: {type(error).__name__}: {first_line(error)}") from error
 
 
-def blame(error: BaseException, path: Path) -> str:
-    """Return the file and line, of a recipe file or a module beside it, that an error came from."""
+def blame(error: BaseException, path: Path) -> str | None:
+    """Return the file and line of a recipe file, or of a module beside it, that an error came from, or None."""
     folder = path.resolve().parent
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_in(frame.filename, folder)]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Return True for what no recipe's text decides: files, pipes, memory, devices, and JAX's search for NaN."""
+    of_jax = "jax" in sys.modules and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
+    return of_jax or isinstance(error, (OSError, MemoryError, FloatingPointError))
 
 
 def is_in(filename: str, folder: Path) -> bool:

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 
 from jvae.cli.main import main
 from jvae.data.dataset import make_dataset
+from jvae.errors import JvaeError
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
-from jvae.runs.recipe_file import load_recipe_file
+from jvae.runs.recipe_file import errors_of, load_recipe_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # TFP's
 FILE = """
@@ -205,6 +206,37 @@ def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monke
     monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "64")
     assert "--hidden is 64,64: my_vae.py does not read config.hidden" in refused(*train, code=2)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_data_are_read_as_their_options_say(folder, tmp_path):
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
+    own = ["--dataset", f"npy:{tmp_path / 'own.npy'}", "--test-share", 0.2, "--recipe", folder / "my_vae.py"]
+    jvae("train", *own, "--epochs", 1, "--latent-dim", 2, "--batch-size", 10, "--model", tmp_path / "m.npz")
+
+
+@pytest.mark.slow
+def test_a_field_that_one_cells_recipe_reads_is_taken(tmp_path):
+    path = tmp_path / "mixture.py"
+    path.write_text(
+        "from jvae.runs.config import build_recipe\n"
+        "def recipe(config, data_shape, steps_per_epoch):\n"
+        "    return build_recipe(config, data_shape, steps_per_epoch)\n"
+    )
+    words = ["--dataset", "digits", "--hidden", "4", "--latent-dim", 2, "--epochs", 1, "--recipe", path]
+    folder = tmp_path / "sweep"
+    jvae("sweep", "--grid", "prior=gaussian,mog", "--num-components", 3, *words, "--output", folder)
+    model = folder / "prior=mog.npz"
+    jvae("train", "--resume", "--epochs", 2, "--recipe", path, "--model", model)  # a constant schedule has no end
+    assert len(load(model, load_recipe_file(path).make).history) == 2
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), MemoryError("all"), FloatingPointError("nan")])
+def test_what_no_file_decides_is_not_its_fault(error, tmp_path):
+    with pytest.raises(type(error)), errors_of(tmp_path / "my_vae.py"):
+        raise error
+    with pytest.raises(JvaeError, match=r"my_vae.py: ValueError: wrong"), errors_of(tmp_path / "my_vae.py"):
+        raise ValueError("wrong")
 
 
 @pytest.mark.slow
