@@ -11,6 +11,7 @@ from jvae.cli.console import (
     check_all_read,
     describe_placement,
     log_of_first_process,
+    moved,
     open_dataset,
     open_model,
     open_recipe,
@@ -21,7 +22,6 @@ from jvae.cli.console import (
 from jvae.cli.epoch_log import open_epoch_log
 from jvae.cli.interruption import interruptible
 from jvae.cli.options import (
-    DATA_FIELDS,
     config_given,
     config_options,
     data_options,
@@ -37,10 +37,11 @@ from jvae.cli.path_types import OutputFile, OutputModel
 from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError, NonFiniteError
 from jvae.files import is_stream
-from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
+from jvae.runs.fields import DATA_FIELDS, FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 from jvae.runs.lock import OwnedFile, owning
 
 if TYPE_CHECKING:
+    from jvae.data.dataset import Dataset
     from jvae.runs.checkpoint import TrainedModel
     from jvae.runs.conditions import Progress
     from jvae.runs.recipe_file import OwnRecipe
@@ -108,6 +109,7 @@ def train(
     log = log_of_first_process()
     from jvae.runs.mesh import agree, is_first_process
     from jvae.runs.numerics import other_rounding
+    from jvae.runs.training import check_fingerprint
 
     first = is_first_process()
     if hosts is not None:
@@ -124,16 +126,17 @@ def train(
         if is_finished(known):
             log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
             with open_epoch_log(log_path if first else None, known.history):
-                return
+                dataset = open_dataset(config, data_dir, log)
+            check_fingerprint(known, dataset)
+            return evaluate_on_test_set(known, dataset, json_path) if first else None
     dataset = open_dataset(config, data_dir, log)
-    check_all_read(own, config, dataset, given)
+    check_all_read(own, [config], dataset, given)
     from jvae.cli.progress import Extent, show_progress
-    from jvae.files import sweep_temporaries, write_json
+    from jvae.files import sweep_temporaries
     from jvae.runs import api
     from jvae.runs.checkpoint import save
     from jvae.runs.config import plan_of
     from jvae.runs.plan import split_rows
-    from jvae.view import report
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     if first:
@@ -185,6 +188,15 @@ def train(
     if config.keep == "best" or config.patience > 0:
         log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
     tell(f"wrote {model_path}")
+    evaluate_on_test_set(model, dataset, json_path)
+
+
+def evaluate_on_test_set(model: "TrainedModel", dataset: "Dataset", json_path: Path | None) -> None:
+    """Report a trained model's bound of the test set, and write it with the history."""
+    from jvae.files import write_json
+    from jvae.runs import api
+    from jvae.view import report
+
     evaluations = api.evaluate(model, dataset)
     tell(report.describe_all(evaluations, model))
     if json_path is not None:
@@ -242,8 +254,10 @@ def continued(
     if snapshots is not None and (model.snapshots is None or snapshots != model.snapshots.asked):
         theirs = "without them" if model.snapshots is None else f"with {model.snapshots.asked}"
         raise click.UsageError(f"--snapshots is {snapshots}, but {path} was trained {theirs} from its first step on")
-    moved = {name: value for name, value in given.items() if name in DATA_FIELDS}
-    config = replace(model.config, **moved)
+    try:
+        config = moved(model.config, {name: value for name, value in given.items() if name in DATA_FIELDS})
+    except ValueError as error:
+        raise usage_error(error) from error
     model = model._replace(config=config)
     trained, state = len(model.history), model.state
     if state is None:
@@ -257,7 +271,10 @@ def continued(
             )
         if own is not None and "epochs" in fields_read(own, config, model.data_shape, state.num_steps):
             raise click.UsageError(f"--epochs is {epochs}, but {own.file.name} reads config.epochs, {config.epochs}")
-        config = replace(config, epochs=epochs)
+        try:
+            config = replace(config, epochs=epochs)
+        except ValueError as error:
+            raise usage_error(error) from error
         model = model._replace(config=config, plan=plan_of(config))
     return model
 

@@ -102,7 +102,7 @@ def run_epochs(
                 rising = runs_warming_up(members, int(loop.epoch), loop.num_steps)
                 whole = judge_epoch(whole, bound, plan.keep == "best", plan.patience, rising)
                 values |= {"validation": bound, "kept": whole.kept_epoch}
-            seconds, started = (time.perf_counter() - started) / len(members), time.perf_counter()
+            seconds = (time.perf_counter() - started) / len(members)
             going = [member for i, member in enumerate(members) if i not in failed]
             record(going, int(loop.epoch), values, ran, seconds)
         ending = bool(agree(int(how.interrupted()))) or not whole.running.any()
@@ -110,6 +110,7 @@ def run_epochs(
             if summary is None:  # otherwise they were fetched for the summary
                 whole = whole._replace(runs=fetch(whole.runs))
             yield [failed.get(i) or checkpoint(member, whole, dataset, snapshots) for i, member in enumerate(members)]
+            started = time.perf_counter()
         if ending:
             return
         loop = whole._replace(runs=loop.runs, step_metrics=loop.step_metrics)

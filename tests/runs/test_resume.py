@@ -1,5 +1,6 @@
 """Trainings that resume from a model file."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 from helpers import random_model
 
 from jvae.cli.main import main
+from jvae.data.datasets import load_dataset
 from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
 from jvae.runs import api
@@ -46,11 +48,21 @@ def test_more_epochs_are_those_of_a_longer_training(tmp_path):
     said = jvae("train", "--resume", "--epochs", 3, "--model", tmp_path / "m.npz")
     assert "resuming after epoch 1 of 3" in said.stderr
     assert_same(load(tmp_path / "m.npz"), load(tmp_path / "long.npz"))
-    finished = jvae("train", "--resume", "--model", tmp_path / "m.npz")
+    finished = jvae("train", "--resume", "--model", tmp_path / "m.npz", "--json", tmp_path / "m.json")
     assert "its training is finished, after epoch 3 of 3" in finished.stderr
+    assert "elbo " in finished.stdout
+    assert len(json.loads((tmp_path / "m.json").read_text())["history"]) == 3
     assert (
         "--epochs is 2, but" in jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=2).stderr
     )
+
+
+@pytest.mark.slow
+def test_fewer_epochs_than_the_warm_up_are_refused(tmp_path):
+    config = Config(**{**QUICK, "epochs": 5, "warmup": 4.0})
+    save(tmp_path / "m.npz", next(api.train_config_epochs(config, load_dataset("digits"))))
+    line = jvae("train", "--resume", "--epochs", 3, "--model", tmp_path / "m.npz", code=2).stderr
+    assert "--warmup is 4: must be at most the number of epochs, 3" in line
 
 
 @pytest.mark.slow
