@@ -91,14 +91,20 @@ def benchmark(
     dataset = open_dataset(configs[0], data_dir)
     own = open_recipe(recipe_path)
     given = given_fields(context) | ({"precision"} if is_given(context, "precisions") else set())
-    check_all_read(own, configs[0], dataset, given)
+    check_all_read(own, configs, dataset, given)
     from jvae.tools.benchmark import measure, training_of
 
+    if not is_given(context, "batch_sizes"):  # those that this data set has
+        configs = [config for config in configs if config.batch_size <= len(dataset.train_images)] or configs
+    try:
+        trainings = [training_of(config, dataset.train_images, own) for config in configs]
+    except ValueError as error:
+        raise usage_error(error) from error
     measurements = []
-    for config in configs:
+    for config, training in zip(configs, trainings, strict=True):
         log(f"{config.precision}, {config.runs} x {config.batch_size} images per step ...")
         try:
-            measurements.append(measure(training_of(config, dataset.train_images, own), repeats))
+            measurements.append(measure(training, repeats))
         except ValueError as error:
             raise usage_error(error) from error
     tell(describe(measurements))
@@ -106,7 +112,7 @@ def benchmark(
     if profile:
         from jvae.tools.profile import profile_step
 
-        shares = profile_step(training_of(configs[0], dataset.train_images, own))
+        shares = profile_step(trainings[0])
         tell(describe_shares(shares))
     if json_path is not None:
         from jvae.files import write_json

@@ -84,6 +84,26 @@ def test_the_command_prints_writes_and_draws(tmp_path):
     assert (tmp_path / "b.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_sizes_that_the_data_lack_are_left_out_unless_they_are_asked_for(monkeypatch):
+    measured = []
+
+    def stopped(training, repeats):
+        measured.append(training.batch_size)
+        if len(measured) == 2:
+            raise ValueError("enough")
+        return None
+
+    monkeypatch.setattr(benchmark, "measure", stopped)
+    words = ["benchmark", "--dataset", "digits", "--device", "cpu", "--runs", "1"]
+    CliRunner().invoke(main, words)
+    assert measured == [128, 1024]  # of 128, 1024 and 8192, with 1,541 images
+    measured.clear()
+    done = CliRunner().invoke(main, [*words, "--batch-sizes", "128,9999"])
+    assert done.exit_code == 2
+    assert measured == []  # nothing is timed for nothing
+
+
 @pytest.mark.parametrize(
     "words", [["--batch-sizes", "1,x"], ["--precision", "float64"], ["--batch-sizes", "9999", "--dataset", "digits"]]
 )
