@@ -1,5 +1,6 @@
 """`jvae import-pytorch` and `jvae export-pytorch`: the commands of `jvae.tools.pytorch`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import click
 from jvae.cli.commands import Command
 from jvae.cli.console import check_run, config_of_dataset, log, open_dataset, use_device
 from jvae.cli.near import Choice
-from jvae.cli.options import data_options, is_given, run_option
+from jvae.cli.options import config_options, data_options, flag, is_given, run_option
 from jvae.cli.path_types import DataSource, InputFile, InputModel, OutputFile, OutputModel
 from jvae.cli.paths import check_kept
 from jvae.errors import JvaeError
-from jvae.runs.config import config_fields
+from jvae.runs.config import Config, config_fields
+from jvae.runs.fields import DATA_FIELDS
 from jvae.runs.lock import owning
 
 (ACTIVATIONS,) = (field.choices for field in config_fields() if field.name == "activation")
@@ -64,6 +66,7 @@ def need_torch() -> None:
     type=Choice(["as-is", "exp", "softplus"]),
     help="map from learned numbers without `log` in their names to standard deviations; by default the identity",
 )
+@partial(config_options, only=DATA_FIELDS[1:])
 @data_options
 @click.pass_context
 def import_pytorch(
@@ -78,6 +81,7 @@ def import_pytorch(
     log_var: bool | None,
     stds: Any,
     data_dir: Path | None,
+    **read: Any,
 ) -> None:
     """Make a model file from SOURCE, a state dict that the exercise's PyTorch program saves (`model.pt`).
 
@@ -95,14 +99,16 @@ def import_pytorch(
 
     use_device("auto", compile_cache=False)
     given = click.get_current_context()
-    fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation}
+    fields: dict[str, Any] = {"dataset": dataset, "decoder": decoder, "activation": activation, **read}
     said: list[str] = []
     if not is_given(given, "activation"):
         said.append(f"the activation is {activation} (assumed; otherwise give --activation)")
     if is_given(given, "output_scale"):
+        if decoder != "gaussian":
+            raise click.UsageError(f"--output-scale is {output_scale}: applies only with --decoder gaussian")
         fields["output_scale"] = output_scale
     conventions = Conventions(log_var, stds, fields.get("output_scale"))
-    trained_on = config_of_dataset(dataset)
+    trained_on = config_of_dataset(dataset, **read)
     weights = load_state_dict(source, said.append)
     data = open_dataset(trained_on, data_dir)
     shape = data.train_images.shape[1:]
@@ -160,4 +166,7 @@ def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) ->
     check_run(model, run)
     weights = export_weights(select_run(model, run))
     save_state_dict(target, weights)
+    for name in ("activation", "output_scale"):  # a state dict does not hold them
+        if (value := getattr(model.config, name)) != getattr(Config, name):
+            log(f"warning: {flag(name)} is {value}: the exercise's program computes the same only if its own is too")
     click.echo(f"wrote {target}: {len(weights)} tensors, {count_weights(weights):,} numbers")

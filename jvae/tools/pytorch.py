@@ -230,7 +230,11 @@ def model_from_weights(
     Raises:
         ModelFileError: the weights do not fit the configuration.
     """
-    recipe, params = build_recipe(config, image_shape), import_weights(weights, config, image_shape)
+    try:
+        recipe = build_recipe(config, image_shape)
+    except ValueError as error:  # more convolutions than such images can be halved
+        raise ModelFileError(str(error)) from error
+    params = import_weights(weights, config, image_shape)
     one = TrainState(params, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
     state = init_loop_state(jax.tree.map(lambda leaf: leaf[None], one), 1, validated=False)
     about = (config.dataset, image_shape, fingerprint, current_versions())

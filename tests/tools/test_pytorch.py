@@ -258,6 +258,28 @@ def test_the_command_takes_the_conventions_and_says_what_it_assumes(tmp_path):
     assert ours.read_bytes() == before
     jvae(*flags, "--decoder", "gaussian", "--stds", "exp")
     assert load(ours).config.variance == "pixel"
+    (line,) = jvae(*flags, "--output-scale", 0.5, code=2).stderr.splitlines()
+    assert line == "jvae: error: --output-scale is 0.5: applies only with --decoder gaussian"
+
+
+def test_more_convolutions_than_the_images_can_be_halved_are_no_model(tmp_path):
+    weights = {}
+    for part, layers in (("encoder", 5), ("decoder", 5)):
+        for i in range(layers):
+            weights[f"{part}.{part}_net.{2 * i}.weight"] = torch.zeros(4, 1 if i == 0 else 4, 4, 4)
+            weights[f"{part}.{part}_net.{2 * i}.bias"] = torch.zeros(4)
+    torch.save(weights, tmp_path / "deep.pt")
+    words = ["import-pytorch", tmp_path / "deep.pt", "--dataset", "digits", "--model", tmp_path / "m.npz"]
+    (line,) = jvae(*words, code=1).stderr.splitlines()
+    assert line.startswith(f"jvae: error: {tmp_path / 'deep.pt'}: ")
+
+
+@pytest.mark.slow
+def test_what_a_state_dict_does_not_hold_is_said(tmp_path):
+    words = ["--dataset", "digits", "--hidden", "4", "--latent-dim", 2, "--epochs", 1]
+    jvae("train", *words, "--activation", "tanh", "--model", tmp_path / "m.npz")
+    told = jvae("export-pytorch", tmp_path / "m.pt", "--model", tmp_path / "m.npz")
+    assert "warning: --activation is tanh" in told.stderr
 
 
 def digits_peer(hidden):
