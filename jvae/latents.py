@@ -115,20 +115,28 @@ def projected_prior_density(
         return density, True
     has_density = level == model.num_levels - 1
     if has_density and len(projection.axes) == len(projection.center):
-        log_prob = jax.jit(
-            lambda params, z: model.apply(params, z, method=lambda vae, z: vae.marginal_priors()[level].log_prob(z))
-        )
-        return np.exp(np.asarray(log_prob(params, jnp.asarray(projection.lift(coordinates))))), True
+        return np.exp(np.asarray(prior_log_prob(model, params, projection.lift(coordinates), level))), True
     from scipy.stats import gaussian_kde
 
     draws = projection.project(prior_sample(model, params, key, KDE_DRAWS, level))
     return gaussian_kde(draws.T)(coordinates.T), False
 
 
+@partial(jax.jit, static_argnames=("model", "level"))
+def prior_log_prob(model: VAE, params: PyTree, z: Float[Array, "n m"], level: int) -> Float[Array, " n"]:
+    """Return log p(z) of a level, whose density must be known, for every latent."""
+    return model.apply(params, z, method=lambda vae, z: vae.marginal_priors()[level].log_prob(z))
+
+
 def prior_sample(model: VAE, params: PyTree, key: Key[Array, ""], n: int, level: int = 0) -> Float[np.ndarray, "n m"]:
     """Draw n latents z ~ p(z) of a level."""
-    draw = jax.jit(lambda params, key: model.apply(params, key, n, method="sample_latents")[level])
-    return np.asarray(draw(params, key))
+    return np.asarray(draw_latents(model, params, key, n)[level])
+
+
+@partial(jax.jit, static_argnames=("model", "n"))
+def draw_latents(model: VAE, params: PyTree, key: Key[Array, ""], n: int) -> tuple[Float[Array, "n m"], ...]:
+    """Draw n latents of every level in one program."""
+    return model.apply(params, key, n, method="sample_latents")
 
 
 def sample(

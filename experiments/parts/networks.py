@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting.comparison import compare, comparison_table
-from experiments.reporting.lab import Lab
+from experiments.reporting.lab import Lab, config_of
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 from experiments.reporting.steps import steps_in_turn
@@ -30,7 +30,7 @@ def measure(lab: Lab) -> Measured:
     rows = compare(lab, variations)
     first = {name: lab.models(**variation)[0] for name, variation in variations.items()}
     images = {"samples": rows_of_means(first, "fully connected and convolutional (seed 0)")}
-    images |= {f"reconstructions-{m.config.network}": pictures.reconstructions(m, lab.data) for m in first.values()}
+    images |= {f"reconstructions-{config_of(m).network}": pictures.reconstructions(m, lab.data) for m in first.values()}
     return {"rows": rows, "step_seconds": steps_in_turn(lab, variations)}, images
 
 

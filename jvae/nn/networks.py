@@ -32,19 +32,19 @@ HIDDEN = 256
 
 
 class Dense(nn.Module):
-    """The affine layer x @ kernel + bias, initialised by `init`, or by default as PyTorch's `nn.Linear`."""
+    """The affine layer x @ kernel + bias, initialised by `initializer`, or by default as PyTorch's `nn.Linear`."""
 
     features: int
     """f, the number of outputs."""
     matmul: Matmul = float32
     """The product x @ kernel."""
-    init: nn.initializers.Initializer | None = None
+    initializer: nn.initializers.Initializer | None = None
     """The initialiser of kernel and bias; None: uniform in +-1/sqrt(c) for c inputs, as in PyTorch."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b f"]:
         """Map every row."""
-        init = self.init or uniform_fan_in(x.shape[1])
+        init = self.initializer or uniform_fan_in(x.shape[1])
         y = self.matmul(x, self.param("kernel", init, (x.shape[1], self.features)))
         return y + self.param("bias", init, (self.features,))
 

@@ -121,7 +121,8 @@ def started(
     count = min(len(kept), MOST_FOR_START)
     chosen = np.asarray(jax.random.choice(choice_key, len(kept), (count,), replace=False))
     x = recipe.transform(transform_key, jnp.asarray(data[kept[chosen]]))
-    params = recipe.start(state.params, key, x) if recipe.start else state.params
+    assert recipe.start is not None
+    params = recipe.start(state.params, key, x)
     return state._replace(params=params, opt_state=recipe.optimizer.init(params))
 
 

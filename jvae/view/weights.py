@@ -17,12 +17,14 @@ from jaxtyping import Array, Float, Shaped, UInt8
 
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError
-from jvae.nn.matmul import float32
+from jvae.nn.matmul import bfloat16, bfloat16_columns, float32
 from jvae.nn.networks import ACTIVATIONS, MLP, ConvDecoderNet, ConvEncoderNet, start_size
 from jvae.runs.checkpoint import TrainedModel
 from jvae.transforms import Transform, binarise, dequantise, rescale, stochastic_binarise
 from jvae.view.views import OUTPUTS
 
+MATMULS = (float32, bfloat16, bfloat16_columns)
+"""The matrix products that the page computes; the latter two round the kernels first."""
 SEEN: dict[Transform, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     binarise: ("binary", lambda pixels: pixels >= 128),
     stochastic_binarise: ("binary", lambda pixels: pixels >= 128),
@@ -112,6 +114,10 @@ def check_decoder(model: TrainedModel) -> None:
         )
     if decoder.net.activation not in ACTIVATIONS.values():
         raise JvaeError(f"the page cannot compute the decoder's activation: it supports {', '.join(ACTIVATIONS)}")
+    if decoder.net.matmul not in MATMULS:
+        raise JvaeError(
+            "the page cannot compute the decoder's matrix products: it supports jvae's float32 and bfloat16"
+        )
     image_shape(model)
 
 
@@ -131,6 +137,8 @@ def encoder_obstacle(model: TrainedModel) -> str | None:
         return f"it cannot encode with {named}: it supports GaussianEncoder with MLP or ConvEncoderNet"
     if encoder.net.activation not in ACTIVATIONS.values():
         return "it cannot compute the encoder's activation"
+    if encoder.net.matmul not in MATMULS:
+        return "it cannot compute the encoder's matrix products"
     if transform not in SEEN:
         return "it does not support the model's transform"
     if image_shape(model)[2] != 1:

@@ -3,7 +3,7 @@ import pytest
 from helpers import random_model
 from matplotlib.colors import to_rgb
 
-from jvae.view import pictures
+from jvae.view import pictures, views
 from jvae.view.classes import class_colours
 from jvae.view.image_grids import fitting_columns, montage, plot_images
 from jvae.view.plots import plot_posterior, plot_scale
@@ -40,6 +40,10 @@ def test_reconstructions_take_the_classes_in_turn(small, tiny):
     model = random_model(small, tiny)
     fig = pictures.reconstructions(model, tiny, num_images=20)
     assert len(fig.axes) == 2
+    shown, _ = views.reconstructed(model, tiny, num_images=9)
+    binary = tiny.test_images >= 128
+    classes = [int(tiny.test_labels[(binary == x).all(axis=(1, 2, 3))][0]) for x in shown]
+    assert classes == sorted(set(tiny.test_labels.tolist()))[:9]
 
 
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (2, 2), (7, 3), (36, 6), (50, 10), (64, 8), (12, 4), (97, 10)])
