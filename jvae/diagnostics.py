@@ -31,8 +31,9 @@ class LevelDiagnostics(NamedTuple):
     for a single datum. E also averages over the draws of a level below and over dequantisation noise, whose variance
     does not count."""
     kl: float
-    """The KL in nats per image: at the top level in closed form where there is one, else the mean of log q - log p at
-    this level's draw, since a lower level's prior depends on the levels above. Near 0, the level has collapsed."""
+    """The KL in nats per image: at the top level in closed form where there is one and both are `distrax.Independent`,
+    else the mean of log q - log p at this level's draw, as a lower level's prior depends on the levels above. Near 0,
+    the level has collapsed."""
     kl_per_dimension: list[float] | None
     """The terms of `kl`, if the dimensions of posterior and prior are independent and, at the top level, there is a
     closed form."""
@@ -112,25 +113,16 @@ def statistics(
 
 def level_statistics(level: Level, locs: Float[Array, "k b m"], top: bool) -> LevelStatistics:
     """Return one level's statistics from a draw and the posterior's means of k draws."""
-    _, p, z = level
+    q, p, z = level
     mixture = isinstance(p, distrax.MixtureSameFamily)
     kl_per_dimension = kl_by_dimension(level, top)
     return LevelStatistics(
         loc=locs.mean(axis=0),
         loc_variance=locs.var(axis=0, ddof=1) / len(locs),
-        kl=kl_of(level, top) if kl_per_dimension is None else kl_per_dimension.sum(axis=1),
+        kl=q.log_prob(z) - p.log_prob(z) if kl_per_dimension is None else kl_per_dimension.sum(axis=1),
         kl_per_dimension=kl_per_dimension,
         responsibilities=responsibilities(p, z) if mixture else None,
     )
-
-
-def kl_of(level: Level, top: bool) -> Float[Array, " b"]:
-    """Return every datum's KL(q || p): of the top level in closed form where there is one, else log q - log p at z."""
-    q, p, z = level
-    try:
-        return q.kl_divergence(p) if top else q.log_prob(z) - p.log_prob(z)
-    except NotImplementedError:
-        return q.log_prob(z) - p.log_prob(z)
 
 
 def kl_by_dimension(level: Level, top: bool) -> Float[Array, "b m"] | None:

@@ -163,7 +163,7 @@ def describe(measurements: "list[Measurement]") -> str:
             "step/products": f"{m.step.median / m.products:.2f}",
             "GFLOP/s": f"{m.achieved / 1e9:.0f}",
             "of peak": f"{m.achieved / m.peak:.0%}",
-            "MiB": "" if m.memory is None else f"{m.memory / 2**20:.0f}",
+            "MiB a run": "" if m.memory is None else f"{m.memory / 2**20:.0f}",
         }
         for m in measurements
     ]
