@@ -82,7 +82,7 @@ def plot_posteriors(panels: dict[str, list[Panel]]) -> "Figure":
             style: dict[str, Any] = {"colors": "C3", "linewidths": 1.3, "linestyles": "--"}
             ax.contour(*panel.grid, panel.q, levels=mass_levels(panel.q, SHARES), **style)
             ax.set_aspect("equal")
-            equal_ticks(ax)
+            equal_ticks(ax, most=5)
             ax.tick_params(labelsize=10)
             ax.set_title(f"ELBO {panel.gap:.2f} nats below", fontsize=11)
             corner = ax.inset_axes((0.0, 0.77, 0.23, 0.23))

@@ -280,12 +280,12 @@ def plot_scale(scale: Float[np.ndarray, "h w *c"], title: str) -> Figure:
     return fig
 
 
-def equal_ticks(ax: Axes) -> None:
-    """Set round ticks with the same spacing along both axes, which share one scale."""
+def equal_ticks(ax: Axes, most: int = 8) -> None:
+    """Set round ticks with the same spacing, at most so many of them, along both axes, which share one scale."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     limits = max(ax.get_xlim(), ax.get_ylim(), key=lambda limits: limits[1] - limits[0])
-    first, second = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(*limits)[:2]
+    first, second = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(*limits)[:2]
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MultipleLocator(second - first))
 
