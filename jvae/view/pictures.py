@@ -144,7 +144,7 @@ def prior(
     """
     which = name_level(model, level)
     view, exact = prior_view(model, dataset, key, run, level)
-    how = "density" if exact else "density estimate"
+    how = "density" if exact else "estimate"
     if len(view.ticks) == 2:
         how += ", 20 to 99 % contours"
     return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model, run)}")
