@@ -73,7 +73,7 @@ def tell(values: Values) -> Story:
     for row in rows:
         verdict = judge(row["mean_frechet"], row["sample_frechet"], smaller_is_better=True)
         which = PROSE(f"nearer: {verdict.word}")
-        nearer.setdefault(which, []).append(row["name"])
+        nearer.setdefault(which, []).append(f"*{row['name']}*")
         rough = [f"{np.mean(row[f'{kind}_roughness']) / data:.2f}" for kind in KINDS]
         distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
         lines.append([row["name"], *rough, verdict.brief("")])
@@ -102,10 +102,10 @@ def tell(values: Values) -> Story:
         answer=answer,
         pictures=PROSE.each("picture", [row for row in numbered if row != best], "\n\n"),
     )
-    bounds = "; ".join(f"{row['name']} {mean_and_sd(row['elbo'])}" for row in rows)
+    bounds = "; ".join(f"*{row['name']}* {mean_and_sd(row['elbo'])}" for row in rows)
     found = {(row["name"], kind): float(np.mean(row[f"{kind}_frechet"])) for row in rows for kind in KINDS}
     (name, kind), distance = min(found.items(), key=lambda item: item[1])
-    nearest = {"nearest": f"the {kind}s of {name}", "distance": distance, "known": values["features"]}
+    nearest = {"nearest": f"the {kind}s of *{name}*", "distance": distance, "known": values["features"]}
     return Story(PROSE("short", bounds=bounds, highest=highest(rows), answer=answer, **nearest), text)
 
 

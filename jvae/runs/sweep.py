@@ -119,8 +119,7 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
     cells that become equal only one stays.
 
     Raises:
-        ValueError: a cell is not a valid configuration, a field that is given or varied applies in no cell, or one that
-            all cells share applies in some only.
+        ValueError: a cell is not valid, or a field applies in none, or one of ONE_FOR_ALL in some only.
     """
     cells: dict[Config, Cell] = {}
     idle = {*given, *grid}
@@ -131,11 +130,11 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
         idle -= fields.keys()
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
     for name in sorted(idle):
-        shown = ",".join(map(text_of, grid[name])) if name in grid else text_of(common[name])
-        raise ValueError(f"{name} is {shown}: applies in no cell")
-    for name in ONE_FOR_ALL:  # all cells are trained and evaluated on the same data
-        if len({getattr(config, name) for config in cells}) > 1:
-            raise ValueError(f"{name} is {text_of(common[name])}: applies in some cells only; sweep the others apart")
+        raise ValueError(f"{name} is {','.join(map(text_of, grid.get(name, [common[name]])))}: applies in no cell")
+    if mixed := [name for name in ONE_FOR_ALL if len({getattr(config, name) for config in cells}) > 1]:
+        raise ValueError(
+            f"{mixed[0]} is {text_of(common[mixed[0]])}: applies in some cells only; sweep the others apart"
+        )
     return list(cells.values())
 
 
@@ -294,9 +293,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
     ours, theirs = cell.config.to_dict(), config.to_dict()
-    different = [
-        f"{name} {text_of(theirs[name])}, not {text_of(ours[name])}" for name in ours if ours[name] != theirs[name]
-    ]
+    different = [f"{n} {text_of(theirs[n])}, not {text_of(ours[n])}" for n in ours if ours[n] != theirs[n]]
     if values.get("recipe_sha256") != (None if own is None else own.file.sha256):
         different.append("another recipe file, or none")
     if fingerprint != dataset.fingerprint:
