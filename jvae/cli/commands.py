@@ -15,7 +15,7 @@ from jvae.cli.help import write_examples, write_first, write_options
 from jvae.cli.interruption import Ended, listening
 from jvae.cli.near import meant_command, meant_options, one_of
 from jvae.cli.paths import PathCommand
-from jvae.cli.streams import discard_stdout, open_streams, printable
+from jvae.cli.streams import discard, discard_stdout, open_streams, printable
 from jvae.cli.variables import check_variables, name_variables, said_in
 from jvae.errors import JvaeError, first_line, is_out_of_memory
 
@@ -159,8 +159,10 @@ def let_others_warn() -> None:
 
 def fail(message: str, code: int) -> int:
     """Print an error message in one line, and return the exit code."""
-    with contextlib.suppress(OSError):  # stderr may be closed
+    try:
         click.echo(f"jvae: error: {printable(message)}", err=True)
+    except OSError:  # stderr is closed or full
+        discard(sys.stderr)
     return code
 
 

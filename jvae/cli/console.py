@@ -1,6 +1,6 @@
 """Shared parts of the commands: opening their inputs, checking their outputs, and logging."""
 
-import contextlib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import click
 from jvae.cli.environment import import_jax
 from jvae.cli.options import COMPILE_CACHE, flag, usage_error
 from jvae.cli.paths import TAKES_STDOUT
+from jvae.cli.streams import discard
 from jvae.cli.variables import said_in
 from jvae.runs.fields import DATA_FIELDS, numbers_in, text_of
 
@@ -74,9 +75,11 @@ def describe_placement(num_runs: int, mesh: "Mesh | None", backend: "jax.Device"
 
 
 def log(line: str) -> None:
-    """Print a progress message on stderr, since stdout is for results; a closed stderr is no error."""
-    with contextlib.suppress(OSError):
+    """Print a progress message on stderr, since stdout is for results; a closed or full stderr is no error."""
+    try:
         click.echo(line, err=True)
+    except OSError:
+        discard(sys.stderr)
 
 
 def open_model(

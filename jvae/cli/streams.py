@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+from typing import TextIO
 
 
 def open_streams() -> None:
@@ -27,11 +28,16 @@ def open_streams() -> None:
 
 def discard_stdout(code: int) -> int:
     """Discard what could not be written to stdout, so that exiting does not try again; return the exit code."""
+    discard(sys.stdout)
+    return code
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let a standard stream's file be the null device, whose writes cannot fail: else Python exits with 120."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
         os.close(nowhere)
-    return code
 
 
 def printable(text: str) -> str:

@@ -131,10 +131,8 @@ def cells_of(common: dict[str, Any], grid: Grid, given: Collection[str] = ()) ->
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
     for name in sorted(idle):
         raise ValueError(f"{name} is {','.join(map(text_of, grid.get(name, [common[name]])))}: applies in no cell")
-    if mixed := [name for name in ONE_FOR_ALL if len({getattr(config, name) for config in cells}) > 1]:
-        raise ValueError(
-            f"{mixed[0]} is {text_of(common[mixed[0]])}: applies in some cells only; sweep the others apart"
-        )
+    for name in (name for name in ONE_FOR_ALL if len({getattr(config, name) for config in cells}) > 1):
+        raise ValueError(f"{name} is {text_of(common[name])}: applies in some cells only; sweep the others apart")
     return list(cells.values())
 
 
