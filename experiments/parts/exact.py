@@ -229,7 +229,9 @@ def below(row: dict[str, Any], bound: str) -> np.ndarray:
 
 def with_error(values: np.ndarray) -> str:
     """Return the mean of values of n images, and its standard error, as text."""
-    return f"{values.mean():.2f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2f}"
+    from scipy.stats import sem
+
+    return f"{values.mean():.2f} ± {sem(values):.2f}"
 
 
 def ends(rows: list[dict[str, Any]], bound: str) -> str:

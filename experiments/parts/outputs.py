@@ -68,16 +68,14 @@ def tell(values: Values) -> Story:
     """Tell the table, which output has the highest bound, and whether samples or means look like the data."""
     rows, data = values["rows"], values["data_roughness"]
     lines: list[list[str]] = []
-    shown: list[list[str]] = []
     nearer: dict[str, list[str]] = {}
     for row in rows:
         verdict = judge(row["mean_frechet"], row["sample_frechet"], smaller_is_better=True)
         which = PROSE(f"nearer: {verdict.word}")
         nearer.setdefault(which, []).append(f"*{row['name']}*")
         rough = [f"{np.mean(row[f'{kind}_roughness']) / data:.2f}" for kind in KINDS]
-        distances = [mean_and_sd(row[f"{kind}_frechet"], 1) for kind in KINDS]
         lines.append([row["name"], *rough, verdict.brief("")])
-        shown.append(distances)
+    distances = {f"distance, {kind}s": [mean_and_sd(row[f"{kind}_frechet"], 1) for row in rows] for kind in KINDS}
     answer = "; ".join(
         f"{kind} for {'all four' if len(names) == len(rows) else ', '.join(names)}" for kind, names in nearer.items()
     )
@@ -86,9 +84,7 @@ def tell(values: Values) -> Story:
     text = PROSE(
         "text",
         best=best,
-        comparison=comparison_table(
-            rows, **{f"distance, {kind}s": column for kind, column in zip(KINDS, zip(*shown, strict=True), strict=True)}
-        ),
+        comparison=comparison_table(rows, **distances),
         steps="\n".join(f"- {r['name']}: {judge(r['elbo'], rows[0]['elbo']).brief()}" for r in rows[1:]),
         highest=highest(rows),
         scale=next(row["scale_range"] for row in rows if "scale_range" in row),

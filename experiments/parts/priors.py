@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.reporting.comparison import Row, highest, row_of, table
+from experiments.reporting.comparison import Row, highest, median_and_range, row_of, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -110,7 +110,7 @@ def costs(rows: list[Row], seconds: dict[str, list[float]]) -> str:
     first, lines = rows[0], []
     for row in rows:
         ratios = np.divide(seconds[row["name"]], seconds[first["name"]])
-        compared = "1" if row is first else f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+        compared = "1" if row is first else median_and_range(ratios)
         lines.append([NAMES[row["name"]], f"{row['parameters'] - first['parameters']:,}", compared])
     return table(
         ["prior", "parameters beyond the Gaussian's", "seconds a training step, times the Gaussian's (range)"], lines

@@ -123,22 +123,19 @@ def tell(values: Values) -> Story:
         found = {"ratio": np.median(ratios), "first": first}
         sentences.append(PROSE(how, name=WHAT.get(name, name).partition(":")[0], **found))
         if name in ("exercise", "tuned", "compiled"):
-            shown.append(PROSE(how, name=WHAT[name].partition(":")[0], **found))
-    rounds = len(seconds[first])
+            shown.append(sentences[-1])
+    rounds, network = len(seconds[first]), NETWORKS[values["network"]]
     text = PROSE(
         "text",
         epochs=ratio_table({WHAT.get(name, name): each for name, each in seconds.items()}, "an epoch"),
         rounds=f"{rounds} round{'s' * (rounds > 1)}",
         images=values["images"],
-        network=NETWORKS[values["network"]],
+        network=network,
         sentences="\n- ".join(sentences),
     )
-    short = (
-        PROSE("short", seconds=np.median(seconds[first]), network=NETWORKS[values["network"]], shown="; ".join(shown))
-        if shown
-        else text
-    )
-    return Story(short, text)
+    if not shown:
+        return Story(text, text)
+    return Story(PROSE("short", seconds=np.median(seconds[first]), network=network, shown="; ".join(shown)), text)
 
 
 def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:

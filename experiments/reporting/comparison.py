@@ -46,10 +46,13 @@ def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
     first = np.array(next(iter(seconds.values())))
     lines = []
     for name, values in seconds.items():
-        ratios = np.array(values) / first
-        compared = f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
-        lines.append([name, f"{np.median(values):.2f} s", compared])
+        lines.append([name, f"{np.median(values):.2f} s", median_and_range(np.array(values) / first)])
     return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
+
+
+def median_and_range(ratios: np.ndarray) -> str:
+    """Return the median, and the least and the largest, of ratios, as text."""
+    return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
 
 
 def figures(value: float) -> str:
