@@ -96,17 +96,14 @@ def benchmark(
 
     if not is_given(context, "batch_sizes"):  # those that this data set has
         configs = [config for config in configs if config.batch_size <= len(dataset.train_images)] or configs
+    measurements = []
     try:
         trainings = [training_of(config, dataset.train_images, own) for config in configs]
+        for config, training in zip(configs, trainings, strict=True):
+            log(f"{config.precision}, {config.runs} x {config.batch_size} images per step ...")
+            measurements.append(measure(training, repeats))
     except ValueError as error:
         raise usage_error(error) from error
-    measurements = []
-    for config, training in zip(configs, trainings, strict=True):
-        log(f"{config.precision}, {config.runs} x {config.batch_size} images per step ...")
-        try:
-            measurements.append(measure(training, repeats))
-        except ValueError as error:
-            raise usage_error(error) from error
     tell(describe(measurements))
     shares = []
     if profile:

@@ -219,7 +219,7 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
 
 
 def moved(config: "Config", given: dict[str, Any]) -> "Config":
-    """Return a configuration with the data fields that are given again; others stay if the new place has them.
+    """Return a configuration with the data fields given again; if others do not fit a new place, all are as by default.
 
     Raises:
         ValueError: the fields do not fit together.
@@ -260,4 +260,4 @@ def write_arrays(arrays: dict[str, Any], path: Path) -> None:
         else:
             np.savez(file, **arrays)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    click.echo(f"wrote {path}: {shapes}")
+    tell(f"wrote {path}: {shapes}")

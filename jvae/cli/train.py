@@ -126,7 +126,8 @@ def train(
         if is_finished(known):
             log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
             with open_epoch_log(log_path if first else None, known.history):
-                dataset = open_dataset(config, data_dir, log)
+                pass  # opening it writes the epochs that it lacks
+            dataset = open_dataset(config, data_dir, log)
             check_fingerprint(known, dataset)
             return evaluate_on_test_set(known, dataset, json_path) if first else None
     dataset = open_dataset(config, data_dir, log)

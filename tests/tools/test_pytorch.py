@@ -271,7 +271,8 @@ def test_more_convolutions_than_the_images_can_be_halved_are_no_model(tmp_path):
     torch.save(weights, tmp_path / "deep.pt")
     words = ["import-pytorch", tmp_path / "deep.pt", "--dataset", "digits", "--model", tmp_path / "m.npz"]
     (line,) = jvae(*words, code=1).stderr.splitlines()
-    assert line.startswith(f"jvae: error: {tmp_path / 'deep.pt'}: ")
+    said = "channels is 4,4,4,4,4: images of 8x8 can be halved 3 times at most"
+    assert line == f"jvae: error: {tmp_path / 'deep.pt'}: {said}"
 
 
 @pytest.mark.slow

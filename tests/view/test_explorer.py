@@ -110,6 +110,15 @@ def test_an_activation_that_the_page_does_not_know_is_refused(small, tiny):
 
 
 @pytest.mark.slow
+def test_products_that_the_page_does_not_know_are_refused(small, tiny):
+    model = random_model(small, tiny)
+    vae = model.recipe.model
+    decoder = vae.decoder.clone(net=vae.decoder.net.clone(matmul=lambda a, b: a @ b))
+    own = model._replace(recipe=model.recipe._replace(model=vae.clone(decoder=decoder)))
+    with pytest.raises(JvaeError, match="cannot compute the decoder's matrix products"):
+        explorer_page(own, tiny)
+
+
 def test_of_two_levels_the_lower_one_is_explored(small, tiny):
     model = random_model(replace(small, levels=2, upper_dim=2), tiny)
     data = data_of(explorer_page(model, tiny))
