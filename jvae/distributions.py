@@ -1,6 +1,9 @@
 """Distributions that distrax lacks, or whose density is faster here."""
 
+import math
 from collections.abc import Callable
+from functools import partial
+from typing import TypeGuard
 
 import distrax
 import jax
@@ -41,6 +44,52 @@ class Bernoulli(distrax.Bernoulli):
         """Return log p(x) = x l - log(1 + e^l), in nats, for logits l of any size."""
         size = jnp.abs(self.logits)  # max(l, 0) = (l + |l|)/2, whose gradient at 0 is right too
         return (value - 0.5) * self.logits - size / 2 - jnp.log1p(jnp.exp(-size))
+
+
+def is_diagonal_gaussian(p: object) -> TypeGuard[distrax.Independent]:
+    """Return True if a distribution is known to be Gaussian with independent dimensions."""
+    return isinstance(p, distrax.Independent) and isinstance(p.distribution, distrax.Normal)
+
+
+class GaussianMixture(distrax.MixtureSameFamily):
+    """distrax's mixture of k diagonal Gaussians, whose gradients take a quarter of the time on a CPU if k is large.
+
+    With the hundreds of components of a VampPrior, they are half of a training step in distrax.
+    """
+
+    def log_prob(self, value: Float[Array, "*b m"]) -> Float[Array, "*b"]:
+        """Return log p(z), in nats."""
+        normal = self.components_distribution.distribution
+        log_weights = jax.nn.log_softmax(self.mixture_distribution.logits)
+        log_peaks = -jnp.sum(jnp.log(normal.scale) + math.log(2 * math.pi) / 2, axis=-1)
+        distances = squared_distances(value, normal.loc, normal.scale)
+        return jax.nn.logsumexp(log_weights + log_peaks - distances / 2, axis=-1)
+
+
+@jax.custom_jvp
+def squared_distances(
+    z: Float[Array, "*b m"], loc: Float[Array, "k m"], scale: Float[Array, "k m"]
+) -> Float[Array, "*b k"]:
+    """Return sum_m ((z - loc_k) / scale_k)^2 of every point and every component k."""
+    return jnp.sum(jnp.square((z[..., None, :] - loc) / scale), axis=-1)
+
+
+@squared_distances.defjvp
+def _tangent(
+    primals: tuple[Float[Array, "..."], ...], tangents: tuple[Float[Array, "..."], ...]
+) -> tuple[Float[Array, "*b k"], Float[Array, "*b k"]]:
+    """Return the distances and their derivative, with u = z - loc: 2 sum_m u (dz - dloc)/scale^2 - u^2 dscale/scale^3.
+
+    The first term is multiplied out into matrix products. The second is not: it would cancel.
+    """
+    (z, loc, scale), (dz, dloc, dscale) = primals, tangents
+    precision = 1 / jnp.square(scale)
+    product = partial(jnp.einsum, "...m,km->...k", precision="highest")
+    along_z = product(z * dz, precision) - product(dz, loc * precision)
+    along_loc = jnp.sum(loc * dloc * precision, axis=-1) - product(z, dloc * precision)
+    difference = z[..., None, :] - loc
+    along_scale = jnp.sum(jnp.square(difference) * (dscale * precision / scale), axis=-1)
+    return squared_distances(z, loc, scale), 2 * (along_z + along_loc - along_scale)
 
 
 class ImageDistribution(distrax.Distribution):

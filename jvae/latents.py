@@ -1,7 +1,7 @@
 """The latent space of a trained model: encoding, decoding, sampling, and projections onto a plane."""
 
 from functools import partial
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import distrax
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
+from jvae.distributions import is_diagonal_gaussian
 from jvae.evaluation import over_batches
 from jvae.transforms import Transform, observe
 from jvae.vae import VAE
@@ -81,11 +82,6 @@ def prior_mixture(model: VAE, params: PyTree, level: int = 0) -> Mixture | None:
 
     found = model.apply(params, method=parameters)
     return None if found is None else Mixture(*map(np.asarray, found))
-
-
-def is_diagonal_gaussian(p: Any) -> TypeGuard[distrax.Independent]:
-    """Return True if a distribution is known to be Gaussian with independent dimensions."""
-    return isinstance(p, distrax.Independent) and isinstance(p.distribution, distrax.Normal)
 
 
 def projected_prior_density(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
+from jvae.distributions import GaussianMixture, is_diagonal_gaussian
 from jvae.nn.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.DistributionLike]
@@ -98,8 +99,12 @@ class VampPrior(nn.Module):
 
     def __call__(self, posterior: Posterior) -> distrax.MixtureSameFamily:
         """Return the prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
-        uniform = distrax.Categorical(logits=jnp.zeros(self.num_components))
-        return distrax.MixtureSameFamily(uniform, posterior(self.pseudo_inputs()))
+        uniform, components = (
+            distrax.Categorical(logits=jnp.zeros(self.num_components)),
+            posterior(self.pseudo_inputs()),
+        )
+        mixture = GaussianMixture if is_diagonal_gaussian(components) else distrax.MixtureSameFamily
+        return mixture(uniform, components)
 
     def pseudo_inputs(self) -> Float[Array, "k ..."]:
         """Return u_1, ..., u_K."""

@@ -1,4 +1,4 @@
-"""The Bernoulli against distrax; the continuous one against float64, quadrature, PyTorch and TFP."""
+"""The Bernoulli against distrax; mixtures of Gaussians and the continuous Bernoulli against float64 and others."""
 
 import distrax
 import jax
@@ -14,6 +14,7 @@ from jvae.distributions import (
     SERIES,
     Bernoulli,
     ContinuousBernoulli,
+    GaussianMixture,
     ImageDistribution,
     log_normaliser,
 )
@@ -186,3 +187,39 @@ def test_an_image_distribution_is_independent_over_the_pixels(pixels, scales, ke
     np.testing.assert_allclose(jax.vmap(images.log_prob)(x), expected.log_prob(x), rtol=1e-5)
     np.testing.assert_allclose(images.mean(), expected.mean())
     np.testing.assert_allclose(images.stddev(), expected.stddev())
+
+
+@pytest.mark.parametrize("narrow", [1.0, 0.02])
+def test_a_gaussian_mixture_and_its_gradients_match_float64(narrow):
+    rng = np.random.default_rng(0)
+    loc, logits, weights = rng.normal(size=(7, 3)), rng.normal(size=7), rng.normal(size=12)
+    scale = narrow * np.exp(0.3 * rng.normal(size=(7, 3)))
+    z = np.concatenate([loc + scale * rng.normal(size=(7, 3)), 4 * rng.normal(size=(5, 3))])
+    loc, scale, logits, weights, z = (np.float64(np.float32(each)) for each in (loc, scale, logits, weights, z))
+
+    u = (z[:, None] - loc) / scale
+    joint = logits - np.logaddexp.reduce(logits) + stats.norm.logpdf(u).sum(-1) - np.log(scale).sum(-1)
+    density = np.logaddexp.reduce(joint, axis=1)
+    shares = np.exp(joint - density[:, None])[:, :, None]  # p(k|z)
+    each = weights[:, None, None] * shares
+    exact = [
+        np.sum(-each * u / scale, axis=1),
+        np.sum(each * u / scale, axis=0),
+        np.sum(each * (u**2 - 1) / scale, axis=0),
+        np.sum(each[..., 0], axis=0) - np.sum(weights) * np.exp(logits - np.logaddexp.reduce(logits)),
+    ]
+
+    def log_prob(z, loc, scale, logits):
+        components = distrax.Independent(distrax.Normal(loc, scale), 1)
+        return GaussianMixture(distrax.Categorical(logits=logits), components).log_prob(z)
+
+    given = [jnp.float32(array) for array in (z, loc, scale, logits)]
+    np.testing.assert_allclose(log_prob(*given), density, rtol=1e-5)
+    found = jax.jit(jax.grad(lambda *given: jnp.float32(weights) @ log_prob(*given), argnums=(0, 1, 2, 3)))(*given)
+    for ours, theirs in zip(found, exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=3e-6 * np.abs(theirs).max())
+
+    by_draw = jax.jit(lambda z, *rest: jax.vmap(lambda z: log_prob(z, *rest))(z.reshape(3, 4, 3)))  # as bounds draw
+    np.testing.assert_allclose(by_draw(*given).ravel(), density, rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda *given: jnp.float32(weights) @ by_draw(*given).ravel(), argnums=1))(*given)
+    np.testing.assert_allclose(gradient, exact[1], rtol=1e-4, atol=3e-6 * np.abs(exact[1]).max())
