@@ -15,11 +15,12 @@ from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
-from jvae.cli.options import flag
+from jvae.cli.options import flag, is_given
 
 
 def make_command(part: Part) -> click.Command:
-    """Return the command of a part: its name, the options that all parts share, and its own."""
+    """Return the command of a part: its name, the options that parts share, as far as it uses them, and its own."""
+    uses = set(part.uses).union(*(other.uses for other in part.instead))
 
     def command(settings: Settings, output: Path | None, **choices: Any) -> None:
         if part.demonstration and choices.pop("page"):
@@ -29,6 +30,10 @@ def make_command(part: Part) -> click.Command:
         known = inspect.signature(chosen.measure).parameters
         for name in [name for name, value in choices.items() if name not in known]:
             if choices.pop(name):
+                raise click.UsageError(f"{flag(name)} cannot be used with {flag(chosen.name)}")
+        context = click.get_current_context()
+        for name in sorted(uses - {*chosen.uses, "device", "quick"}):
+            if is_given(context, name):
                 raise click.UsageError(f"{flag(name)} cannot be used with {flag(chosen.name)}")
         run_part(chosen, settings, output, choices)
 
@@ -41,7 +46,7 @@ def make_command(part: Part) -> click.Command:
         command = click.option("--page", is_flag=True, help=text)(command)
     text = (part.help or "").replace("\n\n", "\n\n\b\n")  # click then keeps a paragraph's line breaks
     about: dict[str, Any] = {"help": text, "short_help": part.title, "examples": examples_of(part.name)}
-    return click.command(part.name, cls=Command, **about)(shared_options(command))
+    return click.command(part.name, cls=Command, **about)(shared_options(command, uses=uses))
 
 
 def examples_of(name: str) -> tuple[str, str]:

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.reporting.settings import Settings
+from experiments.reporting.settings import SHARED, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SHARED = ("dataset", "runs", "epochs", "latent_dim", "batch_size", "device", "quick")
 
 Values = dict[str, Any]
 """What a part measured, as JSON values, from which it is told."""

@@ -1,7 +1,8 @@
 """The settings that every part of the exercises shares, and the options that make them."""
 
 import dataclasses
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Collection
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -49,24 +50,39 @@ class Settings:
         for field in dataclasses.fields(self):
             value, usual = getattr(self, field.name), sizes.get(field.name, field.default)
             if field.name not in ("quick", "data_dir") and value != usual:
-                words += [flag(field.name), *([] if value is True else [str(value)])]
+                words += [flag(field.name), *([] if value is True else [shlex.quote(str(value))])]
         return " ".join(words)
 
 
-def shared_options(command: Callable, folder: str | None = None) -> Callable:
-    """Add the options that make the argument `settings`, and `--output` with the default `folder`."""
+SIZES = ("runs", "epochs", "latent_dim", "batch_size")
+SHARED = ("dataset", *SIZES, "device", "quick")
+"""What results may depend on; the data set stands for all that says how it is read."""
+
+
+def shared_options(command: Callable, folder: str | None = None, uses: Collection[str] = SHARED) -> Callable:
+    """Add the options in use that make the argument `settings`, and `--output` with the default `folder`.
+
+    Every command has --device and --quick.
+    """
 
     @wraps(command)
     def command_with_settings(**values: Any) -> Any:
-        own = {field.name: values.pop(field.name) for field in dataclasses.fields(Settings)}
-        sizes = {name: own[name] or usual for name, usual in (QUICK if own["quick"] else FULL).items()}
-        settings = Settings(**{**own, **sizes})
+        own = {field.name: values.pop(field.name, field.default) for field in dataclasses.fields(Settings)}
+        usual = QUICK if own["quick"] else FULL
+        given = {name: own[name] for name in usual if name in uses and own[name] is not None}
+        settings = Settings(**{**own, **usual, **given})
         try:
             settings.config(runs=settings.runs)
         except ValueError as error:
             raise usage_error(error) from error
         return command(settings=settings, **values)
 
+    sizes = {
+        "batch_size": click.option("--batch-size", type=click.IntRange(1), default=128, help="images per step"),
+        "latent_dim": click.option("--latent-dim", type=click.IntRange(1), default=10, help="M"),
+        "epochs": click.option("--epochs", type=click.IntRange(1), help=f"passes over the images; {FULL['epochs']}"),
+        "runs": click.option("--runs", type=click.IntRange(1), help=f"seeds 0, 1, ...; {FULL['runs']}"),
+    }
     decorated: Callable = command_with_settings
     for decorate in (
         click.option(
@@ -77,12 +93,9 @@ def shared_options(command: Callable, folder: str | None = None) -> Callable:
         ),
         click.option("--quick", is_flag=True, help=f"{QUICK['runs']} runs, {QUICK['epochs']} epoch, short forms"),
         device_option,
-        data_options,
-        click.option("--batch-size", type=click.IntRange(1), default=128, help="images per step"),
-        click.option("--latent-dim", type=click.IntRange(1), default=10, help="M"),
-        click.option("--epochs", type=click.IntRange(1), help=f"passes over the images; {FULL['epochs']}"),
-        click.option("--runs", type=click.IntRange(1), help=f"seeds 0, 1, ...; {FULL['runs']}"),
-        partial(config_options, only=DATA_FIELDS),
+        *((data_options,) if "dataset" in uses else ()),
+        *(option for name, option in sizes.items() if name in uses),
+        *((partial(config_options, only=DATA_FIELDS),) if "dataset" in uses else ()),
     ):
         decorated = decorate(decorated)
     return decorated
