@@ -35,8 +35,12 @@ SAVE_SECONDS = 60.0
 
 def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float | None = None) -> Measured:
     """Train and evaluate rows, or resume them; results that were finished earlier are kept."""
+    from jvae.errors import JvaeError
+
+    if lab.settings.dataset != "mnist" and not lab.settings.quick:
+        raise JvaeError(f"--dataset is {lab.settings.dataset}: the published rows are of mnist; --quick takes any data")
     ending = time.monotonic() + 60 * minutes if minutes else float("inf")
-    known = earlier(lab.folder / "literature" / RESULTS, lab.settings.quick)
+    known = earlier(lab.folder / "literature" / RESULTS, lab.settings.quick, lab.data.fingerprint)
     found = {}
     for name, row in ROWS.items():
         each = {seed["seed"]: seed for seed in known.get(name, ())}
@@ -50,11 +54,12 @@ def measure(lab: Lab, rows: tuple[str, ...] = (), seeds: int = 1, minutes: float
     return {"rows": list(found.values()), "quick": lab.settings.quick}, {}
 
 
-def earlier(path: Path, quick: bool) -> dict[str, list[dict[str, Any]]]:
-    """Return every row's seeds from an earlier session, by the row's id."""
+def earlier(path: Path, quick: bool, fingerprint: str) -> dict[str, list[dict[str, Any]]]:
+    """Return every row's seeds from an earlier sitting with the same data, by the row's id."""
     try:
-        values = json.loads(path.read_text())["values"]
-        return {row["id"]: row["seeds"] for row in values["rows"]} if values["quick"] == quick else {}
+        found = json.loads(path.read_text())
+        same = (found["settings"]["quick"], found["settings"]["fingerprint"]) == (quick, fingerprint)
+        return {row["id"]: row["seeds"] for row in found["values"]["rows"]} if same else {}
     except (OSError, ValueError, KeyError):
         return {}
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,8 @@ from jvae.cli.paths import check_products
 RESULTS = "results.json"
 STATE = "state"
 """The folder within a part's that holds unfinished work, to be resumed."""
+NEW = ".new-"
+"""Before a part's name, the folder of results that are being saved."""
 
 
 class Findings(NamedTuple):
@@ -49,37 +50,61 @@ def settings_of(part: Part, lab: Lab, choices: dict[str, Any]) -> dict[str, Any]
 def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findings:
     """Return a part's results: from the lab's folder if the settings are the same, else measured and saved there.
 
+    Results that a measurement continues from are part of its time and of its provenance.
+
     Raises:
         JvaeError: it cannot be measured.
     """
     given = {name: value for name, value in (choices or {}).items() if value}
     steering = given.keys() & set(part.steering)
     settings = settings_of(part, lab, {name: value for name, value in given.items() if name not in steering})
-    found = load_finished(part, lab.folder, settings)
-    if found is not None and part.finished(found.values) and not steering:
-        return found
+    known = load_finished(part, lab.folder, settings)
+    if known is not None and part.finished(known.values) and not steering:
+        return known
     source, started = commit(), time.perf_counter()
     values, pictures = part.measure(lab, **given)
-    seconds = time.perf_counter() - started
     made = about() | {"commit": source}  # of the code that was loaded, whatever the checkout holds by now
-    save_findings(lab.folder / part.name, Findings(values, settings, seconds, made), pictures)
-    found = load_findings(lab.folder / part.name)
-    assert found is not None
+    found = Findings(json.loads(json.dumps(values)), settings, time.perf_counter() - started, made)
+    if known is not None and part.steering:
+        if found.values == known.values:
+            return known
+        found = continued(known, found)
+    save_findings(lab.folder / part.name, found, pictures)
     check_story(part, found, lab.folder)
     return found
 
 
+def continued(known: Findings, found: Findings) -> Findings:
+    """Return the results of a measurement that went on from others: the seconds, commits and machines of both."""
+    made = {
+        name: [*known.about.get(name, "unknown").split(" and "), found.about[name]] for name in ("commit", "machine")
+    }
+    both = {name: " and ".join(dict.fromkeys(each)) for name, each in made.items()}
+    return found._replace(seconds=known.seconds + found.seconds, about=found.about | both)
+
+
 def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Findings | None:
-    """Return a part's results in the folder, if they are complete and of the same settings, versions and devices."""
+    """Return a part's results in the folder, if they are complete and of the same settings, versions and devices.
+
+    The word of --device is not compared: the devices are.
+    """
     from jvae.runs.checkpoint import current_versions
 
-    found = load_findings(folder / part.name)
-    if found is None or found.settings != settings:
+    found = load_told(part, folder)
+    if found is None or found.settings | {"device": ""} != settings | {"device": ""}:
         return None
+    versions = found.about.get("versions", {})
+    if found.about.get("devices") != devices() or not current_versions().items() <= versions.items():
+        return None
+    return found
+
+
+def load_told(part: Part, folder: Path) -> Findings | None:
+    """Return a part's results in the folder, of whatever settings, if they can be told."""
+    found = load_findings(folder / part.name)
     try:
-        if found.about["devices"] != devices() or not current_versions().items() <= found.about["versions"].items():
-            return None
-        check_story(part, found, folder)
+        if found is not None:
+            check_story(part, found, folder)
     except Exception:  # saved by another version of this program: any error may arise
         return None
     return found
@@ -100,7 +125,7 @@ def load_findings(folder: Path) -> Findings | None:
 
 
 def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
-    """Write results and pictures to a part's folder, whole or not at all; unfinished work stays.
+    """Write results and pictures to a part's folder, all or none of them; other files there stay.
 
     Raises:
         JvaeError: they cannot be written.
@@ -108,31 +133,36 @@ def save_findings(folder: Path, found: Findings, pictures: Pictures) -> None:
     from jvae.errors import JvaeError
     from jvae.files import write_json
 
-    new = folder.with_name(f".{folder.name}.new")
-    discard(new, folder)
+    new = folder.with_name(f"{NEW}{folder.name}")
+    shutil.rmtree(new, ignore_errors=True)
     try:
         new.mkdir(parents=True)
         for name, figure in pictures.items():
-            buffer = BytesIO()
-            figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.1)
-            (new / f"{name}.png").write_bytes(buffer.getvalue())
+            figure.savefig(new / f"{name}.png", bbox_inches="tight", pad_inches=0.1)
         kept = ("values", "settings", "seconds", "about")
         write_json(new / RESULTS, {name: getattr(found, name) for name in kept})
-        if (folder / STATE).exists():
-            (folder / STATE).rename(new / STATE)
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+        settle(new)
     except OSError as error:
         raise JvaeError(f"{folder}: cannot be written: {error.strerror or error}") from error
     finally:
-        discard(new, folder)
+        shutil.rmtree(new, ignore_errors=True)
 
 
-def discard(new: Path, folder: Path) -> None:
-    """Remove what an interrupted save has left; move unfinished work back to its folder."""
-    if (new / STATE).exists():
+def settle(new: Path) -> None:
+    """Replace a part's results and pictures by those that wait beside its folder; done again, it does no harm.
+
+    Whoever is killed meanwhile leaves the waiting ones, which are whole once they have results: `open_folder` goes on.
+    """
+    from jvae.files import write_file
+
+    if (new / RESULTS).exists():
+        folder = new.with_name(new.name.removeprefix(NEW))
         folder.mkdir(exist_ok=True)
-        (new / STATE).rename(folder / STATE)
+        made = sorted(new.iterdir(), key=lambda path: path.name == RESULTS)
+        for path in set(folder.glob("*.png")) - {folder / path.name for path in made}:
+            path.unlink()
+        for path in made:
+            write_file(folder / path.name, path.read_bytes())
     shutil.rmtree(new, ignore_errors=True)
 
 
@@ -167,4 +197,6 @@ def open_folder(output: Path | None) -> Iterator[Path]:
             yield Path(folder)
     else:
         with owning(make_folder(output)):
+            for new in output.glob(f"{NEW}*"):
+                settle(new)
             yield output

@@ -44,8 +44,8 @@ def test_a_row_is_resumed_and_what_is_finished_stays(lab, tmp_path):
     assert not state.exists()
 
 
-def test_a_training_outlives_a_session_or_a_save_that_was_killed(tmp_path, monkeypatch):
-    """A state without results is resumed; a save that fails, or is killed between two renames, loses nothing."""
+def test_a_training_outlives_a_sitting_and_a_save_that_fails(tmp_path, monkeypatch):
+    """A state without results is resumed; a save that fails changes nothing, and no save touches other files."""
     folder, state = tmp_path / "literature", tmp_path / "literature" / findings.STATE / "x.npz"
     state.parent.mkdir(parents=True)
     state.write_text("hours")
@@ -53,17 +53,53 @@ def test_a_training_outlives_a_session_or_a_save_that_was_killed(tmp_path, monke
         findings.check_folder(tmp_path, [literature.PART])
     found = findings.Findings({"rows": []}, {}, 1.0, {})
     findings.save_findings(folder, found, {})
-    assert state.read_text() == "hours"
+    (folder / "notes.json").write_text("mine")
     with monkeypatch.context() as patch:
-        patch.setattr(findings.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
-        with pytest.raises((JvaeError, OSError)):
-            findings.save_findings(folder, found, {})
-    assert state.read_text() == "hours"
-    (tmp_path / ".literature.new").mkdir(exist_ok=True)
-    state.parent.rename(tmp_path / ".literature.new" / findings.STATE)
-    findings.save_findings(folder, found, {})
-    assert state.read_text() == "hours"
-    assert not (tmp_path / ".literature.new").exists()
+        patch.setattr("jvae.files.write_json", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(JvaeError, match="cannot be written: full"):
+            findings.save_findings(folder, found._replace(seconds=2.0), {})
+    assert findings.load_findings(folder) == found
+    findings.save_findings(folder, found._replace(seconds=3.0), {})
+    assert findings.load_findings(folder).seconds == 3.0
+    assert (state.read_text(), (folder / "notes.json").read_text()) == ("hours", "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["literature"]
+
+
+def test_a_save_that_was_killed_is_ended_by_the_next_command(tmp_path):
+    folder, new = tmp_path / "kl", tmp_path / f"{findings.NEW}kl"
+    for path in (folder, new):
+        path.mkdir()
+        (path / findings.RESULTS).write_text(f'"{path.name}"')
+        (path / "both.png").write_bytes(path.name.encode())
+        (path / f"{path.name}.png").touch()
+    with findings.open_folder(tmp_path):
+        assert sorted(path.name for path in folder.iterdir()) == [".new-kl.png", "both.png", "results.json"]
+        assert (folder / "both.png").read_text() == ".new-kl"
+        assert (folder / findings.RESULTS).read_text() == '".new-kl"'
+        assert not new.exists()
+    new.mkdir()
+    (new / "half.png").touch()  # killed before its results: it is given up
+    with findings.open_folder(tmp_path):
+        assert not new.exists()
+        assert not (folder / "half.png").exists()
+
+
+def test_a_row_of_other_data_is_not_taken_over(tmp_path):
+    digits = findings.Findings({"rows": [made(-20.0)], "quick": False}, {"quick": False, "fingerprint": "a"}, 1.0, {})
+    findings.save_findings(tmp_path, digits, {})
+    assert list(literature.earlier(tmp_path / findings.RESULTS, False, "a")) == ["x"]
+    assert literature.earlier(tmp_path / findings.RESULTS, False, "b") == {}
+    assert literature.earlier(tmp_path / findings.RESULTS, True, "a") == {}
+    with pytest.raises(JvaeError, match="--dataset is digits: the published rows are of mnist"):
+        literature.measure(Lab(Settings(dataset="digits"), tmp_path))
+
+
+def test_results_that_went_on_have_the_seconds_and_the_code_of_both_sittings():
+    first = findings.Findings({}, {}, 10.0, {"commit": "a", "machine": "one, 2 cores", "date": "1"})
+    second = findings.Findings({"x": 1}, {}, 5.0, {"commit": "b", "machine": "one, 2 cores", "date": "2"})
+    both = findings.continued(findings.continued(first, second), second)
+    assert (both.values, both.seconds) == ({"x": 1}, 20.0)
+    assert both.about == {"commit": "a and b", "machine": "one, 2 cores", "date": "2"}
 
 
 def made(value, finished=True, **more):
