@@ -21,8 +21,8 @@ from experiments.reporting.command import examples_of
 from experiments.reporting.findings import (
     Findings,
     check_folder,
-    load_findings,
     load_finished,
+    load_told,
     obtain,
     open_folder,
     settings_of,
@@ -30,11 +30,12 @@ from experiments.reporting.findings import (
 from experiments.reporting.lab import Lab
 from experiments.reporting.page import check_markdown
 from experiments.reporting.part import Part
-from experiments.reporting.report import report_text, story_of, write_both, write_page
+from experiments.reporting.report import report_text, settings_told, story_of, write_both, write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
 from jvae.cli.near import Choice
+from jvae.cli.options import flag, is_given
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
@@ -55,18 +56,23 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...], retell:
 
     A part that is finished in the output folder with the same settings is not measured again, so an interrupted
     command continues where it stopped. A part that fails does not stop the others: the report says so, and the exit
-    code is 1.
+    code is 1. What the folder holds of parts that are not measured stays in the report, each with its own settings.
     """
     from jvae.cli.console import use_device
     from jvae.errors import JvaeError
 
+    context = click.get_current_context()
+    if retell and (
+        given := [name for name in context.params if name not in ("retell", "output") and is_given(context, name)]
+    ):
+        raise click.UsageError(f"{flag('only' if given[0] == 'names' else given[0])} cannot be used with --retell")
     check_markdown()
     check_folder(output, PARTS)
     use_device(settings.device)
     with drawing(), open_folder(output) as folder:
         shared = [part.name for part in PARTS if not part.alone(settings)]
         findings = held(folder) if retell else measure_all(names or shared, settings, folder)
-        write_all(findings, settings, folder, names)
+        write_all(findings, settings_told(list(findings.values())) if retell else settings, folder, names)
     click.echo(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
     wrong = [part.name for part, found in findings.items() if not story_of(part, found).sound]
     if wrong:
@@ -74,15 +80,14 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...], retell:
 
 
 def held(folder: Path) -> dict[Part, Findings]:
-    """Return the results of all parts that a folder holds.
+    """Return the results of all parts that a folder holds, as far as this version can tell them.
 
     Raises:
         JvaeError: it holds none.
     """
     from jvae.errors import JvaeError
 
-    known = {part: load_findings(folder / part.name) for part in PARTS}
-    findings = {part: found for part, found in known.items() if found is not None}
+    findings = {part: found for part in PARTS if (found := load_told(part, folder))}
     if not findings:
         raise JvaeError(f"{folder}: holds no results to tell")
     return findings
@@ -109,7 +114,8 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
             found = known[part] = measure(part, lab)
             show(found.failed or f"done, {found.seconds:.0f} s")
             bar.update(expected)
-    return {part: found for part, found in known.items() if found is not None}
+    others = {part: load_told(part, folder) for part, found in known.items() if found is None}
+    return {part: found for part, found in (known | others).items() if found is not None}
 
 
 def first_look(part: Part, lab: Lab) -> Findings | None:
@@ -142,7 +148,7 @@ def write_all(findings: Mapping[Part, Findings], settings: Settings, folder: Pat
     """Write the report, and the pages of the parts that have their own."""
     only = " ".join(f"--only {name}" for name in names)
     command = " ".join(["python -m experiments all", settings.command_line(), only, f"--output {folder.name}"])
-    text = report_text(findings, " ".join(command.split()), settings.runs)
+    text = report_text(findings, " ".join(command.split()))
     write_both(text, folder, "report", "The exercise sheet, answered by measurement")
     for part, found in findings.items():
         if part.page and found.values:

@@ -12,6 +12,7 @@ from experiments.reporting.machine import about
 from experiments.reporting.page import to_html
 from experiments.reporting.part import Part, Story
 from experiments.reporting.settings import FULL, QUICK, Settings
+from jvae.cli.options import flag
 
 HERE = Path(__file__).parent
 
@@ -26,7 +27,7 @@ def story_of(part: Part, found: Findings) -> Story:
     return part.tell(found.values)
 
 
-def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> str:
+def report_text(findings: Mapping[Part, Findings], command: str) -> str:
     """Return the whole report as Markdown."""
     stories = {part: story_of(part, found) for part, found in findings.items()}
     wrong = [part.title for part, story in stories.items() if not story.sound]
@@ -39,7 +40,7 @@ def report_text(findings: Mapping[Part, Findings], command: str, seeds: int) -> 
         *[chapter(part, found) for part, found in findings.items()],
         page("glossary.md"),
         "## This report",
-        header(command, seeds, list(findings.values())),
+        header(command, list(findings.values())),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -49,7 +50,7 @@ def page(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8").strip()
 
 
-def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
+def header(command: str, findings: Sequence[Findings]) -> str:
     """Return a table of how the report was made: command, seeds, time, and every machine, version, commit and date."""
     done = [found for found in findings if found.about]
     sources = [found.about for found in done] or [about()]
@@ -58,9 +59,11 @@ def header(command: str, seeds: int, findings: Sequence[Findings]) -> str:
     commits = [s.get("commit") or "unknown" for s in sources]
     dates = sorted(s["date"] for s in sources)
     seconds = sum(found.seconds for found in done)
+    runs = [runs for f in done if (runs := f.values.get("runs") or f.settings.get("runs"))]
+    seeds = max(runs, key=runs.count, default=0)
     rows = [
         ["command", f"`{command}`"],
-        ["seeds", f"0 to {seeds - 1}" if seeds > 1 else "0"],
+        *([["seeds", f"0 to {seeds - 1}" if seeds > 1 else "0"]] if seeds else []),
         ["time", f"{duration(seconds)} for {len(done)} part{'s' * (len(done) != 1)}"],
         ["machine", "; and ".join(dict.fromkeys(machines))],
         ["versions", "; and ".join(dict.fromkeys(versions))],
@@ -119,15 +122,23 @@ def duration(seconds: float) -> str:
 def command_line(part: Part, found: Findings) -> str:
     """Return the command that measures a part's results again, without its folders."""
     fields = {field.name for field in dataclasses.fields(Settings)}
-    known = {name: value for name, value in found.settings.items() if name in fields}
-    settings = Settings(**{**(QUICK if known.get("quick") else FULL), **known})
-    words = ["python -m experiments", part.name, settings.command_line()]
-    for name, value in found.settings.items():
-        if name not in fields and name != "fingerprint":
-            flag = f"--{name.replace('_', '-')}"
-            for one in value if isinstance(value, list) else [value]:
-                words.append(flag if one is True else f"{flag} {shlex.quote(str(one))}")
+    own = {name: value for name, value in found.settings.items() if name not in fields | {"fingerprint", "beside"}}
+    words = ["python -m experiments", part.name, settings_told([found]).command_line()]
+    for name, value in own.items():
+        each = value if isinstance(value, list) else [value]
+        if all(type(one) is int for one in each):
+            each = [",".join(map(str, each))]  # as the option takes them
+        for one in each:
+            words.append(flag(name) if one is True else f"{flag(name)} {shlex.quote(str(one))}")
     return " ".join(filter(None, words))
+
+
+def settings_told(findings: Sequence[Findings]) -> Settings:
+    """Return the settings that most of the results have."""
+    fields = [field.name for field in dataclasses.fields(Settings)]
+    known = {name: [f.settings[name] for f in findings if name in f.settings] for name in fields}
+    usual = {name: max(values, key=values.count) for name, values in known.items() if values}
+    return Settings(**{**(QUICK if usual.get("quick") else FULL), **usual})
 
 
 def write_both(markdown: str, folder: Path, stem: str, title: str) -> None:
@@ -144,7 +155,6 @@ def write_both(markdown: str, folder: Path, stem: str, title: str) -> None:
 
 def write_page(part: Part, found: Findings, folder: Path) -> None:
     """Write the page of one part alone, `NAME.md` and `NAME.html` in the folder above its own."""
-    seeds = int(found.values.get("runs") or found.settings.get("runs", 1))
     text = chapter(part, found).replace("## ", "# ", 1)
-    made = header(command_line(part, found), seeds, [found])
+    made = header(command_line(part, found), [found])
     write_both(f"{text}\n\n{page('glossary.md')}\n\n{made}\n", folder, part.page or part.name, part.title)

@@ -12,7 +12,8 @@ from experiments.__main__ import experiments
 from experiments.reporting import findings, machine
 from experiments.reporting.findings import Findings
 from experiments.reporting.part import Part, Story
-from experiments.reporting.report import derivation, report_text
+from experiments.reporting.report import command_line, derivation, report_text
+from jvae.cli.options import flag
 
 
 @pytest.fixture
@@ -66,7 +67,10 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
     ["ppca", "kl", "hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"],
 )
 def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
-    flags = ["--quick", "--dataset", "digits", "--latent-dim", "3", "--batch-size", "50", "--output", str(tmp_path)]
+    part = next(part for part in everything.PARTS if part.name == name)
+    shared = {"dataset": "digits", "latent_dim": "3", "batch_size": "50"}
+    flags = [word for field, value in shared.items() if field in part.uses for word in (flag(field), value)]
+    flags += ["--quick", "--output", str(tmp_path)]
     more = {
         "ppca": ["--steps", "100", "--num-images", "30"],
         "kl": ["--draws", "500", "--vae-epochs", "1"],
@@ -78,7 +82,6 @@ def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
     assert done.exit_code == 0, done.output
     assert "| ---: |" in done.stdout
     assert "![" not in done.stdout
-    part = next(part for part in everything.PARTS if part.name == name)
     html = (tmp_path / f"{name}.html").read_text()
     assert f"<title>{part.title}</title>" in html
     assert ("<math" in html) == bool(part.derivation and "$" in derivation(part.derivation))
@@ -135,11 +138,71 @@ def test_the_report_names_the_machine_of_the_results_and_the_command_of_each_par
     written = json.loads((tmp_path / "one" / "results.json").read_text())
     written["about"] |= {"machine": "another machine", "date": "1999-12-31", "commit": "abcdef0-dirty"}
     written["settings"] |= {"runs": 7, "most": 10, "whole": True}
-    text = report_text({part: Findings(**written)}, "command", 5)
+    text = report_text({part: Findings(**written)}, "command")
     assert "another machine; jax on cpu (cpu)" in text
     assert "1999-12-31" in text
     assert "abcdef0-dirty" in text
     assert "`python -m experiments one --quick --runs 7 --most 10 --whole`" in text
+
+
+def test_the_command_of_a_part_can_be_typed():
+    settings = {
+        "dataset": "npz:my own.npz",
+        "run_counts": [1, 8],
+        "who": ["jvae", "tuned"],
+        "beside": "jvae-0.1.0 09a3a39",
+    }
+    found = Findings({}, {**settings, "fingerprint": "a", "quick": False}, 1.0, {})
+    words = "--dataset 'npz:my own.npz' --run-counts 1,8 --who jvae --who tuned"
+    assert command_line(a_part("throughput", None), found) == f"python -m experiments throughput {words}"
+
+
+def test_parts_of_other_settings_stay_in_the_report(tmp_path, monkeypatch):
+    parts = tuple(a_part(name, lambda lab: ({"x": lab.settings.runs}, {}), uses=("runs",)) for name in ("ppca", "kl"))
+    monkeypatch.setattr(everything, "PARTS", parts)
+    assert run_all(tmp_path, "--runs", "3").exit_code == 0
+    assert run_all(tmp_path, "--runs", "4", "--only", "kl").exit_code == 0
+    text = (tmp_path / "report.md").read_text()
+    for said in ("It is 3.", "ppca --runs 3`", "It is 4.", "kl --runs 4`"):
+        assert said in text
+    (tmp_path / "ppca" / "results.json").write_text(
+        json.dumps({"values": {}, "settings": {}, "seconds": 1, "about": {}})
+    )
+    assert run_all(tmp_path, "--runs", "4", "--only", "kl").exit_code == 0  # what cannot be told is left out
+    assert "Exercise ppca" not in (tmp_path / "report.md").read_text()
+
+
+def test_the_device_counts_and_not_its_name(tmp_path, monkeypatch):
+    calls = []
+    part = a_part("one", lambda lab: (calls.append(1) or {"x": 1}, {}), uses=("device",))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    for device in ("cpu", "auto"):
+        words = ["all", "--dataset", "digits", "--device", device, "--output", str(tmp_path)]
+        assert CliRunner().invoke(experiments, words).exit_code == 0
+    assert len(calls) == 1
+
+
+def test_a_report_is_told_again_as_it_was_measured(tmp_path, monkeypatch):
+    part = a_part("one", lambda lab: ({"x": 1}, {}), uses=("runs", "quick"))
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    assert run_all(tmp_path, "--runs", "3").exit_code == 0
+    words = ["all", "--retell", "--output", str(tmp_path)]
+    assert CliRunner().invoke(experiments, words).exit_code == 0
+    text = (tmp_path / "report.md").read_text()
+    assert f"`python -m experiments all --quick --runs 3 --output {tmp_path.name}`" in text
+    assert "| seeds | 0 to 2 |" in text
+    for more in (["--epochs", "3"], ["--only", "kl"], ["--quick"]):
+        done = CliRunner().invoke(experiments, [*words, *more])
+        assert (done.exit_code, done.stderr) == (2, f"jvae: error: {more[0]} cannot be used with --retell\n")
+
+
+def test_a_part_offers_what_it_uses():
+    for words in (["code", "--epochs", "3"], ["slopes", "--dataset", "digits"], ["kl", "--runs", "2"]):
+        done = CliRunner().invoke(experiments, words)
+        assert done.exit_code == 2
+        assert f"No such option '{words[1]}'" in done.stderr
+    done = CliRunner().invoke(experiments, ["bounds", "--exact", "--runs", "3"])
+    assert (done.exit_code, done.stderr) == (2, "jvae: error: --runs cannot be used with --exact\n")
 
 
 def test_results_say_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_derivations_are_rendered_to_the_last_formula(part, tmp_path):
 
 
 def test_every_link_of_the_report_leads_somewhere(tmp_path):
-    text = report_text({part: Findings({}, {}, 0.0, {}, skipped="not now") for part in PARTS}, "command", 5)
+    text = report_text({part: Findings({}, {}, 0.0, {}, skipped="not now") for part in PARTS}, "command")
     html = to_html(text, "T", tmp_path)
     links = re.findall(r'href="#([^"]+)"', html)
     assert len(links) == 1 + len(PARTS)  # and the glossary
