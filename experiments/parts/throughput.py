@@ -32,6 +32,8 @@ THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "one-file", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
 MANY = (1, 8, 64, 512)
+EPOCHS = 5
+"""Of the exercise's command."""
 NETWORKS = {"mlp": "the fully connected network", "cnn": "the convolutional network"}
 WHAT = many_runs.WHAT | {
     "jvae-bfloat16": "jvae, `--precision bfloat16`",
@@ -58,8 +60,8 @@ def measure(
 
     if beside is not None and not whole:
         raise click.UsageError("--beside needs --whole")
-    if whole and (images or network or who):
-        raise click.UsageError("--whole times the exercise's command: leave out --images, --network and --who")
+    if whole and (images or who):
+        raise click.UsageError("--whole times the exercise's command: leave out --images and --who")
     on_cpu = jax.default_backend() == "cpu"
     if run_counts or not on_cpu:
         if whole or who:
@@ -72,7 +74,10 @@ def measure(
     from experiments.peers.pytorch import start_epochs
 
     if whole:
-        return time_commands(rounds or 6, lab.settings.latent_dim, lab.settings.batch_size, beside, lab.say), {}
+        m, batch_size = str(lab.settings.latent_dim), str(lab.settings.batch_size)
+        options = ["--latent-dim", m, "--batch-size", batch_size, "--network", network]
+        found = time_commands(rounds or 6, EPOCHS, options, beside, lab.say)
+        return {**found, "network": network, "epochs": EPOCHS}, {}
     rounds = rounds or lab.settings.choose(6, 3)
     names = who or defaults(network, lab.data.train_images.shape[1:], lab.settings.quick)
     images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
@@ -112,10 +117,7 @@ def tell(values: Values) -> Story:
     seconds = values["seconds"]
     first, *others = seconds
     if "memory" in values:
-        memory = ", ".join(f"{name} {np.median(found):,.0f} MiB" for name, found in values["memory"].items())
-        return Story(
-            PROSE("whole, short"), PROSE("whole", processes=ratio_table(seconds, "the process"), memory=memory)
-        )
+        return tell_whole(values)
     sentences, shown = [], []
     for name in others:
         ratios = np.divide(seconds[name], seconds[first])
@@ -136,6 +138,15 @@ def tell(values: Values) -> Story:
     if not shown:
         return Story(text, text)
     return Story(PROSE("short", seconds=np.median(seconds[first]), network=network, shown="; ".join(shown)), text)
+
+
+def tell_whole(values: Values) -> Story:
+    """Tell what whole processes took, one table each of their seconds and their memory."""
+    what = {"seconds": "the process", "epoch": "an epoch", "start": "before its first step"}
+    tables = {term: ratio_table(values[term], name) for term, name in what.items()}
+    memory = ", ".join(f"{name} {np.median(found):,.0f} MiB" for name, found in values["memory"].items())
+    given = {"epochs": values["epochs"], "network": NETWORKS[values["network"]]}
+    return Story(PROSE("whole, short", **given), PROSE("whole", **tables, memory=memory))
 
 
 def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
@@ -235,7 +246,10 @@ PART = Part(
             "--minutes", type=click.FloatRange(0, min_open=True), help="about the most that --run-counts takes; 7"
         ),
         click.option(
-            "--whole", is_flag=True, help="time whole processes of the exercise's command instead, from the shell"
+            "--whole",
+            is_flag=True,
+            help="time whole processes of the exercise's command instead, from the shell: the process, an epoch, what "
+            "comes before the first step, and the memory",
         ),
         click.option(
             "--beside",

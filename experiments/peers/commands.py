@@ -1,85 +1,85 @@
 """The exercise's command as whole processes, jvae and PyTorch in turn: their time and memory."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+import numpy as np
 
 from jvae.errors import JvaeError, first_line
 
 ROOT = Path(__file__).parents[2]
-FIRST_STEP = """
-import os
-import sys
-import jvae.cli.main
-from jvae.cli.compile_cache import use_compile_cache
-from jvae.data.datasets import load_dataset
-from jvae.runs.api import Conditions, train_config_epochs
-from jvae.runs.config import Config
-from jvae.runs.conditions import Chunking
+EPOCH_END = re.compile(r"epoch \d.* (bound|loss) ")
 
-latent_dim, batch_size, compile_cache = map(int, sys.argv[1:])
-if compile_cache:
-    use_compile_cache()
-config = Config(latent_dim=latent_dim, epochs=5, batch_size=batch_size)
-how = Conditions(interrupted=lambda: True, chunking=Chunking(first_steps=1))
-next(train_config_epochs(config, load_dataset("mnist"), how=how))
-os._exit(0)
-"""
-"""What jvae's command imports and does, up to the first step of training."""
+
+class Training(NamedTuple):
+    """A training as its process shows it from outside."""
+
+    seconds: float
+    """Of the whole process."""
+    memory: float
+    """Peak of its resident memory in MiB."""
+    epoch_ends: list[float]
+    """Seconds after the process began at which each epoch ended."""
+
+    @property
+    def epoch(self) -> float:
+        """Median seconds from an epoch's end to the next one's."""
+        return float(np.median(np.diff(self.epoch_ends)))
+
+    @property
+    def start(self) -> float:
+        """Seconds to the first training step: to the first epoch's end, less an epoch."""
+        return self.epoch_ends[0] - self.epoch
 
 
 def time_commands(
-    rounds: int, latent_dim: int, batch_size: int, beside: Path | None, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Time five epochs of the exercise from the shell, and jvae up to its first step, in turn.
+    rounds: int, epochs: int, options: Sequence[str], beside: Path | None, say: Callable[[str], None]
+) -> dict[str, dict[str, list[float]]]:
+    """Time the exercise's training from the shell, in turn: jvae's, another version's, and PyTorch's.
 
     The first round fills the caches of files and compiled programs, and is not counted.
 
     Args:
         rounds: rounds, 2 or more.
-        latent_dim: dimension of z.
-        batch_size: images per step.
+        epochs: epochs of each training, 2 or more.
+        options: of the command `train`, such as --latent-dim 10; PyTorch's program takes them too.
         beside: checkout of another version of jvae, which is timed too.
         say: called with a line for every process that is counted.
 
     Returns:
-        seconds by command, and the peak resident memory of whole trainings in MiB; one value per round.
+        By command, one value per round: the seconds of the process, of an epoch, and before the first training step
+        (start); the peak resident memory in MiB.
 
     Raises:
         JvaeError: a process failed, or the checkout's pyproject.toml names no command `jvae`.
     """
-    settings = ["--latent-dim", str(latent_dim), "--epochs", "5", "--batch-size", str(batch_size)]
+    settings = [*options, "--epochs", str(epochs)]
     with tempfile.TemporaryDirectory() as folder:
         model = ["--model", str(Path(folder, "model.npz")), "--overwrite"]
         train = ["train", "--device", "cpu", *settings, *model]
-        cold = [*train, "--no-compile-cache"]
         checkouts = {"jvae": ROOT} | ({} if beside is None else {f"{beside.resolve().name}/": beside.resolve()})
         commands = {}
         for name, checkout in checkouts.items():
-            commands[f"{name}, cold"] = [*entry(checkout), *cold]
+            commands[f"{name}, cold"] = [*entry(checkout), *train, "--no-compile-cache"]
             commands[f"{name}, compiled before"] = [*entry(checkout), *train]
-        trainings = [*commands, "the exercise in PyTorch"]
-        commands |= {
-            "the exercise in PyTorch": ["-m", "experiments.peers.pytorch", *settings],
-            "jvae to its first step, cold": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "0"],
-            "jvae to its first step, compiled before": ["-c", FIRST_STEP, str(latent_dim), str(batch_size), "1"],
-        }
-        spent: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        commands["the exercise in PyTorch"] = ["-m", "experiments.peers.pytorch", *settings]
+        found: dict[str, list[Training]] = {name: [] for name in commands}
         for i in range(rounds):
             for name, command in commands.items():
-                found = run_process([sys.executable, *command])
+                one = run_training([sys.executable, *command], epochs)
                 if i > 0:
-                    spent[name].append(found)
-                    say(f"round {i}: {name}: {found[0]:.2f} s, {found[1]:.0f} MiB")
-    seconds = {name: [each[0] for each in found] for name, found in spent.items()}
-    memory = {name: [each[1] for each in found] for name, found in spent.items() if name in trainings}
-    return {"seconds": seconds, "memory": memory}
+                    found[name].append(one)
+                    say(f"round {i}: {name}: {one.seconds:.2f} s, {one.epoch:.2f} s an epoch, {one.memory:.0f} MiB")
+    terms = ("seconds", "epoch", "start", "memory")
+    return {term: {name: [getattr(one, term) for one in each] for name, each in found.items()} for term in terms}
 
 
 def entry(checkout: Path) -> list[str]:
@@ -92,12 +92,18 @@ def entry(checkout: Path) -> list[str]:
     return ["-c", f"import sys; sys.path.insert(0, {str(checkout)!r}); from {module} import {name}; {name}()"]
 
 
-def run_process(command: list[str]) -> tuple[float, float]:
-    """Run a process, and return its seconds and the peak of its resident memory in MiB."""
+def run_training(command: list[str], epochs: int) -> Training:
+    """Run a training's process, which says a line with the bound, or the loss, at the end of every epoch."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        said = [(line, time.perf_counter() - started) for line in lines]
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise JvaeError(f"{' '.join(command)}: exit code {process.returncode}")
-    return time.perf_counter() - started, usage.ru_maxrss / 2**10
+    ends = [at for line, at in said if EPOCH_END.match(line)]
+    if process.returncode != 0 or len(ends) != epochs:
+        last = said[-1][0].strip() if said else "it said nothing"
+        raise JvaeError(f"{' '.join(command)}: exit code {process.returncode}, {len(ends)} of {epochs} epochs: {last}")
+    return Training(seconds, usage.ru_maxrss / 2**10, ends)

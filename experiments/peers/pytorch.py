@@ -313,12 +313,13 @@ def without_denormals() -> Iterator[None]:
 @click.option("--latent-dim", default=32)
 @click.option("--epochs", default=10)
 @click.option("--batch-size", default=32)
-def train(latent_dim: int, epochs: int, batch_size: int) -> None:
+@click.option("--network", type=click.Choice(["mlp", "cnn"]), default="mlp")
+def train(latent_dim: int, epochs: int, batch_size: int, network: str) -> None:
     """Run the exercise's `train` on MNIST, read from jvae's files: the process that jvae's is compared with."""
     from jvae.data.datasets import load_dataset
 
     images = load_dataset("mnist").train_images[..., 0]
-    model = build_vae(latent_dim)
+    model = build_vae(latent_dim, network)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(BinarisedImages(images), batch_size=batch_size, shuffle=True)
     for epoch in range(epochs):

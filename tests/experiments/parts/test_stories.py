@@ -339,8 +339,13 @@ def test_one_seed_tells_only_a_clear_lead(lead, ratio, said, best):
 
 def test_whole_processes_are_told_in_their_own_words():
     seconds = {"jvae, cold": [2.0, 4.0], "the exercise in PyTorch": [6.0, 8.0]}
-    story = throughput.tell({"seconds": seconds, "memory": {name: [100.0, 300.0] for name in seconds}})
+    found = {"seconds": seconds, "epoch": {"jvae, cold": [0.1, 0.2]}, "start": {"jvae, cold": [1.0, 1.5]}}
+    memory = {name: [100.0, 300.0] for name in seconds}
+    story = throughput.tell({**found, "memory": memory, "network": "cnn", "epochs": 5})
+    assert story.short == "Whole processes of 5 epochs of the convolutional network, in turn."
     assert "| the exercise in PyTorch | 7.00 s | 2.50 (2.00 to 3.00) |" in story.text
+    assert "| jvae, cold | 0.15 s | 1.00 (1.00 to 1.00) |" in story.text
+    assert "| jvae, cold | 1.25 s | 1.00 (1.00 to 1.00) |" in story.text
     assert "the exercise in PyTorch 200 MiB" in story.text
 
 

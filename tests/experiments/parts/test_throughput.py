@@ -21,11 +21,12 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
     pytest.importorskip("torch")
     ran = []
 
-    def run_process(command):
+    def run_training(command, epochs):
         ran.append(command)
-        return float(len(ran)), 100.0 + len(ran)
+        n = float(len(ran))
+        return commands.Training(10 * n, 100 + n, [n + 1, n + 3, n + 4, n + 7, n + 9])
 
-    monkeypatch.setattr(commands, "run_process", run_process)
+    monkeypatch.setattr(commands, "run_training", run_training)
     earlier = tmp_path / "jvae-0.1.0"
     earlier.mkdir()
     (earlier / "pyproject.toml").write_text('[project.scripts]\njvae = "jvae.cli:main"\n', encoding="utf-8")
@@ -34,6 +35,8 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
         "--whole",
         "--rounds",
         "3",
+        "--network",
+        "cnn",
         "--beside",
         str(earlier),
         "--dataset",
@@ -45,17 +48,41 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
     assert done.exit_code == 0, done.output
     kept = json.loads((tmp_path / "report" / "throughput" / "results.json").read_text(encoding="utf-8"))
     assert kept["settings"]["beside"] == "jvae-0.1.0"  # no machine's path
-    names = [
-        *("jvae, cold", "jvae, compiled before", "jvae-0.1.0/, cold", "jvae-0.1.0/, compiled before"),
-        *("the exercise in PyTorch", "jvae to its first step, cold", "jvae to its first step, compiled before"),
-    ]
-    assert kept["values"]["seconds"] == {name: [8.0 + i, 15.0 + i] for i, name in enumerate(names)}  # one round fills
-    assert kept["values"]["memory"] == {name: [108.0 + i, 115.0 + i] for i, name in enumerate(names[:5])}
+    names = ["jvae, cold", "jvae, compiled before", "jvae-0.1.0/, cold", "jvae-0.1.0/, compiled before"]
+    names.append("the exercise in PyTorch")
+    assert kept["values"] == {  # the first round fills the caches
+        "seconds": {name: [60.0 + 10 * i, 110.0 + 10 * i] for i, name in enumerate(names)},
+        "epoch": {name: [2.0, 2.0] for name in names},
+        "start": {name: [5.0 + i, 10.0 + i] for i, name in enumerate(names)},
+        "memory": {name: [106.0 + i, 111.0 + i] for i, name in enumerate(names)},
+        "network": "cnn",
+        "epochs": 5,
+    }
+    assert all(command[-2:] == ["--epochs", "5"] or "--overwrite" in command for command in ran)
+    assert all(command[command.index("--network") + 1] == "cnn" for command in ran)
     assert str(earlier) in ran[2][2]
     assert "from jvae.cli import main" in ran[2][2]
     assert "--no-compile-cache" in ran[2]
     assert "--no-compile-cache" not in ran[3]
     assert "jvae-0.1.0/, compiled before" in done.output
+
+
+def test_a_training_is_timed_by_the_lines_it_says():
+    says = """
+import time
+for line in ["epoch 1/2  compiling", "epoch 1/2  bound -99.0", "epoch 2/2  step 3/9", "epoch 2: loss of the last 9.0"]:
+    time.sleep(0.1)
+    print(line, flush=True)
+"""
+    found = commands.run_training([sys.executable, "-c", says], 2)
+    assert 0.2 < found.epoch < found.seconds
+    assert found.epoch_ends == sorted(found.epoch_ends)
+    assert found.start == pytest.approx(found.epoch_ends[0] - found.epoch)
+    assert 1 < found.memory < 1000
+    with pytest.raises(JvaeError, match=r"exit code 3, 0 of 2 epochs: no such file$"):
+        commands.run_training([sys.executable, "-c", "print('no such file'); raise SystemExit(3)"], 2)
+    with pytest.raises(JvaeError, match="exit code 0, 0 of 2 epochs: it said nothing"):
+        commands.run_training([sys.executable, "-c", ""], 2)
 
 
 def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
@@ -72,7 +99,7 @@ def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
     ("words", "line"),
     [
         ("--beside .", "--beside needs --whole"),
-        ("--whole --who tuned", "--whole times the exercise's command: leave out --images, --network and --who"),
+        ("--whole --who tuned", "--whole times the exercise's command: leave out --images and --who"),
     ],
 )
 def test_what_goes_with_whole_is_said(words, line):
