@@ -56,7 +56,7 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     """Return the test ELBO of every seed in PyTorch."""
     import torch
 
-    from experiments.peers.pytorch import MoGPrior, build_vae, train_epoch_resident, without_denormals
+    from experiments.peers.pytorch import MoGPrior, build_vae, train_epoch_resident, tuned
     from jvae.runs.api import evaluate
     from jvae.tools.pytorch import model_from_weights
 
@@ -66,11 +66,11 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     for seed in range(runs):
         lab.say(f"PyTorch, {config.prior} prior, run {seed + 1}/{runs}")
         torch.manual_seed(seed)
-        model = build_vae(config.latent_dim, validate=False, image_shape=binary.shape[1:])
+        model = build_vae(config.latent_dim, image_shape=binary.shape[1:])
         if config.prior == "mog":
             model.prior = MoGPrior(config.latent_dim, config.num_components)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-        with without_denormals():
+        with tuned():
             for _ in range(config.epochs):
                 train_epoch_resident(model, model.elbo, optimizer, binary, config.batch_size)
         weights = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}

@@ -116,19 +116,8 @@ class VAE(nn.Module):
         return torch.mean(self.decoder(z).log_prob(x) - kl, dim=0)
 
 
-def build_vae(
-    latent_dim: int, network: str = "mlp", validate: bool | None = None, image_shape: tuple[int, int] = (28, 28)
-) -> VAE:
-    """Build the VAE with the exercise's fully connected networks or, for images of 28x28, with `--network cnn`'s.
-
-    Args:
-        latent_dim: M.
-        network: mlp or cnn.
-        validate: True to check the distributions' arguments, which costs time; None leaves PyTorch's setting.
-        image_shape: height and width.
-    """
-    if validate is not None:
-        td.Distribution.set_default_validate_args(validate)
+def build_vae(latent_dim: int, network: str = "mlp", image_shape: tuple[int, int] = (28, 28)) -> VAE:
+    """Build the VAE, M latent dimensions, with the exercise's fully connected networks or with `--network cnn`'s."""
     nets = mlp_nets(latent_dim, image_shape=image_shape) if network == "mlp" else cnn_nets(latent_dim)
     return VAE(GaussianPrior(latent_dim), BernoulliDecoder(nets[1]), GaussianEncoder(nets[0]))
 
@@ -284,29 +273,38 @@ def start_epochs(
     """
     torch.manual_seed(0)
     expert = who in ("tuned", "compiled", "graphs")
-    model = build_vae(latent_dim, network, None if not expert else False, images.shape[1:]).to(device)
+    model = build_vae(latent_dim, network, images.shape[1:]).to(device)
     if not expert:
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
         loader = DataLoader(BinarisedImages(images, pil=who == "exercise"), batch_size=batch_size, shuffle=True)
         return lambda: train_epoch(model, optimizer, loader, device)
-    torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")  # as jax's own default there
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=who == "graphs")
     resident = torch.from_numpy((images >= 128).astype(np.float32)).to(device)
     elbo = model.elbo if who == "tuned" else torch.compile(model.elbo)
     if who == "graphs":
-        replay = captured_step(elbo, optimizer, resident[:batch_size])
-        return lambda: train_epoch_captured(replay, resident, batch_size)
-    return without_denormals()(lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size))
+        with tuned(device):
+            replay = captured_step(elbo, optimizer, resident[:batch_size])
+        return tuned(device)(lambda: train_epoch_captured(replay, resident, batch_size))
+    return tuned(device)(lambda: train_epoch_resident(model, elbo, optimizer, resident, batch_size))
 
 
 @contextmanager
-def without_denormals() -> Iterator[None]:
-    """Flush denormal numbers to 0 in this context, as an expert does: they slow a processor down."""
+def tuned(device: str = "cpu") -> Iterator[None]:
+    """Set PyTorch up as an expert does in this context alone, since all of it is the whole process's.
+
+    No checks of the distributions' arguments; denormal numbers, which slow a processor down, become 0; and a GPU's
+    products have the precision that is jax's default there.
+    """
+    precision, checks = torch.get_float32_matmul_precision(), td.Distribution._validate_args
+    torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
+    td.Distribution.set_default_validate_args(False)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
+        td.Distribution.set_default_validate_args(checks)
+        torch.set_float32_matmul_precision(precision)
 
 
 @click.command()

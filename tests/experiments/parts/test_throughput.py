@@ -115,6 +115,30 @@ def test_the_one_file_is_timed_where_it_can_train():
     assert "compiled" not in defaults("mlp", (28, 28, 1), quick=True)
 
 
+def test_a_tuned_peer_leaves_the_exercises_loop_as_pytorch_starts(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from experiments.peers import pytorch
+
+    seen = []
+
+    def elbo(model, x):
+        seen.append((torch.distributions.Distribution._validate_args, torch.get_float32_matmul_precision()))
+        return original(model, x)
+
+    original = pytorch.VAE.elbo
+    monkeypatch.setattr(pytorch.VAE, "elbo", elbo)
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        epochs = [pytorch.start_epochs(who, "mlp", 2, 4, np.zeros((4, 8, 8), np.uint8)) for who in ("tuned", "no-pil")]
+        for epoch in (*epochs, *epochs):
+            epoch()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [(False, "highest"), (True, "medium")] * 2
+
+
 @pytest.mark.slow
 def test_an_epoch_of_the_one_file_takes_a_step_for_every_batch(monkeypatch):
     from experiments import vae_bernoulli as alone
