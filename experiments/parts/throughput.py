@@ -122,8 +122,7 @@ def tell(values: Values) -> Story:
     for name in others:
         ratios = np.divide(seconds[name], seconds[first])
         how = "slower" if ratios.min() > 1 else "faster" if ratios.max() < 1 else "neither"
-        found = {"ratio": np.median(ratios), "first": first}
-        sentences.append(PROSE(how, name=WHAT.get(name, name).partition(":")[0], **found))
+        sentences.append(PROSE(how, name=spoken(name), ratio=np.median(ratios), first=spoken(first)))
         if name in ("exercise", "tuned", "compiled"):
             shown.append(sentences[-1])
     rounds, network = len(seconds[first]), NETWORKS[values["network"]]
@@ -137,7 +136,13 @@ def tell(values: Values) -> Story:
     )
     if not shown:
         return Story(text, text)
-    return Story(PROSE("short", seconds=np.median(seconds[first]), network=network, shown="; ".join(shown)), text)
+    given = {"first": spoken(first), "network": network, "shown": "; ".join(shown)}
+    return Story(PROSE("short", seconds=np.median(seconds[first]), **given), text)
+
+
+def spoken(who: str) -> str:
+    """Return a program's name in a sentence."""
+    return WHAT.get(who, who).partition(":")[0]
 
 
 def tell_whole(values: Values) -> Story:

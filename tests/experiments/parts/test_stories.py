@@ -349,6 +349,16 @@ def test_whole_processes_are_told_in_their_own_words():
     assert "the exercise in PyTorch 200 MiB" in story.text
 
 
+@pytest.mark.parametrize(
+    ("first", "named"), [("jvae", "jvae"), ("tuned", "PyTorch tuned"), ("one-file", "`experiments")]
+)
+def test_the_answer_names_the_program_whose_seconds_it_gives(first, named):
+    seconds = {first: [2.0, 2.0], "exercise": [4.0, 4.0]}
+    story = throughput.tell({"seconds": seconds, "images": 100, "network": "mlp", "rounds": 3})
+    assert f"An epoch takes 2.00 s in {named}" in story.short
+    assert f"2.00 times {named}" in story.short
+
+
 def test_a_setting_helps_only_if_it_does_in_every_round():
     base = [1.0, 1.1, 0.9]
     flat = {"mlp": [0.9, 0.9, 0.8], "cnn": [0.5, 0.5, 1.0]}
