@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from experiments.parts.mirror import peer_images
 from experiments.reporting.comparison import figures, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Story, Values
@@ -52,18 +53,21 @@ class Contender(NamedTuple):
 
 
 def measure(
-    lab: Lab, networks: Sequence[str], run_counts: Sequence[int], rounds: int, images: int, minutes: float
+    lab: Lab, data: "Dataset", networks: Sequence[str], run_counts: Sequence[int], rounds: int, minutes: float
 ) -> Measured:
     """Time an epoch of every contender in turn, round after round, until the rounds or the minutes are over.
 
     The first round compiles and is left out. A contender that fails, or for which the time is too short, is reported,
     and the others go on.
+
+    Raises:
+        JvaeError: PyTorch's contenders cannot train on these images.
     """
     import jax
 
     backend = jax.default_backend()
-    images = min(images, len(lab.data.train_images))
-    data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
+    for network in networks:
+        peer_images(data, network)
     found, ending = [], time.perf_counter() + 60 * minutes
     for i, network in enumerate(networks):
         now = time.perf_counter()
@@ -74,7 +78,7 @@ def measure(
         lab.say(f"{i + 1}/{len(networks)} networks")
     values = {
         "networks": found,
-        "images": images,
+        "images": len(data.train_images),
         "batch_size": lab.settings.batch_size,
         "device": f"{backend} ({jax.devices()[0].device_kind})",
         "graphs": backend == "gpu",
@@ -96,9 +100,8 @@ def contenders(config: "Config", data: "Dataset", run_counts: Sequence[int], bac
         from experiments.peers.pytorch import start_epochs
 
         device = "cuda" if backend == "gpu" else "cpu"
-        return start_epochs(
-            who, config.network, config.latent_dim, config.batch_size, data.train_images[..., 0], device
-        )
+        images = peer_images(data, config.network)
+        return start_epochs(who, config.network, config.latent_dim, config.batch_size, images, device)
 
     peers = PEERS if backend == "gpu" else PEERS[:-1]
     return [

@@ -7,7 +7,7 @@ Expected: gaussian -94.5 ± 1.0 and -94.0 ± 0.9 nats, mog -92.1 ± 0.8 and -91.
 Minutes:  14. Needs the extra `pytorch`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -19,7 +19,11 @@ from experiments.reporting.prose import Prose
 from experiments.reporting.settings import Settings
 from experiments.reporting.verdicts import LEVEL, mean_and_sd, what_is_shown
 from jvae.cli.near import Choice
+from jvae.errors import JvaeError
 from jvae.runs.config import Config
+
+if TYPE_CHECKING:
+    from jvae.data.dataset import Dataset
 
 PROSE = Prose(__file__)
 WITHIN, FULL = 2.0, 16
@@ -36,10 +40,26 @@ def without_torch(settings: Settings) -> str:
     return "" if find_spec("torch") else "PyTorch is not installed (pip install 'jvae[pytorch]')"
 
 
+def peer_images(data: "Dataset", network: str = "mlp") -> np.ndarray:
+    """Return the training images as the peers in PyTorch take them: uint8, [n, h, w].
+
+    Raises:
+        JvaeError: they are not grey; or the network is the convolutional one, and they are not of 28x28.
+    """
+    shape = data.train_images.shape[1:]
+    found = f"{data.name} has data of {'x'.join(map(str, shape))}"
+    if len(shape) != 3 or shape[2] != 1:
+        raise JvaeError(f"{found}: PyTorch's program is for images of one channel")
+    if network == "cnn" and shape[:2] != (28, 28):
+        raise JvaeError(f"{found}: PyTorch's convolutional network is for images of 28x28")
+    return data.train_images[..., 0]
+
+
 def measure(lab: Lab, prior: tuple[str, ...] = ("gaussian", "mog"), num_components: int = 50) -> Measured:
     """Measure the test ELBO of every seed in both frameworks, by one estimator: PyTorch's weights are imported."""
     from jvae.evaluation import spread
 
+    peer_images(lab.data)  # before anything is trained
     runs = max(lab.settings.runs, lab.settings.choose(FULL, 3))
     results = {}
     for name in prior:
@@ -61,7 +81,7 @@ def train_theirs(lab: Lab, config: Config, runs: int) -> list[float]:
     from jvae.tools.pytorch import model_from_weights
 
     data = lab.data
-    binary = torch.from_numpy((data.train_images[..., 0] >= 128).astype(np.float32))
+    binary = torch.from_numpy((peer_images(data) >= 128).astype(np.float32))
     elbos = []
     for seed in range(runs):
         lab.say(f"PyTorch, {config.prior} prior, run {seed + 1}/{runs}")

@@ -15,7 +15,7 @@ from experiments.reporting.comparison import compare, comparison_table
 from experiments.reporting.lab import Lab, config_of
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
-from experiments.reporting.steps import steps_in_turn
+from experiments.reporting.steps import check_steps, steps_in_turn
 from experiments.reporting.verdicts import judge
 
 PROSE = Prose(__file__)
@@ -26,6 +26,7 @@ def measure(lab: Lab) -> Measured:
     from experiments.reporting.draws import rows_of_means
     from jvae.view import pictures
 
+    check_steps(lab)
     variations: dict[str, dict[str, Any]] = {"fully connected": {}, "convolutional": {"network": "cnn"}}
     rows = compare(lab, variations)
     first = {name: lab.models(**variation)[0] for name, variation in variations.items()}

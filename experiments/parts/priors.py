@@ -17,7 +17,7 @@ from experiments.reporting.comparison import Row, highest, median_and_range, row
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
-from experiments.reporting.steps import steps_in_turn
+from experiments.reporting.steps import check_steps, steps_in_turn
 from experiments.reporting.verdicts import Verdict, judge, mean_and_sd, what_is_shown
 
 NAMES = {
@@ -36,6 +36,7 @@ def measure(lab: Lab, num_components: int = 50) -> Measured:
     from experiments.reporting.draws import features_of, rows_of_means
     from jvae.view import pictures
 
+    check_steps(lab)
     mixture = {} if num_components == 50 else {"num_components": num_components}
     variations: dict[str, dict[str, Any]] = {
         "gaussian": {},

@@ -11,13 +11,13 @@ Minutes:  3; 8 with --device gpu, which times jvae with 1 to 512 runs at once be
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from experiments.parts import many_runs
-from experiments.parts.mirror import without_torch
+from experiments.parts.mirror import peer_images, without_torch
 from experiments.peers.commands import time_commands
 from experiments.reporting.comparison import ratio_table
 from experiments.reporting.lab import Lab
@@ -26,6 +26,9 @@ from experiments.reporting.prose import Prose
 from jvae.cli.near import Choice
 from jvae.cli.options import numbers_option
 from jvae.cli.path_types import InputFolder
+
+if TYPE_CHECKING:
+    from jvae.data.dataset import Dataset
 
 OURS = ("jvae", "jvae-bfloat16", "step-by-step", "one-file")
 THEIRS = ("exercise", "no-pil", "tuned", "compiled")
@@ -62,30 +65,24 @@ def measure(
         raise click.UsageError("--beside needs --whole")
     if whole and (images or who):
         raise click.UsageError("--whole times the exercise's command: leave out --images and --who")
-    on_cpu = jax.default_backend() == "cpu"
-    if run_counts or not on_cpu:
-        if whole or who:
-            raise click.UsageError("--whole and --who compare on the CPU: use --device cpu, and no --run-counts")
-        networks = (network,) if network else ("mlp", "cnn")
-        counts = run_counts or MANY
-        sizes = rounds or lab.settings.choose(6, 3), images or lab.settings.choose(60_000, 12_800)
-        return many_runs.measure(lab, networks, counts, *sizes, minutes)
-    network = network or "mlp"
-    from experiments.peers.pytorch import start_epochs
-
+    many = bool(run_counts) or jax.default_backend() != "cpu"
+    if many and (whole or who):
+        raise click.UsageError("--whole and --who compare on the CPU: use --device cpu, and no --run-counts")
     if whole:
-        m, batch_size = str(lab.settings.latent_dim), str(lab.settings.batch_size)
+        network, m, batch_size = network or "mlp", str(lab.settings.latent_dim), str(lab.settings.batch_size)
         options = ["--latent-dim", m, "--batch-size", batch_size, "--network", network]
         found = time_commands(rounds or 6, EPOCHS, options, beside, lab.say)
         return {**found, "network": network, "epochs": EPOCHS}, {}
+    data = of_an_epoch(lab, images or lab.settings.choose(60_000, 12_800))
     rounds = rounds or lab.settings.choose(6, 3)
-    names = who or defaults(network, lab.data.train_images.shape[1:], lab.settings.quick)
-    images = min(images or lab.settings.choose(60_000, 12_800), len(lab.data.train_images))
-    data = lab.data._replace(train_images=lab.data.train_images[:images], train_labels=lab.data.train_labels[:images])
-    m, batch_size = lab.settings.latent_dim, lab.settings.batch_size
+    if many:
+        networks = (network,) if network else ("mlp", "cnn")
+        return many_runs.measure(lab, data, networks, run_counts or MANY, rounds, minutes)
+    network = network or "mlp"
+    names = who or defaults(network, data.train_images.shape[1:], lab.settings.quick)
     config = lab.settings.config(epochs=rounds, network=network)
-    theirs = (network, m, batch_size, data.train_images[..., 0])
-    epochs = {n: our_epoch(n, config, data) if n in OURS else start_epochs(n, *theirs) for n in names}
+    grey = peer_images(data, network) if set(names) & set(THEIRS) else None
+    epochs = {n: our_epoch(n, config, data) if n in OURS else their_epoch(n, config, grey) for n in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name, epoch in epochs.items():
@@ -94,7 +91,20 @@ def measure(
             epoch()
             seconds[name].append(time.perf_counter() - started)
     counted = {name: values[1:] for name, values in seconds.items()}  # the first round compiles
-    return {"seconds": counted, "images": images, "network": network, "rounds": rounds}, {}
+    return {"seconds": counted, "images": len(data.train_images), "network": network, "rounds": rounds}, {}
+
+
+def of_an_epoch(lab: Lab, images: int) -> "Dataset":
+    """Return the data with its first training images only, at most so many.
+
+    Raises:
+        click.UsageError: they do not fill a batch.
+    """
+    data, batch_size = lab.data, lab.settings.batch_size
+    data = data._replace(train_images=data.train_images[:images], train_labels=data.train_labels[:images])
+    if batch_size > (images := len(data.train_images)):
+        raise click.UsageError(f"--batch-size is {batch_size}: must be at most the images of an epoch, {images}")
+    return data
 
 
 def defaults(network: str, shape: tuple[int, ...], quick: bool) -> list[str]:
@@ -166,6 +176,13 @@ def our_epoch(name: str, config: Any, data: Any) -> Callable[[], object]:
         return one_file(config, data.train_images)
     epochs = api.train_config_epochs(replace(config, precision="bfloat16") if name == "jvae-bfloat16" else config, data)
     return lambda: next(epochs)
+
+
+def their_epoch(name: str, config: Any, images: Any) -> Callable[[], object]:
+    """Return a function that trains PyTorch's model for one more epoch of uint8 images [n, h, w]."""
+    from experiments.peers.pytorch import start_epochs
+
+    return start_epochs(name, config.network, config.latent_dim, config.batch_size, images)
 
 
 def step_by_step(config: Any, images: np.ndarray) -> Callable[[], object]:

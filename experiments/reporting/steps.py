@@ -8,6 +8,20 @@ if TYPE_CHECKING:
 ROUNDS, STEPS = 5, 20
 
 
+def check_steps(lab: "Lab") -> None:
+    """Check, before anything is trained, that steps can be timed.
+
+    Raises:
+        JvaeError: an epoch has no second step.
+    """
+    from jvae.errors import JvaeError
+
+    batch_size, images = lab.settings.batch_size, len(lab.data.train_images)
+    if batch_size >= images:
+        wrong = f"--batch-size is {batch_size}: must be less than the number of training images, {images}"
+        raise JvaeError(f"{wrong}, for steps to be timed")
+
+
 def steps_in_turn(lab: "Lab", variations: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
     """Measure the seconds of a training step of each variation, round by round; no round compiles."""
     from jvae.tools.benchmark import compile_chunk, training_of

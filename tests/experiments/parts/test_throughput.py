@@ -109,6 +109,34 @@ def test_what_goes_with_whole_is_said(words, line):
     assert line in done.output
 
 
+@pytest.mark.parametrize(
+    ("shape", "words", "code", "line"),
+    [
+        ((28, 28, 1), "throughput --images 100", 2, "--batch-size is 128: must be at most the images of an epoch, 100"),
+        ((28, 28, 1), "throughput --images 9 --run-counts 1", 2, "must be at most the images of an epoch, 9"),
+        ((8, 8, 1), "throughput --network cnn", 1, "8x8x1: PyTorch's convolutional network is for images of 28x28"),
+        ((8, 8, 1), "throughput --run-counts 1", 1, "8x8x1: PyTorch's convolutional network is for images of 28x28"),
+        ((8, 8, 3), "throughput --who tuned", 1, "data of 8x8x3: PyTorch's program is for images of one channel"),
+        ((8, 8, 3), "throughput --network mlp --run-counts 1", 1, "mine has data of 8x8x3"),
+        ((8, 8, 3), "mirror", 1, "data of 8x8x3: PyTorch's program is for images of one channel"),
+        ((8, 8, 1), "networks --batch-size 200", 1, "must be less than the number of training images, 200, for steps"),
+        ((8, 8, 1), "priors --batch-size 200", 1, "must be less than the number of training images, 200, for steps"),
+    ],
+)
+def test_what_cannot_be_timed_is_one_line_before_anything_is_trained(shape, words, code, line, monkeypatch):
+    pytest.importorskip("torch")
+    from jvae.data import datasets
+    from jvae.data.dataset import make_dataset
+    from jvae.runs import api
+
+    data = make_dataset(*(np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8) for n in (200, 20)))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)
+    monkeypatch.setattr(api, "train_config_epochs", lambda *_, **__: pytest.fail("it trains"))
+    done = CliRunner().invoke(experiments, [*words.split(), "--device", "cpu", "--no-compile-cache"])
+    assert done.exit_code == code
+    assert line in done.stderr.splitlines()[-1]
+
+
 def test_the_one_file_is_timed_where_it_can_train():
     assert "one-file" in defaults("mlp", (28, 28, 1), quick=False)
     assert "one-file" not in [*defaults("cnn", (28, 28, 1), quick=False), *defaults("mlp", (8, 8, 1), quick=False)]
