@@ -9,10 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from experiments.faults.injection import ended, outcome
 from experiments.faults.model_files import small_model
+
+if TYPE_CHECKING:
+    from jvae.data.dataset import Dataset
+    from jvae.runs.config import Config
 
 JVAE = [sys.executable, "-m", "jvae"]
 QUICK: dict[str, Any] = {"dataset": "digits", "latent_dim": 2, "batch_size": 64, "hidden": (16, 16), "epochs": 4}
@@ -32,7 +38,7 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
     """Resume trainings from the file of every epoch, and from one that was stopped within an epoch."""
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
-    from jvae.runs.checkpoint import load, save
+    from jvae.runs.checkpoint import save
     from jvae.runs.conditions import Chunking
     from jvae.runs.config import Config
 
@@ -51,10 +57,19 @@ def interrupted_epochs(folder: Path, share: float) -> Iterator[str]:
         assert stopped.state is not None
         assert stopped.state.done == 7
         for path in [*boundaries, folder / "within.npz"]:
-            for model in api.train_config_epochs(config, data, resume=load(path)):
-                save(folder / "resumed.npz", model)
-            where = f"{variation or 'the exercise'} from {path.stem}"
-            yield "" if same_training(folder / "resumed.npz", whole) else f"{where}: other bits"
+            text = outcome(partial(resume_from, path, config, data, whole))
+            yield text and f"{variation or 'the exercise'} from {path.stem}: {text}"
+
+
+def resume_from(path: Path, config: "Config", data: "Dataset", whole: Path) -> str:
+    """Return '' if a training that is resumed from a file ends with the same bits as the whole one."""
+    from jvae.runs import api
+    from jvae.runs.checkpoint import load, save
+
+    resumed = path.with_name("resumed.npz")
+    for model in api.train_config_epochs(config, data, resume=load(path)):
+        save(resumed, model)
+    return "" if same_training(resumed, whole) else "other bits"
 
 
 def same_training(one: Path, other: Path) -> bool:
@@ -128,19 +143,24 @@ def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[st
     whole, path = folder / "whole.npz", folder / "model.npz"
     start_training(whole, cache=cache).communicate()
     for i in range(max(1, round(20 * share))):
-        process = start_training(path, cache=cache)
+        text = outcome(partial(signal_once, number, moments, path, whole, cache))
+        yield text and f"{i}: {text}"
+        path.unlink(missing_ok=True)
+
+
+def signal_once(number: signal.Signals, moments: random.Random, path: Path, whole: Path, cache: Path) -> str:
+    """Return '' if a signal ends a training as it must, and the training resumes to the same bits as the whole one."""
+    with ended(start_training(path, cache=cache)) as process:
         wait_for_epoch(process, moments.randrange(30))
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(number)
         said = process.communicate(timeout=120)[1]
-        if process.returncode != 128 + number:
-            yield f"{i}: exit code {process.returncode}, {said[-200:]!r}"
-        else:
-            resumed = start_training(path, "--resume", cache=cache)
-            resumed.communicate(timeout=300)
-            fine = resumed.returncode == 0 and same_training(path, whole)
-            yield "" if fine else f"{i}: resumed to other bits, or not at all (exit code {resumed.returncode})"
-        path.unlink(missing_ok=True)
+    if process.returncode != 128 + number:
+        return f"exit code {process.returncode}, {said[-200:]!r}"
+    with ended(start_training(path, "--resume", cache=cache)) as resumed:
+        resumed.communicate(timeout=300)
+    fine = resumed.returncode == 0 and same_training(path, whole)
+    return "" if fine else f"resumed to other bits, or not at all (exit code {resumed.returncode})"
 
 
 def killed_in_training(folder: Path, share: float) -> Iterator[str]:
@@ -149,11 +169,9 @@ def killed_in_training(folder: Path, share: float) -> Iterator[str]:
     seconds = duration_of(path, cache)
     path.unlink()
     for _ in range(max(1, round(20 * share))):
-        process = start_training(path, "--overwrite", cache=cache)
-        time.sleep(moments.uniform(0, 1) * seconds)
-        process.kill()
-        process.communicate()
-        yield verdict_on(path)
+        with ended(start_training(path, "--overwrite", cache=cache)):
+            time.sleep(moments.uniform(0, 1) * seconds)
+        yield outcome(partial(verdict_on, path))
 
 
 SAVER = """
@@ -172,15 +190,11 @@ def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
     moments, path = random.Random(1), folder / "model.npz"
     original = small_model(folder)
     for _ in range(max(2, round(80 * share))):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(original), str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(moments.uniform(0, 0.1))
-        process.kill()
-        process.communicate()
-        yield verdict_on(path)
+        command = [sys.executable, "-c", SAVER, str(original), str(path)]
+        with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as process:
+            process.stdout.readline()
+            time.sleep(moments.uniform(0, 0.1))
+        yield outcome(partial(verdict_on, path))
 
 
 def verdict_on(path: Path) -> str:

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from experiments.faults.injection import outcome
 from experiments.faults.model_files import small_model
+
+if TYPE_CHECKING:
+    from jvae.runs.checkpoint import TrainedModel
 
 
 def failing_writes(folder: Path, share: float) -> Iterator[str]:
     """Fail every system call of a save with every error of a disk; then hit a real limit of the file size."""
-    from jvae.errors import ModelFileError
-    from jvae.runs.checkpoint import load, save
+    from jvae.runs.checkpoint import load
 
     path = small_model(folder)
     model, before = load(path), path.read_bytes()
@@ -26,11 +29,7 @@ def failing_writes(folder: Path, share: float) -> Iterator[str]:
         for number in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES):
             failure = OSError(number, os.strerror(number))
             with failing_file(failure) if call == "write" else mock.patch(call, side_effect=failure):
-                try:
-                    save(path, model)
-                    text = "nothing was raised"
-                except ModelFileError as error:
-                    text = "" if str(error) == f"{path}: cannot be written: {os.strerror(number)}" else str(error)
+                text = outcome(partial(refused_save, path, model, os.strerror(number)))
             left = sorted(other.name for other in folder.iterdir())
             text = text or ("the old file is changed" if path.read_bytes() != before else "")
             yield text or (f"left: {left}" if left != [path.name] else "")
@@ -53,6 +52,18 @@ def failing_writes(folder: Path, share: float) -> Iterator[str]:
     last = (done.stderr.splitlines() or [""])[-1]
     yield "" if done.returncode == 1 and "cannot be written: File too large" in last else f"a file-size limit: {last}"
     yield "" if path.read_bytes() == before and len(list(folder.iterdir())) == 1 else "a file-size limit left something"
+
+
+def refused_save(path: Path, model: "TrainedModel", why: str) -> str:
+    """Return '' if a model cannot be saved for a reason of the system's; else what happened."""
+    from jvae.errors import ModelFileError
+    from jvae.runs.checkpoint import save
+
+    try:
+        save(path, model)
+    except ModelFileError as error:
+        return "" if str(error) == f"{path}: cannot be written: {why}" else str(error)
+    return "nothing was raised"
 
 
 @contextlib.contextmanager

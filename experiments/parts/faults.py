@@ -37,6 +37,7 @@ from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 from jvae.cli.near import Choice
+from jvae.errors import first_line
 
 
 class Campaign(NamedTuple):
@@ -101,12 +102,23 @@ def inject(campaign: Campaign, share: float, kept: Path) -> dict[str, Any]:
         if found["circumstances"] == circumstances and not found["row"]["missed"]:
             return found["row"]
     with tempfile.TemporaryDirectory(prefix="jvae-faults-") as folder:
-        texts = list(campaign.inject(Path(folder), share))
+        texts = texts_of(campaign, Path(folder), share)
     missed = [text for text in texts if text]
     row = {"fault": campaign.fault, "right": campaign.right, "injected": len(texts), "missed": missed}
     make_folder(kept)
     write_json(path, {"row": row, "circumstances": circumstances})
     return row
+
+
+def texts_of(campaign: Campaign, folder: Path, share: float) -> list[str]:
+    """Return one text per fault of a campaign; an error that ends it is a fault that was not handled."""
+    texts = []
+    try:
+        for text in campaign.inject(folder, share):
+            texts.append(text)
+    except Exception as error:
+        texts.append(f"the campaign ends: {type(error).__name__}: {first_line(error)}")
+    return texts
 
 
 def tell(values: Values) -> Story:

@@ -1,10 +1,16 @@
 """The short form of the fault campaign, and that it can fail."""
 
+import subprocess
+import sys
+from functools import partial
+
 import pytest
 
+from experiments.faults import runs, together, writes
 from experiments.faults.model_files import flipped_bits
 from experiments.faults.writes import failing_writes
-from experiments.parts.faults import CAMPAIGNS
+from experiments.parts import faults
+from experiments.parts.faults import CAMPAIGNS, Campaign
 from jvae.runs import checkpoint
 
 # processes, repeated trainings, and the rest of model files
@@ -31,3 +37,63 @@ def test_the_campaign_sees_faults_that_are_not_handled(tmp_path, monkeypatch):
     (tmp_path / "more").mkdir()
     with pytest.raises(checkpoint.ModelFileError, match="damaged"):
         list(failing_writes(tmp_path / "more", 0.1))
+
+
+def test_an_error_that_ends_a_campaign_is_a_fault_that_is_not_handled(tmp_path):
+    def inject(folder, share):
+        yield ""
+        raise OSError("the disk is on fire\nand more")
+
+    row = faults.inject(Campaign("fire", "none", inject), 1.0, tmp_path)
+    assert row["injected"] == 2
+    assert row["missed"] == ["the campaign ends: OSError: the disk is on fire"]
+
+
+SLEEPER = "import os, time; os.close(2); time.sleep(60)"
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    """The processes that were waited for with a time limit; each waits in vain."""
+    waited = []
+
+    def communicate(process, timeout):
+        waited.append(process)
+        raise subprocess.TimeoutExpired("a training", timeout)
+
+    def start_training(path, *more, cache):
+        ready = path.name == "whole.npz"
+        return subprocess.Popen([sys.executable, "-c", "" if ready else SLEEPER], stderr=subprocess.PIPE, text=True)
+
+    communicated = subprocess.Popen.communicate
+    monkeypatch.setattr(
+        subprocess.Popen,
+        "communicate",
+        lambda process, *_, timeout=None: communicate(process, timeout) if timeout else communicated(process),
+    )
+    monkeypatch.setattr(runs, "start_training", start_training)
+    monkeypatch.setattr(together, "JVAE", [sys.executable, "-c", SLEEPER])
+    return waited
+
+
+@pytest.mark.parametrize("inject", [partial(runs.signalled, runs.signal.SIGTERM), together.started_together])
+def test_a_process_that_hangs_is_a_fault_and_is_killed(inject, hanging, tmp_path):
+    texts = list(inject(tmp_path, 0.1))
+    assert texts == [f"{i}: raises TimeoutExpired: Command 'a training' timed out after 120 seconds" for i in range(2)]
+    assert hanging
+    assert all(process.returncode < 0 for process in hanging)
+
+
+def test_any_error_of_a_save_is_one_fault(tmp_path, monkeypatch):
+    def small_model(folder):
+        (folder / "original.npz").touch()
+        return folder / "original.npz"
+
+    def save(path, model):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(writes, "small_model", small_model)
+    monkeypatch.setattr(checkpoint, "load", lambda path: None)
+    monkeypatch.setattr(checkpoint, "save", save)
+    found = writes.failing_writes(tmp_path, 1.0)
+    assert [next(found) for _ in range(2)] == ["raises OSError: [Errno 5] Input/output error"] * 2
