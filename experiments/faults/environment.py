@@ -113,8 +113,9 @@ def bad_environments(folder: Path, share: float) -> Iterator[str]:
         done = run(case, folder)
         errors = [line for line in done.stderr.splitlines() if "error:" in line]
         right = done.returncode == case.code and len(errors) == (case.code != 0) and "Traceback" not in done.stderr
-        if not right or (folder / "new.npz").exists():
-            yield f"{case}: exit code {done.returncode}, {done.stderr[-300:]!r}"
+        unwritten = case.code == 0 and not (folder / case.words[-1]).exists()
+        if not right or unwritten or (folder / "new.npz").exists():
+            yield f"{case}: exit code {done.returncode}{', no output' * unwritten}, {done.stderr[-300:]!r}"
         else:
             other = [
                 path.name for path, b in zip(outputs, usual, strict=False) if path.exists() and path.read_bytes() != b

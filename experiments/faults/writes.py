@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from experiments.faults.injection import outcome
+from experiments.faults.injection import ended, outcome
 from experiments.faults.model_files import small_model
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ for _ in range(int(sys.argv[3])):
 
 
 def racing_writers(folder: Path, share: float) -> Iterator[str]:
-    """Write one file many times from two processes, and read it meanwhile."""
+    """Write one file many times from two processes, and read it meanwhile; every save is one fault."""
     from jvae.runs.checkpoint import load, save
 
     one = small_model(folder)
@@ -109,19 +109,19 @@ def racing_writers(folder: Path, share: float) -> Iterator[str]:
     other, path = folder / "other.npz", folder / "model.npz"
     save(other, model._replace(fingerprint="other"))
     contents = {one.read_bytes(), other.read_bytes()}
-    times = str(round(300 * share))
+    times, torn = round(300 * share), 0
     start: Callable[..., Any] = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    writers = [start([sys.executable, "-c", WRITER, str(source), str(path), times]) for source in (one, other)]
-    for writer in writers:
-        writer.stdout.readline()
-    for writer in writers:
-        writer.stdin.write(b"\n")
-        writer.stdin.flush()
-    while any(writer.poll() is None for writer in writers):
-        if path.exists():
-            yield "" if path.read_bytes() in contents else "the file was neither of the two"
+    commands = [[sys.executable, "-c", WRITER, str(source), str(path), str(times)] for source in (one, other)]
+    with ended(start(commands[0])) as first, ended(start(commands[1])) as second:
+        for writer in (first, second):
+            writer.stdout.readline()
+        for writer in (first, second):
+            writer.stdin.write(b"\n")
+            writer.stdin.flush()
+        while first.poll() is None or second.poll() is None:
+            torn += path.exists() and path.read_bytes() not in contents
             time.sleep(0.01)
-    for writer in writers:
-        writer.communicate()
-    left = sorted(other.name for other in folder.iterdir())
-    yield "" if left == ["model.npz", "original.npz", "other.npz"] else f"left: {left}"
+    yield from ("the file was neither of the two" if i < torn else "" for i in range(2 * times))
+    left, codes = sorted(other.name for other in folder.iterdir()), [first.returncode, second.returncode]
+    fine = left == ["model.npz", "original.npz", "other.npz"] and codes == [0, 0]
+    yield "" if fine else f"left: {left}; exit codes {codes}"

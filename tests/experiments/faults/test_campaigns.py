@@ -3,10 +3,11 @@
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from experiments.faults import runs, together, writes
+from experiments.faults import environment, runs, together, writes
 from experiments.faults.model_files import flipped_bits
 from experiments.faults.writes import failing_writes
 from experiments.parts import faults
@@ -97,3 +98,45 @@ def test_any_error_of_a_save_is_one_fault(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "save", save)
     found = writes.failing_writes(tmp_path, 1.0)
     assert [next(found) for _ in range(2)] == ["raises OSError: [Errno 5] Input/output error"] * 2
+
+
+RACER = """
+import os, sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[3])):
+    with open(sys.argv[1] + ".tmp", "wb") as file:
+        file.write(CONTENT)
+    os.replace(sys.argv[1] + ".tmp", sys.argv[2])
+time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize(("content", "end"), [("open(sys.argv[1], 'rb').read()", ""), ("b'c'", "1 / 0")])
+def test_every_save_of_two_writers_is_one_fault(content, end, tmp_path, monkeypatch):
+    one = tmp_path / "original.npz"
+    one.write_bytes(b"a")
+    model = SimpleNamespace(_replace=lambda **_: model)
+    monkeypatch.setattr(writes, "small_model", lambda folder: one)
+    monkeypatch.setattr(writes, "WRITER", RACER.replace("CONTENT", content) + end)
+    monkeypatch.setattr(checkpoint, "load", lambda path: model)
+    monkeypatch.setattr(checkpoint, "save", lambda path, model: path.write_bytes(b"b"))
+    *saves, last = writes.racing_writers(tmp_path, 0.01)
+    assert len(saves) == 6  # not one for every look at the file
+    assert ("the file was neither of the two" in saves) == bool(end)
+    assert last.endswith("exit codes [1, 1]") == bool(end)
+
+
+@pytest.mark.parametrize(("written", "said"), [(True, ""), (False, "exit code 0, no output, ''")])
+def test_a_harmless_environment_in_which_nothing_is_written_is_a_fault(written, said, tmp_path, monkeypatch):
+    harmless = environment.Case("TERM", "dumb", environment.EVALUATE)
+
+    def run(case, folder):
+        if written or case != harmless:
+            (folder / case.words[-1]).touch()
+        return SimpleNamespace(returncode=case.code, stderr="")
+
+    monkeypatch.setattr(environment, "run", run)
+    monkeypatch.setattr(environment, "cases", lambda: [harmless])
+    *_, last = environment.bad_environments(tmp_path, 1.0)
+    assert last == (said and f"{harmless}: {said}")
