@@ -34,6 +34,7 @@ from experiments.faults.together import started_together
 from experiments.faults.writes import failing_writes, racing_writers
 from experiments.reporting.comparison import table
 from experiments.reporting.lab import Lab
+from experiments.reporting.machine import commit
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
 from jvae.cli.near import Choice
@@ -80,26 +81,34 @@ LONG = ("SIGINT", "SIGKILL while training")
 
 def measure(lab: Lab, only: str = "") -> Measured:
     """Inject the faults of every campaign, or of one."""
-    share = 0.05 if lab.settings.quick else 1.0
+    share, source = 0.05 if lab.settings.quick else 1.0, commit()
     rows = []
     for i, campaign in enumerate(CAMPAIGNS):
         if campaign.fault != only if only else lab.settings.quick and campaign.fault in LONG:
             continue
         lab.say(f"{i + 1}/{len(CAMPAIGNS)}, {campaign.fault}")
-        rows.append(inject(campaign, share, lab.folder / "campaigns"))
+        rows.append(inject(campaign, share, lab.folder / "campaigns", source))
     return {"rows": rows, "share": share}, {}
 
 
-def inject(campaign: Campaign, share: float, kept: Path) -> dict[str, Any]:
-    """Return a campaign's row: from the folder, if all faults were handled there, else measured anew."""
+def inject(campaign: Campaign, share: float, kept: Path, source: str) -> dict[str, Any]:
+    """Return a campaign's row: from the folder, if this code handled all faults there, else measured anew.
+
+    Args:
+        campaign: the faults.
+        share: of them, from 0 to 1.
+        kept: the folder with the rows of campaigns that are over, to go on after an interruption.
+        source: the commit of the code, as `machine.commit` has it: files that differ from it are code of their own.
+    """
     from jvae.files import make_folder, write_json
     from jvae.runs.checkpoint import current_versions
 
     path = kept / f"{campaign.fault}, {share:g}.json"
-    circumstances = {"versions": current_versions(), "right": campaign.right}
+    circumstances = {"versions": current_versions(), "right": campaign.right, "commit": source}
+    known = bool(source) and not source.endswith("-dirty")
     with suppress(OSError, ValueError, KeyError):
         found = json.loads(path.read_text())
-        if found["circumstances"] == circumstances and not found["row"]["missed"]:
+        if known and found["circumstances"] == circumstances and not found["row"]["missed"]:
             return found["row"]
     with tempfile.TemporaryDirectory(prefix="jvae-faults-") as folder:
         texts = texts_of(campaign, Path(folder), share)

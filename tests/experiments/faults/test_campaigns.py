@@ -12,6 +12,8 @@ from experiments.faults.model_files import flipped_bits
 from experiments.faults.writes import failing_writes
 from experiments.parts import faults
 from experiments.parts.faults import CAMPAIGNS, Campaign
+from experiments.reporting.lab import Lab
+from experiments.reporting.settings import Settings
 from jvae.runs import checkpoint
 
 # processes, repeated trainings, and the rest of model files
@@ -45,9 +47,21 @@ def test_an_error_that_ends_a_campaign_is_a_fault_that_is_not_handled(tmp_path):
         yield ""
         raise OSError("the disk is on fire\nand more")
 
-    row = faults.inject(Campaign("fire", "none", inject), 1.0, tmp_path)
+    row = faults.inject(Campaign("fire", "none", inject), 1.0, tmp_path, "")
     assert row["injected"] == 2
     assert row["missed"] == ["the campaign ends: OSError: the disk is on fire"]
+
+
+def test_a_campaign_that_is_over_is_kept_for_the_same_commit_alone(tmp_path, monkeypatch):
+    injected = []
+    monkeypatch.setattr(faults, "CAMPAIGNS", (Campaign("one", "none", lambda *_: injected.append(1) or iter([""])),))
+    for i, (source, calls) in enumerate(
+        (("a", 1), ("a", 1), ("b", 2), ("b-dirty", 3), ("b-dirty", 4), ("", 5), ("", 6))
+    ):
+        monkeypatch.setattr(faults, "commit", lambda: source)  # noqa: B023
+        values, _ = faults.measure(Lab(Settings(), tmp_path))
+        assert (i, len(injected)) == (i, calls)
+        assert values["rows"][0]["injected"] == 1
 
 
 SLEEPER = "import os, time; os.close(2); time.sleep(60)"
