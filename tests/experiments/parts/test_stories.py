@@ -1,5 +1,7 @@
 """What the parts of the report say about made-up results: better, worse, no different, and one seed."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -372,6 +374,40 @@ def test_a_setting_helps_only_if_it_does_in_every_round():
     assert "| oneDNN for products | ends |" in story.text
     none = {network: dict.fromkeys(settings.SETTINGS, base) for network in settings.NETWORKS}
     assert settings.tell({"seconds": none, "rounds": 3, "batch_size": 128}).short.startswith("None makes a step")
+
+
+@pytest.mark.parametrize(
+    ("again", "flat", "faster"),
+    [
+        ([0.9, 0.9, 0.9], [0.8, 0.8, 0.8], True),
+        ([0.9, 0.9, 0.9], [0.95, 0.95, 0.95], False),  # the default itself was faster
+        ([0.9, 0.9, 0.9], [0.8, 0.8, 0.91], False),  # not in every round
+        ([1.3, 1.3, 1.3], [0.8, 0.8, 0.8], False),  # the default differs more from itself
+        ([1.01, 1.0, 0.99], [0.98, 0.98, 0.98], False),
+    ],
+)
+def test_a_setting_must_beat_both_rows_of_the_default(again, flat, faster):
+    seconds = dict.fromkeys(settings.SETTINGS, [1.0] * 3) | {settings.AGAIN: again, "one flat array for Adam": flat}
+    short = settings.tell({"seconds": dict.fromkeys(settings.NETWORKS, seconds), "rounds": 3, "batch_size": 8}).short
+    assert ("networks: one flat array for Adam; with one: none." in short) == faster
+    assert short.startswith("None makes a step") == (not faster)
+
+
+@pytest.mark.parametrize("name", [settings.DEFAULT, settings.AGAIN, "bfloat16 operands"])
+def test_a_default_that_ends_is_one_line(name, tmp_path, monkeypatch):
+    from experiments.reporting.lab import Lab
+    from experiments.reporting.settings import Settings
+    from jvae.errors import JvaeError
+
+    monkeypatch.setattr(settings, "start", lambda setting, network, lab: mock.MagicMock(setting=setting))
+    monkeypatch.setattr(settings, "ask", lambda worker, s: None if worker.setting is settings.SETTINGS[name] else s)
+    monkeypatch.setattr(settings, "SETTINGS", {one: settings.Setting(one) for one in settings.SETTINGS})
+    lab = Lab(Settings(), tmp_path)
+    if name in (settings.DEFAULT, settings.AGAIN):
+        with pytest.raises(JvaeError, match="mlp: the process that trains as jvae does ended"):
+            settings.measure(lab, 2, 1.0)
+    else:
+        assert settings.measure(lab, 2, 1.0)[0]["seconds"]["cnn"][name] is None
 
 
 @pytest.mark.slow
