@@ -232,6 +232,16 @@ def of_mirror(ours, theirs):
     }
 
 
+def test_the_mirror_fails_by_a_surer_interval_than_its_bar():
+    """A difference of 2.5 standard errors is called one, but comes by chance too often to be an error."""
+    ours = np.random.default_rng(0).normal(-95, 1, mirror.FULL)
+    error = float(np.std(ours, ddof=1) * np.sqrt(2 / mirror.FULL))
+    for shift, sound in ((2.5, True), (5.0, False)):
+        story = mirror.tell(of_mirror(ours.tolist(), (ours - shift * error).tolist()))
+        assert story.sound == sound
+        assert f"Gaussian ({shift} standard errors)" in story.short
+
+
 @pytest.mark.parametrize(("runs", "shift"), [(mirror.FULL, 0.0), (mirror.FULL, 3.0), (mirror.FULL, -3.0), (3, 3.0)])
 def test_the_mirror_holds_its_bar(runs, shift):
     from scipy.stats import ttest_ind
