@@ -43,7 +43,7 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     from jvae.gradients import ELBO_ESTIMATORS, from_vae
     from jvae.runs.config import build_recipe
 
-    most, repeats = most or lab.settings.choose(64, 8), repeats or lab.settings.choose(100, 50)
+    most, repeats = most or lab.settings.choose(32, 8), repeats or lab.settings.choose(100, 50)
     config = lab.settings.config(
         epochs=min(lab.settings.epochs, 3), batch_size=min(STEP_BATCH, len(lab.data.train_images))
     )
@@ -56,7 +56,7 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
         lab.say(f"training with {name}")
         curves[name], snapshots[name] = training_curve(name, config, data)
     model, path = from_vae(recipe.model), snapshots["pathwise"]
-    draws = [2**i for i in range(1, 20, 2) if 2**i <= most]
+    draws = [*(k for k in (2, 8, 32, 128, 512, 2048) if k < most), most]
     lab.say("the noise of the gradients")
     meters = {k: noise_meter(model, x, k, repeats) for k in draws}
     over_training = [meters[2](params) for params in path]
@@ -214,7 +214,7 @@ PART = Part(
     demonstration=Demonstration(NAME, trick_page),
     options=(
         click.option(
-            "--most", type=click.IntRange(2), help="the largest number of draws per image, K; 64, or 8 with --quick"
+            "--most", type=click.IntRange(2), help="the largest number of draws per image, K; 32, or 8 with --quick"
         ),
         click.option("--repeats", type=click.IntRange(2), help="gradients that a variance is taken over; 100, or 50"),
     ),

@@ -349,6 +349,20 @@ def test_one_seed_tells_only_a_clear_lead(lead, ratio, said, best):
     assert "3 epochs with" in reparametrisation.tell(of_estimators(lead, ratio, 3)).text.replace("\n", " ")
 
 
+@pytest.mark.parametrize(("most", "draws"), [(None, [2, 8, 32]), (64, [2, 8, 32, 64]), (8, [2, 8]), (2, [2])])
+def test_the_largest_number_of_draws_is_measured(most, draws, tmp_path, monkeypatch, tiny):
+    from experiments.reporting.lab import Lab
+    from experiments.reporting.settings import Settings
+    from jvae.data import datasets
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: tiny)
+    monkeypatch.setattr(reparametrisation, "training_curve", lambda *_: ([1.0, 2.0], [None, None]))
+    monkeypatch.setattr(reparametrisation, "noise_meter", lambda *_: lambda params: {})
+    monkeypatch.setattr(reparametrisation, "plot", lambda *_: None)
+    values, _ = reparametrisation.measure(Lab(Settings(latent_dim=2), tmp_path), most)
+    assert list(values["noise"]["trained"]) == draws
+
+
 def test_whole_processes_are_told_in_their_own_words():
     seconds = {"jvae, cold": [2.0, 4.0], "the exercise in PyTorch": [6.0, 8.0]}
     found = {"seconds": seconds, "epoch": {"jvae, cold": [0.1, 0.2]}, "start": {"jvae, cold": [1.0, 1.5]}}
