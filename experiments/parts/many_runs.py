@@ -293,12 +293,13 @@ def line_of(row: dict[str, Any], network: dict[str, Any]) -> list[str]:
 
 def plot_runs_a_minute(values: Values) -> "Figure":
     """Plot runs per minute against runs at once, one panel per network, with a level line per variant of PyTorch."""
-    import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, LogLocator
 
+    from jvae.view.plots import figure
+
     networks = values["networks"]
-    figure, axes = plt.subplots(1, len(networks), figsize=(5.5 * len(networks), 4), squeeze=False, layout="constrained")
-    for axis, one in zip(axes[0], networks, strict=True):
+    fig = figure(5.5 * len(networks), 4)
+    for axis, one in zip(fig.subplots(1, len(networks), squeeze=False)[0], networks, strict=True):
         timed = [row for row in one["rows"] if row["seconds"]]
         ours = [(row["runs"], runs_a_minute(row)) for row in timed if row["who"] == "jvae"]
         axis.plot(*np.array(ours).reshape(-1, 2).T, "o-", color="tab:blue", label="jvae")
@@ -313,4 +314,4 @@ def plot_runs_a_minute(values: Values) -> "Figure":
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # some are shown if all lie within one power of ten
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axis.legend(fontsize="small")
-    return figure
+    return fig

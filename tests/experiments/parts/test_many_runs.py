@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from experiments.parts import many_runs, throughput
@@ -80,3 +81,5 @@ def test_the_picture_has_a_line_and_levels(values):
     line, level = figure.axes[0].lines
     assert line.get_ydata() == pytest.approx([60 / 15, 128])
     assert level.get_ydata()[0] == pytest.approx(12)
+    assert figure.dpi == 150  # as every other picture's
+    assert not pyplot.get_fignums()
