@@ -23,19 +23,25 @@ def measure(lab: Lab) -> Measured:
     from jvae.view import pictures
     from jvae.view.pictures import latents_of_test_set
 
-    larger = lab.settings.latent_dim
+    larger, chance = lab.settings.latent_dim, largest_share(lab.data.test_labels)
     rows, images = [], {}
     for m in (larger, 2 if larger != 2 else 10):
         models = lab.models(latent_dim=m)
         row = row_of(lab, f"M = {m}", models)
         latents = [latents_of_test_set(model, lab.data) for model in models]
-        row["neighbours"] = [neighbour_accuracy(z, lab.data.test_labels) for z in latents]
+        if chance < 1:
+            row["neighbours"] = [neighbour_accuracy(z, lab.data.test_labels) for z in latents]
         row["latent_dim"], row["plane"] = m, share_of_plane(latents[0])
         rows.append(row)
         images[f"posterior-{m}"] = pictures.posterior(models[0], lab.data)
         images[f"reconstructions-{m}"] = pictures.reconstructions(models[0], lab.data)
     images["manifold"] = pictures.manifold(lab.models(latent_dim=2)[0], lab.data)
-    return {"rows": rows}, images
+    return {"rows": rows, "chance": chance}, images
+
+
+def largest_share(labels: np.ndarray) -> float:
+    """Return the share of the largest class, which who always guesses that one has right: 1 without labels."""
+    return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
 
 def neighbour_accuracy(z: np.ndarray, labels: np.ndarray) -> float:
@@ -59,19 +65,24 @@ def tell(values: Values) -> Story:
     large, small = (first, second) if first["latent_dim"] > second["latent_dim"] else (second, first)
     verdict = judge(large["elbo"], small["elbo"])
     names = {"large": large["name"], "small": small["name"]}
-    classes = [mean_and_sd(row["neighbours"], 3) for row in (first, second)]
+    columns, briefly, classes = {}, "", PROSE("no labels")
+    if values["chance"] < 1:
+        found = [mean_and_sd(row["neighbours"], 3) for row in (first, second)]
+        columns = {"class from the 5 nearest latents": found}
+        briefly = " " + PROSE("by class", found=found, first=first, second=second, chance=values["chance"])
+        compared = judge(large["neighbours"], small["neighbours"]).says(PROSE, "classes", "", m=names)
+        classes = f"{PROSE('counted')}\n\n{compared}"
     text = PROSE(
         "text",
-        comparison=comparison_table([first, second], **{"class from the 5 nearest latents": classes}),
+        comparison=comparison_table([first, second], **columns),
         more=verdict.says(PROSE, "more", m=names),
-        classes=judge(large["neighbours"], small["neighbours"]).says(PROSE, "classes", "", m=names),
+        classes=classes,
         first=first,
         second=second,
     )
     elbos = [mean_and_sd(row["elbo"]) for row in (first, second)]
-    return Story(
-        PROSE("short", elbos=elbos, first=first, second=second, verdict=verdict.brief(), classes=classes), text
-    )
+    short = PROSE("short", elbos=elbos, first=first, second=second, verdict=verdict.brief(), classes=briefly)
+    return Story(short, text)
 
 
 PART = Part(

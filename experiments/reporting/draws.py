@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jvae.errors import JvaeError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -44,14 +46,19 @@ def features_of(lab: "Lab", binary: bool, n: int) -> tuple["Features", float]:
     """Return features learned from binary or grey images, and the Fréchet distance of n training images from the test.
 
     Few images bias the distance upwards: compare it only with that of n samples.
+
+    Raises:
+        JvaeError: the images have no labels of two classes or more, from which features could be learned.
     """
     from experiments.reporting.two_samples import frechet_distance, learn_features
 
     def prepare(images: np.ndarray) -> np.ndarray:
         return (images >= 128).astype(np.float32) if binary else images / np.float32(255)
 
-    lab.say("learning the features of the Fréchet distance")
     data, most = lab.data, lab.settings.choose(60_000, 10_000)
+    if len(np.unique(data.train_labels[:most])) < 2:
+        raise JvaeError(f"{data.name} has no labels of two classes, from which the Fréchet distance's features are")
+    lab.say("learning the features of the Fréchet distance")
     train, test = prepare(data.train_images[:most]), prepare(data.test_images)
     features = learn_features(train, data.train_labels[:most], test, data.test_labels, epochs=5)
     return features, frechet_distance(features.of(prepare(data.train_images[:n])), features.of(test))

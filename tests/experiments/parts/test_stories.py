@@ -54,7 +54,8 @@ def of_baseline(gain):
         "rows": [
             row("M = 10", moved(gain), latent_dim=10, **large),
             row("M = 2", BASE[: len(gain)], latent_dim=2, **small),
-        ]
+        ],
+        "chance": 0.25,
     }
 
 
@@ -170,6 +171,30 @@ def test_the_text_follows_the_measurement(part, values, case):
     if case == "one":
         assert "±" not in story.text + story.short
         assert "deviation over" not in story.text
+
+
+def test_classes_are_told_beside_their_own_chance_or_left_out():
+    values = of_baseline(GAINS["better"])
+    assert "of 0.25 by chance." in baseline.tell(values).short
+    assert baseline.largest_share(np.array([3, 3, 3, 7])) == 0.75
+    unlabelled = [{name: value for name, value in row.items() if name != "neighbours"} for row in values["rows"]]
+    story = baseline.tell({"rows": unlabelled, "chance": baseline.largest_share(np.zeros(4, np.uint8))})
+    assert story.short.endswith("better (+2.70 ± 0.12 nats).")
+    assert "it needs labels" in story.text
+    assert "| class from" not in story.text
+
+
+@pytest.mark.parametrize("part", [outputs, priors])
+def test_features_without_labels_are_one_line_before_anything_is_trained(part, tmp_path, monkeypatch, tiny):
+    from experiments.reporting.lab import Lab
+    from experiments.reporting.settings import Settings
+    from jvae.data import datasets
+    from jvae.errors import JvaeError
+
+    unlabelled = tiny._replace(train_labels=0 * tiny.train_labels)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: unlabelled)
+    with pytest.raises(JvaeError, match="no labels of two classes"):
+        part.measure(Lab(Settings(batch_size=8), tmp_path))
 
 
 @pytest.mark.parametrize(
