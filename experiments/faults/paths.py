@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 from click.testing import CliRunner
 
+from experiments.faults.command_lines import commands_of
 from jvae.cli.path_types import DataSource, InputFile, InputFolder, OutputFile, OutputFolder
 
 TYPES = (DataSource, InputFile, InputFolder, OutputFile, OutputFolder)
@@ -30,14 +31,6 @@ class Pair(NamedTuple):
 
     def __str__(self) -> str:
         return f"{' '.join(self.words)}, {self.one.name} and {self.output.name}, {self.spelling}"
-
-
-def commands_of(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield every command and group below a group, with the words that name it."""
-    for name, command in group.commands.items():
-        yield (*words, name), command
-        if isinstance(command, click.Group):
-            yield from commands_of(command, (*words, name))
 
 
 def is_output(parameter: click.Parameter) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reporting.comparison import compare, comparison_table
+from experiments.reporting.comparison import compare, comparison_table, ratios_to_first
 from experiments.reporting.lab import Lab, config_of
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -40,7 +40,7 @@ def tell(values: Values) -> Story:
     mlp, cnn = values["rows"]
     verdict = judge(cnn["elbo"], mlp["elbo"])
     reconstruction, kl = judge(cnn["reconstruction"], mlp["reconstruction"]), judge(cnn["kl"], mlp["kl"], True)
-    ratios = np.divide(*(values["step_seconds"][row["name"]] for row in (cnn, mlp)))
+    ratios = ratios_to_first(values["step_seconds"])[cnn["name"]]
     text = PROSE(
         "text",
         comparison=comparison_table(

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.reporting.comparison import Row, highest, median_and_range, row_of, table
+from experiments.reporting.comparison import Row, highest, median_and_range, ratios_to_first, row_of, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -108,10 +108,9 @@ def cells_of(row: Row) -> list[str]:
 
 def costs(rows: list[Row], seconds: dict[str, list[float]]) -> str:
     """Return a table of every prior's parameters, and of its step's seconds beside the first's of the same round."""
-    first, lines = rows[0], []
+    first, ratios, lines = rows[0], ratios_to_first(seconds), []
     for row in rows:
-        ratios = np.divide(seconds[row["name"]], seconds[first["name"]])
-        compared = "1" if row is first else median_and_range(ratios)
+        compared = "1" if row is first else median_and_range(ratios[row["name"]])
         lines.append([NAMES[row["name"]], f"{row['parameters'] - first['parameters']:,}", compared])
     return table(
         ["prior", "parameters beyond the Gaussian's", "seconds a training step, times the Gaussian's (range)"], lines

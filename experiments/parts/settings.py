@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from experiments.reporting.comparison import figures, table
+from experiments.reporting.comparison import figures, median_and_range, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -104,7 +104,9 @@ def tell(values: Values) -> Story:
     for network, seconds in values["seconds"].items():
         for name, each in seconds.items():
             ratios[name][network] = None if each is None else np.divide(each, seconds[DEFAULT])
-    lines = [[name, *(word for r in each.values() for word in described(r))] for name, each in ratios.items()]
+    lines = [
+        [name, *("ends" if r is None else median_and_range(r) for r in each.values())] for name, each in ratios.items()
+    ]
     flags = [[name, f"`{SETTINGS[name].flags}`"] for name in ratios if SETTINGS[name].flags]
     faster: dict[str, list[str]] = {name: [] for name in SETTINGS if name not in (DEFAULT, AGAIN)}
     for network, seconds in values["seconds"].items():
@@ -113,7 +115,7 @@ def tell(values: Values) -> Story:
                 networks.append(network)
     both = [name for name, networks in faster.items() if len(networks) == len(NETWORKS)]
     one = [f"{name} ({', '.join(networks)})" for name, networks in faster.items() if len(networks) == 1]
-    header = ["setting", *(word for network in values["seconds"] for word in (network, f"{network}, range"))]
+    header = ["setting", *(f"{network} (range)" for network in values["seconds"])]
     steps = {network: np.median(each[DEFAULT]) * 1e3 for network, each in values["seconds"].items()}
     verdict = PROSE("some", both=", ".join(both) or "none", one=", ".join(one) or "none")
     verdict = verdict if both or one else PROSE("none")
@@ -134,13 +136,6 @@ def is_faster(seconds: list[float], default: list[float], again: list[float]) ->
     noise = abs(np.median(np.divide(again, default)) - 1)
     within = bool(np.all(np.less(seconds, np.minimum(default, again))))
     return within and float(np.median(np.divide(seconds, default))) < min(BETTER, 1 - noise)
-
-
-def described(ratio: np.ndarray | None) -> tuple[str, str]:
-    """Return the median of ratios and their range as cells of a table."""
-    if ratio is None:
-        return "ends", ""
-    return f"{np.median(ratio):.2f}", f"{ratio.min():.2f} to {ratio.max():.2f}"
 
 
 PART = Part(

@@ -19,7 +19,7 @@ import numpy as np
 from experiments.parts import many_runs
 from experiments.parts.mirror import peer_images, without_torch
 from experiments.peers.commands import time_commands
-from experiments.reporting.comparison import ratio_table
+from experiments.reporting.comparison import ratio_table, ratios_to_first
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -125,12 +125,11 @@ def tell(values: Values) -> Story:
     if "networks" in values:
         return many_runs.tell(values)
     seconds = values["seconds"]
-    first, *others = seconds
+    first = next(iter(seconds))
     if "memory" in values:
         return tell_whole(values)
     sentences, shown = [], []
-    for name in others:
-        ratios = np.divide(seconds[name], seconds[first])
+    for name, ratios in list(ratios_to_first(seconds).items())[1:]:
         how = "slower" if ratios.min() > 1 else "faster" if ratios.max() < 1 else "neither"
         sentences.append(PROSE(how, name=spoken(name), ratio=np.median(ratios), first=spoken(first)))
         if name in ("exercise", "tuned", "compiled"):

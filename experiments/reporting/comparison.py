@@ -43,11 +43,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def ratio_table(seconds: dict[str, list[float]], what: str) -> str:
     """Return medians, and the ratio of every time to the first one's of the same round, as a Markdown table."""
-    first = np.array(next(iter(seconds.values())))
-    lines = []
-    for name, values in seconds.items():
-        lines.append([name, f"{np.median(values):.2f} s", median_and_range(np.array(values) / first)])
+    ratios = ratios_to_first(seconds)
+    lines = [[name, f"{np.median(seconds[name]):.2f} s", median_and_range(each)] for name, each in ratios.items()]
     return table(["", what, f"times {next(iter(seconds))}'s (range)"], lines)
+
+
+def ratios_to_first(seconds: dict[str, list[float]]) -> dict[str, np.ndarray]:
+    """Return the ratios of times [rounds] to the first one's of the same round, by name."""
+    first = next(iter(seconds.values()))
+    return {name: np.divide(each, first) for name, each in seconds.items()}
 
 
 def median_and_range(ratios: np.ndarray) -> str:
