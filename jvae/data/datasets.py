@@ -10,6 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -211,7 +212,14 @@ def _where(known: KnownSet, folder: Path) -> Path | None:
 
 
 def _load_digits() -> IdxArrays:
-    """Load scikit-learn's 1,797 digits of 8x8 pixels; every seventh is a test image."""
+    """Return scikit-learn's digits, as arrays of the caller's own."""
+    arrays, sha256 = _read_digits()
+    return IdxArrays(tuple(array.copy() for array in arrays), sha256)
+
+
+@cache
+def _read_digits() -> IdxArrays:
+    """Read scikit-learn's 1,797 digits of 8x8 pixels; every seventh is a test image."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -36,6 +36,8 @@ def test_digits():
     assert (data.test_labels[3], data.train_labels[6]) == (labels[27], labels[7])
     assert data.train_images.max() == 255
     assert data.fingerprint == "3eee6446c364e72df687ad347896bc7094ba24b136e385103e04c059ea8a9e11"
+    data.test_images[:] = 0  # they are read once, and every caller has arrays of its own
+    np.testing.assert_array_equal(load_dataset("digits").test_images[3].ravel(), images[27] * 255 // 16)
 
 
 DOTTED = [name.replace("-idx", ".idx") for name in FILES]
