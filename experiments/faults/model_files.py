@@ -9,25 +9,35 @@ import random
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jvae.runs.checkpoint import TrainedModel
 
 Arrays = dict[str, np.ndarray]
 
 
-def small_model(folder: Path) -> Path:
-    """Write a model file of some ten thousand bytes."""
+@cache
+def trained_small_model() -> "TrainedModel":
+    """Train a model whose file has some ten thousand bytes."""
     from jvae.data.datasets import load_dataset
     from jvae.runs import api
-    from jvae.runs.checkpoint import save
     from jvae.runs.config import Config
 
-    data = load_dataset("digits")
     config = Config(dataset="digits", latent_dim=2, hidden=(4, 4), epochs=1, batch_size=512)
+    return next(api.train_config_epochs(config, load_dataset("digits")))
+
+
+def small_model(folder: Path) -> Path:
+    """Write the small model's file."""
+    from jvae.runs.checkpoint import save
+
     path = folder / "original.npz"
-    save(path, next(api.train_config_epochs(config, data)))
+    save(path, trained_small_model())
     return path
 
 
