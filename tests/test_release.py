@@ -25,8 +25,8 @@ IMPORTED_AS = {
 }
 NEEDED_BY_OTHERS = {"importlib_resources", "array_record"}
 """What tensorflow-datasets imports and does not declare."""
-TOOLS = {"ipykernel", "mypy", "pytest-xdist", "ruff"}
-"""What the tests need as a program or a plugin."""
+TOOLS = {"ipykernel", "mypy", "pytest-xdist", "ruff", "zstandard"}
+"""What the tests need as a program or a plugin, or what JAX uses if it is there."""
 
 
 def packages(requirements: list[str]) -> set[str]:
