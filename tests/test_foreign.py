@@ -103,7 +103,7 @@ def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape,
     alone = api.train(recipe, data, **{**PLAN, "seeds": (5,)})
     jax.tree.map(np.testing.assert_array_equal, alone.params, api.select_run(whole, 1).params)
 
-    evaluations, diagnostics = api.evaluate(whole, data, num_samples=5, iwae=50), api.diagnose(whole, data)
+    evaluations, diagnostics = api.evaluate(whole, data, num_samples=4, iwae=50), api.diagnose(whole, data)
     assert len(evaluations) == len(diagnostics) == 3
     for evaluated, diagnosed in zip(evaluations, diagnostics, strict=True):
         weighted = evaluated.importance.iwae
