@@ -3,9 +3,11 @@
 import base64
 import zlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -13,10 +15,11 @@ from click.testing import CliRunner, Result
 from jvae.bounds import LogDensities
 from jvae.cli.main import main
 from jvae.data.dataset import Dataset
+from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
 from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.state import init_loop_state
-from jvae.training import init_state
+from jvae.training import TrainState, init_state
 from jvae.vae import VAE
 
 
@@ -28,17 +31,24 @@ def rest_slow(cases: Iterable[Any]) -> list[Any]:
 
 def random_model(config: Config, dataset: Dataset, spread: float = 0.1) -> TrainedModel:
     """Return an untrained model whose decoder's weights and biases are moved at random from their initial values."""
-    shape = dataset.test_images.shape[1:]
-    recipe = build_recipe(config, shape)
-    state = init_state(recipe, jax.random.key(0), shape)
-    decoder = state.params["params"]["decoder"]
-    leaves, tree = jax.tree.flatten(decoder)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    moved = [leaf + spread * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    params = {"params": {**state.params["params"], "decoder": jax.tree.unflatten(tree, moved)}}
-    runs = jax.tree.map(lambda leaf: leaf[None], state._replace(params=params))
-    about = (dataset.name, shape, dataset.fingerprint, current_versions())
-    return TrainedModel(recipe, plan_of(config), runs.params, init_loop_state(runs, 1, False), [], *about, config)
+    about = (dataset.name, dataset.test_images.shape[1:], dataset.fingerprint)
+    recipe, runs = random_state(config, about[1], spread)
+    runs = jax.tree.map(lambda leaf: leaf, runs)  # a tree of this model's own
+    loop = init_loop_state(runs, 1, False)
+    return TrainedModel(recipe, plan_of(config), runs.params, loop, [], *about, current_versions(), config)
+
+
+@cache
+def random_state(config: Config, shape: tuple[int, ...], spread: float) -> tuple[Recipe, TrainState]:
+    """Return the recipe of a random model, and its state with an axis of one run."""
+    recipe, generator = build_recipe(config, shape), np.random.default_rng(1)
+    state = jax.device_get(init_state(recipe, jax.random.key(0), shape))
+    moved = jax.tree.map(
+        lambda leaf: leaf + np.float32(spread) * generator.standard_normal(leaf.shape, np.float32),
+        state.params["params"]["decoder"],
+    )
+    params = {"params": {**state.params["params"], "decoder": moved}}
+    return recipe, jax.tree.map(lambda leaf: jnp.asarray(leaf[None]), state._replace(params=params))
 
 
 class FakeModel(VAE):

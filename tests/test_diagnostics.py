@@ -28,7 +28,7 @@ def with_leaf(params, value, *path):
 @pytest.mark.slow
 def test_a_unit_that_ignores_the_data_is_not_active(tiny):
     config = Config(latent_dim=3, **QUICK)
-    model = next(api.train_config_epochs(config, tiny))
+    model = random_model(config, tiny)
     last = model.run_params()["params"]["encoder"]["net"]["linear_2"]
     kernel = np.asarray(last["kernel"]) * 100
     kernel[:, 1] = 0  # the mean of the second dimension: one value for every image
@@ -41,7 +41,7 @@ def test_a_unit_that_ignores_the_data_is_not_active(tiny):
 
 
 def test_kl_per_dimension_sums_to_the_kl(tiny):
-    model = next(api.train_config_epochs(Config(latent_dim=3, **QUICK), tiny))
+    model = random_model(Config(latent_dim=3, **QUICK), tiny)
     kl = api.diagnose(model, tiny)[0].levels[0].kl_per_dimension
     np.testing.assert_allclose(np.sum(kl), api.evaluate(model, tiny)[0].kl.value, rtol=1e-5)
 
@@ -98,7 +98,7 @@ def test_active_units_vary_with_the_data_and_not_with_draws():
 @pytest.mark.slow
 @pytest.mark.parametrize("prior", ["mog", "vamp"])
 def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
-    model = next(api.train_config_epochs(Config(latent_dim=3, prior=prior, num_components=4, **QUICK), tiny))
+    model = random_model(Config(latent_dim=3, prior=prior, num_components=4, **QUICK), tiny)
     assert api.diagnose(model, tiny)[0].levels[0].kl_per_dimension is None
 
 
@@ -106,7 +106,7 @@ def test_kl_per_dimension_is_the_gaussian_priors_alone(prior, tiny):
 def test_components_far_away_do_not_count(tiny):
     """Of four components, two are at the data and two are a hundred away."""
     config = Config(latent_dim=3, prior="mog", num_components=4, **QUICK)
-    model = next(api.train_config_epochs(config, tiny))
+    model = random_model(config, tiny)
     loc = jnp.array([[0.0] * 3, [0.0] * 3, [100.0] * 3, [-100.0] * 3])
     params = with_leaf(model.run_params(), loc, "params", "prior", "loc")
     params = with_leaf(params, jnp.zeros((4, 3)), "params", "prior", "log_scale")
@@ -124,7 +124,7 @@ def test_perplexity_counts_equal_outcomes():
 @pytest.mark.slow
 def test_pixels_at_the_floor_are_counted(tiny):
     config = Config(latent_dim=3, decoder="gaussian", variance="pixel", **QUICK)
-    model = next(api.train_config_epochs(config, tiny))
+    model = random_model(config, tiny)
     log_scale = np.zeros((8, 8, 1), np.float32)
     log_scale[:2] = -20
     params = with_leaf(model.run_params(), jnp.asarray(log_scale), "params", "decoder", "log_scale")

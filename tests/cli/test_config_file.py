@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import jvae, refused
+from helpers import jvae, random_model, refused
 
-from jvae.runs.checkpoint import load
+from jvae.runs.checkpoint import load, save
+from jvae.runs.config import Config
 
-QUICK = ["--dataset", "digits", "--latent-dim", "2", "--epochs", "1", "--batch-size", "256", "--hidden-dim", "16"]
 RECIPE = """
 import jvae
 
@@ -19,9 +19,9 @@ def recipe(config, data_shape, steps_per_epoch):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model(digits, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("config") / "one.npz"
-    jvae("train", *QUICK, "--model", path)
+    save(path, random_model(Config(dataset="digits", latent_dim=2, epochs=1, batch_size=256, hidden=(16, 16)), digits))
     return path
 
 

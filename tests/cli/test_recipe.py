@@ -11,12 +11,14 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from helpers import random_model
 
 from jvae.cli.main import main
 from jvae.data.dataset import make_dataset
 from jvae.errors import JvaeError
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
+from jvae.runs.config import Config
 from jvae.runs.recipe_file import errors_of, load_recipe_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # TFP's
@@ -181,7 +183,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
 
 
 @pytest.mark.slow
-def test_a_model_file_runs_nothing(own, folder, tmp_path):
+def test_a_model_file_runs_nothing(own, folder, digits, tmp_path):
     """It needs its recipe file, and gets a warning if that has another text; a file without a recipe takes none."""
     assert "was trained with the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
     assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
@@ -195,7 +197,7 @@ def test_a_model_file_runs_nothing(own, folder, tmp_path):
     line = jvae("evaluate", "--recipe", other, *own[2:], code=1).stderr
     assert "does not fit its recipe" in line
     plain = tmp_path / "plain.npz"
-    jvae("train", "--dataset", "digits", "--latent-dim", 2, "--hidden", "8,8", "--epochs", 1, "--model", plain)
+    save(plain, random_model(Config(dataset="digits", latent_dim=2, hidden=(8, 8), epochs=1), digits))
     assert "it takes no recipe" in refused("evaluate", *own[:2], "--model", plain, code=2)
 
 
