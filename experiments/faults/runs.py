@@ -1,15 +1,18 @@
 """Faults of processes: runs that are interrupted, signalled and killed, and command lines that are wrong."""
 
+import atexit
 import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +90,27 @@ def same_training(one: Path, other: Path) -> bool:
     )
 
 
-def start_training(path: Path, *more: str, cache: Path) -> subprocess.Popen:
-    """Start a training process, and return it once it trains; compiled programs are kept in the cache."""
-    caching = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = caching | os.environ  # an existing cache is used, and shared between campaigns
+@cache
+def shared_folder() -> Path:
+    """Return a folder for what campaigns share; it is removed when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="jvae-faults-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def whole_training() -> Path:
+    """Train without a fault, once for all campaigns, and return the model file; this compiles what the others run."""
+    path = shared_folder() / "whole.npz"
+    start_training(path).communicate()
+    return path
+
+
+def start_training(path: Path, *more: str) -> subprocess.Popen:
+    """Start a training process, and return it once it trains; compiled programs are shared."""
+    programs = str(shared_folder() / "programs")
+    caching = {"JAX_COMPILATION_CACHE_DIR": programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = caching | os.environ  # an existing cache is used
     command = [*JVAE, "train", *SIGNALLED, "--model", str(path), *more]
     with heard(signal.SIGINT):
         pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
@@ -123,41 +143,38 @@ def wait_for_epoch(process: subprocess.Popen, epoch: int) -> None:
             return
 
 
-def duration_of(path: Path, cache: Path) -> float:
-    """Return the seconds that all epochs of a training without a fault take."""
-    for _ in range(2):  # the first one compiles
-        path.unlink(missing_ok=True)
-        process = start_training(path, cache=cache)
-        started = ended = time.perf_counter()
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("epoch"):
-                ended = time.perf_counter()
-        process.communicate()
+def duration_of(path: Path) -> float:
+    """Return the seconds that all epochs of a training without a fault take, once it is compiled."""
+    whole_training()
+    process = start_training(path)
+    started = ended = time.perf_counter()
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            ended = time.perf_counter()
+    process.communicate()
     return ended - started
 
 
 def signalled(number: signal.Signals, folder: Path, share: float) -> Iterator[str]:
     """Send a signal to trainings at a random moment, and resume them."""
-    moments, cache = random.Random(number), folder / "cache"
-    whole, path = folder / "whole.npz", folder / "model.npz"
-    start_training(whole, cache=cache).communicate()
+    moments, whole, path = random.Random(number), whole_training(), folder / "model.npz"
     for i in range(max(1, round(20 * share))):
-        text = outcome(partial(signal_once, number, moments, path, whole, cache))
+        text = outcome(partial(signal_once, number, moments, path, whole))
         yield text and f"{i}: {text}"
         path.unlink(missing_ok=True)
 
 
-def signal_once(number: signal.Signals, moments: random.Random, path: Path, whole: Path, cache: Path) -> str:
+def signal_once(number: signal.Signals, moments: random.Random, path: Path, whole: Path) -> str:
     """Return '' if a signal ends a training as it must, and the training resumes to the same bits as the whole one."""
-    with ended(start_training(path, cache=cache)) as process:
+    with ended(start_training(path)) as process:
         wait_for_epoch(process, moments.randrange(30))
         time.sleep(moments.uniform(0, 0.05))
         process.send_signal(number)
         said = process.communicate(timeout=120)[1]
     if process.returncode != 128 + number:
         return f"exit code {process.returncode}, {said[-200:]!r}"
-    with ended(start_training(path, "--resume", cache=cache)) as resumed:
+    with ended(start_training(path, "--resume")) as resumed:
         resumed.communicate(timeout=300)
     fine = resumed.returncode == 0 and same_training(path, whole)
     return "" if fine else f"resumed to other bits, or not at all (exit code {resumed.returncode})"
@@ -165,11 +182,11 @@ def signal_once(number: signal.Signals, moments: random.Random, path: Path, whol
 
 def killed_in_training(folder: Path, share: float) -> Iterator[str]:
     """Kill trainings at a random moment."""
-    moments, cache, path = random.Random(0), folder / "cache", folder / "model.npz"
-    seconds = duration_of(path, cache)
+    moments, path = random.Random(0), folder / "model.npz"
+    seconds = duration_of(path)
     path.unlink()
     for _ in range(max(1, round(20 * share))):
-        with ended(start_training(path, "--overwrite", cache=cache)):
+        with ended(start_training(path, "--overwrite")):
             time.sleep(moments.uniform(0, 1) * seconds)
         yield outcome(partial(verdict_on, path))
 
