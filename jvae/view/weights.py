@@ -74,11 +74,13 @@ def with_page_weights(model: TrainedModel) -> TrainedModel:
 def rounded_net(weights: dict[str, Any], net: nn.Module) -> dict[str, Any]:
     """Return a network's weights rounded to float16, after bfloat16 for kernels that the network itself rounds so."""
 
-    def rounded(name: str, weight: jax.Array) -> jax.Array:
-        if name == "kernel" and net.matmul is not float32:
-            weight = weight.astype(jnp.bfloat16)
-        half = weight.astype(jnp.float16)
-        return jnp.where(jnp.all(jnp.isfinite(half)), half.astype(jnp.float32), weight.astype(jnp.float32))
+    def rounded(name: str, weight: Shaped[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+        array = np.asarray(weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float16, or NaN
+            if name == "kernel" and net.matmul is not float32:
+                array = array.astype(jnp.bfloat16)
+            half = array.astype(np.float16)
+        return jnp.asarray((half if np.all(np.isfinite(half)) else array).astype(np.float32))
 
     return {layer: {name: rounded(name, part) for name, part in parts.items()} for layer, parts in weights.items()}
 
