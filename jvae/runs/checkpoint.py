@@ -184,20 +184,22 @@ def read_model(
         first, shape = about.format_version == 1, about.data_shape
         make = choose_recipe(recipe, about.config, about.recipe_file, options)
         made = make(shape, about.steps_per_epoch)
+        shapes = run_shapes(made, shape, len(about.plan.seeds))
         state, snapshots = None, None
         why = "it holds only parameters, as files of jvae 0.1.0 do" if first else "no state was read"
         if other := other_training(about.settings):
             why = f"the settings of JAX have changed: {other}"
         elif not first and not params_only:
             try:
-                state, snapshots = read_state(archive, made, about)
+                state, snapshots = read_state(archive, shapes, about)
                 why = ""
             except ValueError as error:
                 if recipe is None:
                     raise
                 why = f"its state {error}"
         if state is None:
-            params, snapshots = read_params(archive, made, about), read_snapshots(archive, made, about)
+            params = read_params(archive, shapes.params, about)
+            snapshots = read_snapshots(archive, shapes.params, about)
         else:
             params = state.params
     data = (about.data_name, shape, about.fingerprint)
@@ -236,13 +238,12 @@ def run_shapes(recipe: Recipe, data_shape: tuple[int, ...], runs: int) -> TrainS
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((runs, *leaf.shape), leaf.dtype), one)
 
 
-def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> PyTree[Array]:
-    """Read and check only the parameters that the runs keep.
+def read_params(archive: zipfile.ZipFile, shapes: PyTree, about: Description) -> PyTree[Array]:
+    """Read and check only the parameters that the runs keep, given their shapes and dtypes.
 
     Raises:
         ValueError: an array is missing, damaged, or does not fit the recipe.
     """
-    shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     if about.format_version > 1:
         tree = {"kept": shapes} if about.kept else {"runs": {"params": shapes}}
         found = jax.tree.leaves(restore(tree, archive, only=False))
@@ -253,17 +254,15 @@ def read_params(archive: zipfile.ZipFile, recipe: Recipe, about: Description) ->
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[None] if single else leaf), found)
 
 
-def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> tuple[LoopState, Snapshots | None]:
-    """Read the whole state of a training and its snapshots, and check every array.
+def read_state(archive: zipfile.ZipFile, states: TrainState, about: Description) -> tuple[LoopState, Snapshots | None]:
+    """Read the whole state of a training and its snapshots, and check every array, given the `run_shapes`.
 
     Raises:
         ValueError: an array does not fit the recipe, or a counter is out of range.
     """
-    runs = len(about.plan.seeds)
-    states = run_shapes(recipe, about.data_shape, runs)
     make = partial(init_loop_state, num_steps=about.steps_per_epoch, validated=about.kept)
     devices = jax.eval_shape(lambda states: make(states)[:3], states)
-    shapes = LoopState(*(*devices, *make_counters(runs)))
+    shapes = LoopState(*(*devices, *make_counters(len(about.plan.seeds))))
     found = restore({**shapes._asdict(), "snapshots": snapshot_shapes(states.params, about)}, archive)
     snapshots = snapshots_of(found.pop("snapshots"), about)
     state = LoopState(**found)
@@ -273,13 +272,12 @@ def read_state(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> 
     return LoopState(*(*on_devices, *state[3:])), snapshots
 
 
-def read_snapshots(archive: zipfile.ZipFile, recipe: Recipe, about: Description) -> Snapshots | None:
-    """Read and check only the snapshots; None if there are none.
+def read_snapshots(archive: zipfile.ZipFile, shapes: PyTree, about: Description) -> Snapshots | None:
+    """Read and check only the snapshots, given the parameters' shapes and dtypes; None if there are none.
 
     Raises:
         ValueError: an array is missing, damaged, or does not fit the recipe.
     """
-    shapes = run_shapes(recipe, about.data_shape, len(about.plan.seeds)).params
     found = restore({"snapshots": snapshot_shapes(shapes, about)}, archive, only=False)
     return snapshots_of(found["snapshots"], about)
 
