@@ -24,6 +24,12 @@ def few_images(monkeypatch, tiny):
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: few)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder for several parts, which train a model of equal settings once."""
+    return tmp_path_factory.mktemp("report")
+
+
 def run_all(folder, *more):
     flags = ["all", "--quick", "--dataset", "digits", "--device", "cpu", "--no-compile-cache", "--output", str(folder)]
     return CliRunner().invoke(experiments, [*flags, *more])
@@ -66,11 +72,11 @@ def test_all_makes_a_self_contained_report_with_the_mini_projects_page(tmp_path)
     "name",
     ["ppca", "kl", "hierarchical", "outputs", "networks", "bounds", "exact", "estimators", "reparametrisation"],
 )
-def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
+def test_a_part_alone_prints_its_tables_and_writes_its_page(name, folder):
     part = next(part for part in everything.PARTS if part.name == name)
     shared = {"dataset": "digits", "latent_dim": "3", "batch_size": "50"}
     flags = [word for field, value in shared.items() if field in part.uses for word in (flag(field), value)]
-    flags += ["--quick", "--output", str(tmp_path)]
+    flags += ["--quick", "--output", str(folder)]
     more = {
         "ppca": ["--steps", "100", "--num-images", "30"],
         "kl": ["--draws", "500", "--vae-epochs", "1"],
@@ -82,10 +88,10 @@ def test_a_part_alone_prints_its_tables_and_writes_its_page(name, tmp_path):
     assert done.exit_code == 0, done.output
     assert "| ---: |" in done.stdout
     assert "![" not in done.stdout
-    html = (tmp_path / f"{name}.html").read_text()
+    html = (folder / f"{name}.html").read_text()
     assert f"<title>{part.title}</title>" in html
     assert ("<math" in html) == bool(part.derivation and "$" in derivation(part.derivation))
-    assert html.count("data:image/png;base64,") == len(list((tmp_path / name).glob("*.png")))
+    assert html.count("data:image/png;base64,") == len(list((folder / name).glob("*.png")))
     assert "<img " in html
 
 
