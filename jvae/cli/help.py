@@ -16,6 +16,7 @@ MODEL = PRIOR | {
     *("decoder", "variance", "output_scale", "network", "hidden", "channels", "activation", "levels", "upper_dim"),
 }
 DEVICES = {"device", "compile_cache", "mesh", "distributed", "coordinator", "num_processes", "process_id", "stream"}
+DRAWS = {"seed", "num_samples"}
 OUTPUT = {"overwrite", "resume", "snapshots"}
 GENERAL = {"config", "help", "version"}
 
@@ -23,7 +24,7 @@ GENERAL = {"config", "help", "version"}
 def group_of(option: click.Option, command: click.Command) -> str:
     """Return the group of a command's option.
 
-    In a command that trains, a Config field that belongs to no other group is in "Training".
+    A Config field that belongs to no other group is in "Training", but for the draws of a command that does not train.
     """
     name = "help" if "--help" in option.opts else str(option.name)
     if isinstance(option.type, (OutputFile, OutputFolder)) or name in OUTPUT:
@@ -34,7 +35,8 @@ def group_of(option: click.Option, command: click.Command) -> str:
         if name in names:
             return group
     trains = any(parameter.name == "epochs" and not is_hidden(parameter) for parameter in command.params)
-    return "Training" if trains and name in {field.name for field in config_fields()} else "Options"
+    fields = {field.name for field in config_fields()} - (set() if trains else DRAWS)
+    return "Training" if name in fields else "Options"
 
 
 def is_hidden(parameter: click.Parameter) -> bool:
