@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -76,9 +77,8 @@ def hanging(monkeypatch):
         waited.append(process)
         raise subprocess.TimeoutExpired("a training", timeout)
 
-    def start_training(path, *more, cache):
-        ready = path.name == "whole.npz"
-        return subprocess.Popen([sys.executable, "-c", "" if ready else SLEEPER], stderr=subprocess.PIPE, text=True)
+    def start_training(path, *more):
+        return subprocess.Popen([sys.executable, "-c", SLEEPER], stderr=subprocess.PIPE, text=True)
 
     communicated = subprocess.Popen.communicate
     monkeypatch.setattr(
@@ -87,6 +87,7 @@ def hanging(monkeypatch):
         lambda process, *_, timeout=None: communicate(process, timeout) if timeout else communicated(process),
     )
     monkeypatch.setattr(runs, "start_training", start_training)
+    monkeypatch.setattr(runs, "whole_training", lambda: Path("whole.npz"))
     monkeypatch.setattr(together, "JVAE", [sys.executable, "-c", SLEEPER])
     return waited
 
