@@ -21,8 +21,8 @@ def lab(tmp_path, monkeypatch, tiny):
     monkeypatch.setattr(literature, "ROWS", {"small": SMALL, "other": SMALL})
     monkeypatch.setattr(literature, "DEFAULT", ("small",))
     monkeypatch.setattr(literature, "DRAWS", 20)
-    monkeypatch.setattr(Lab, "data", tiny)
-    return Lab(Settings(dataset="digits"), tmp_path)
+    monkeypatch.setattr(Lab, "data", tiny._replace(name="mnist"))
+    return Lab(Settings(), tmp_path)
 
 
 @pytest.mark.slow
