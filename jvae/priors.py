@@ -99,12 +99,9 @@ class VampPrior(nn.Module):
 
     def __call__(self, posterior: Posterior) -> distrax.MixtureSameFamily:
         """Return the prior: batch shape [], event shape [m]. Its gradients reach the encoder too."""
-        uniform, components = (
-            distrax.Categorical(logits=jnp.zeros(self.num_components)),
-            posterior(self.pseudo_inputs()),
-        )
+        components = posterior(self.pseudo_inputs())
         mixture = GaussianMixture if is_diagonal_gaussian(components) else distrax.MixtureSameFamily
-        return mixture(uniform, components)
+        return mixture(distrax.Categorical(logits=jnp.zeros(self.num_components)), components)
 
     def pseudo_inputs(self) -> Float[Array, "k ..."]:
         """Return u_1, ..., u_K."""
