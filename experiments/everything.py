@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from experiments.parts import NAMES
-from experiments.reporting.command import examples_of
+from experiments.reporting.command import examples_of, refuse_typed
 from experiments.reporting.findings import (
     Findings,
     check_folder,
@@ -35,7 +35,6 @@ from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
 from jvae.cli.near import Choice
-from jvae.cli.options import flag, is_given
 
 PARTS: tuple[Part, ...] = tuple(import_module(f"experiments.parts.{name}").PART for name in NAMES)
 
@@ -61,11 +60,8 @@ def everything(settings: Settings, output: Path, names: tuple[str, ...], retell:
     from jvae.cli.console import use_device
     from jvae.errors import JvaeError
 
-    context = click.get_current_context()
-    if retell and (
-        given := [name for name in context.params if name not in ("retell", "output") and is_given(context, name)]
-    ):
-        raise click.UsageError(f"{flag('only' if given[0] == 'names' else given[0])} cannot be used with --retell")
+    if retell:
+        refuse_typed("--retell", lambda name: name not in ("retell", "output"))
     check_markdown()
     check_folder(output, PARTS)
     use_device(settings.device)

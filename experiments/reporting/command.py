@@ -1,6 +1,7 @@
 """The command that measures a part, made from the part's definition."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from experiments.reporting.report import write_page
 from experiments.reporting.settings import Settings, shared_options
 from jvae.cli.commands import Command
 from jvae.cli.drawing import drawing
-from jvae.cli.options import flag, is_given
+from jvae.cli.options import flag
 
 
 def make_command(part: Part) -> click.Command:
@@ -31,10 +32,8 @@ def make_command(part: Part) -> click.Command:
         for name in [name for name, value in choices.items() if name not in known]:
             if choices.pop(name):
                 raise click.UsageError(f"{flag(name)} cannot be used with {flag(chosen.name)}")
-        context = click.get_current_context()
-        for name in sorted(uses - {*chosen.uses, "device", "quick"}):
-            if is_given(context, name):
-                raise click.UsageError(f"{flag(name)} cannot be used with {flag(chosen.name)}")
+        unused = uses - {*chosen.uses, "device", "quick"}
+        refuse_typed(flag(chosen.name), lambda name: name in unused)
         run_part(chosen, settings, output, choices)
 
     for other in part.instead:
@@ -55,15 +54,20 @@ def examples_of(name: str) -> tuple[str, str]:
     return f"{begin} --quick --output quick", f"{begin} --output report"
 
 
+def refuse_typed(beside: str, refused: Callable[[str], bool]) -> None:
+    """Refuse options, by their names, that are typed beside another; those in a file of options do no harm."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if refused(name) and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} cannot be used with {beside}")
+
+
 def write_demonstration(page: Demonstration, output: Path | None) -> None:
     """Write a part's interactive page and measure nothing; an option that says what to measure is refused."""
     from jvae.files import make_folder, write_text
 
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name not in ("page", "output"):
-            raise click.UsageError(f"{parameter.opts[0]} cannot be used with --page")
+    refuse_typed("--page", lambda name: name not in ("page", "output"))
     text = page.make()
     path = make_folder(output or Path()) / page.name
     write_text(path, text)
