@@ -35,6 +35,8 @@ THEIRS = ("exercise", "no-pil", "tuned", "compiled")
 DEFAULT = ("jvae", "jvae-bfloat16", "step-by-step", "one-file", "exercise", "tuned", "compiled")
 PROSE = Prose(__file__)
 MANY = (1, 8, 64, 512)
+MINUTES = 7.0
+"""About the most that all of `MANY` take."""
 EPOCHS = 5
 """Of the exercise's command."""
 NETWORKS = {"mlp": "the fully connected network", "cnn": "the convolutional network"}
@@ -56,7 +58,7 @@ def measure(
     whole: bool = False,
     beside: Path | None = None,
     run_counts: tuple[int, ...] = (),
-    minutes: float = 7.0,
+    minutes: float | None = None,
 ) -> Measured:
     """Train the same network with the same batches and optimizer, one epoch each in turn."""
     import jax
@@ -68,16 +70,22 @@ def measure(
     many = bool(run_counts) or jax.default_backend() != "cpu"
     if many and (whole or who):
         raise click.UsageError("--whole and --who compare on the CPU: use --device cpu, and no --run-counts")
+    if minutes is not None and not many:
+        raise click.UsageError("--minutes needs --run-counts or --device gpu")
+    if whole and lab.settings.dataset != "mnist":
+        raise click.UsageError(
+            f"--whole times the exercise's command: --dataset is {lab.settings.dataset}: must be mnist"
+        )
     if whole:
         network, m, batch_size = network or "mlp", str(lab.settings.latent_dim), str(lab.settings.batch_size)
         options = ["--latent-dim", m, "--batch-size", batch_size, "--network", network]
-        found = time_commands(rounds or 6, EPOCHS, options, beside, lab.say)
+        found = time_commands(rounds or lab.settings.choose(6, 2), EPOCHS, options, beside, lab.say)
         return {**found, "network": network, "epochs": EPOCHS}, {}
     data = of_an_epoch(lab, images or lab.settings.choose(60_000, 12_800))
     rounds = rounds or lab.settings.choose(6, 3)
     if many:
         networks = (network,) if network else ("mlp", "cnn")
-        return many_runs.measure(lab, data, networks, run_counts or MANY, rounds, minutes)
+        return many_runs.measure(lab, data, networks, run_counts or MANY, rounds, minutes or MINUTES)
     network = network or "mlp"
     names = who or defaults(network, data.train_images.shape[1:], lab.settings.quick)
     config = lab.settings.config(epochs=rounds, network=network)

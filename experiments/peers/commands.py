@@ -106,9 +106,10 @@ def run_training(command: list[str], epochs: int) -> Training:
     assert process.stdout is not None
     with process, process.stdout as lines:
         said = [(line, time.perf_counter() - started) for line in lines]
-    (peak, seconds), said = said[-1], said[:-1]
     ends = [at for line, at in said if EPOCH_END.match(line)]
     if process.returncode != 0 or len(ends) != epochs:
-        last = said[-1][0].strip() if said else "it said nothing"
+        words = [line.strip() for line, _ in said if not line.strip().isdecimal()]
+        last = words[-1] if words else "it said nothing"
         raise JvaeError(f"{' '.join(command)}: exit code {process.returncode}, {len(ends)} of {epochs} epochs: {last}")
+    peak, seconds = said[-1]
     return Training(seconds, int(peak) / 2**10, ends)

@@ -13,6 +13,8 @@ from readme import ROOT
 from experiments.__main__ import experiments
 from experiments.parts.throughput import defaults, one_file
 from experiments.peers import commands
+from jvae.data import datasets
+from jvae.data.dataset import make_dataset
 from jvae.errors import JvaeError
 from jvae.runs.config import Config
 
@@ -27,6 +29,8 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
         return commands.Training(10 * n, 100 + n, [n + 1, n + 3, n + 4, n + 7, n + 9])
 
     monkeypatch.setattr(commands, "run_training", run_training)
+    data = make_dataset(*(np.zeros((n, 28, 28), np.uint8) for n in (20, 10)))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)  # MNIST need not be there
     earlier = tmp_path / "jvae-0.1.0"
     earlier.mkdir()
     (earlier / "pyproject.toml").write_text('[project.scripts]\njvae = "jvae.cli:main"\n', encoding="utf-8")
@@ -39,8 +43,6 @@ def test_whole_processes_of_two_versions_and_pytorch_are_run_in_turn(tmp_path, m
         "cnn",
         "--beside",
         str(earlier),
-        "--dataset",
-        "digits",
         "--device",
         "cpu",
     ]
@@ -83,6 +85,9 @@ for line in ["epoch 1/2  compiling", "epoch 1/2  bound -99.0", "epoch 2/2  step 
         commands.run_training([sys.executable, "-c", "print('no such file'); raise SystemExit(3)"], 2)
     with pytest.raises(JvaeError, match="exit code 0, 0 of 2 epochs: it said nothing"):
         commands.run_training([sys.executable, "-c", ""], 2)
+    killed = "import os; print('its parent is killed', flush=True); os.kill(os.getppid(), 9)"
+    with pytest.raises(JvaeError, match="exit code -9, 0 of 2 epochs: its parent is killed"):
+        commands.run_training([sys.executable, "-c", killed], 2)
 
 
 def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
@@ -100,9 +105,11 @@ def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
     [
         ("--beside .", "--beside needs --whole"),
         ("--whole --who tuned", "--whole times the exercise's command: leave out --images and --who"),
+        ("--whole", "--whole times the exercise's command: --dataset is digits: must be mnist"),
+        ("--minutes 3", "--minutes needs --run-counts or --device gpu"),
     ],
 )
-def test_what_goes_with_whole_is_said(words, line):
+def test_an_option_that_would_change_nothing_is_refused(words, line):
     pytest.importorskip("torch")
     done = CliRunner().invoke(experiments, ["throughput", "--dataset", "digits", "--device", "cpu", *words.split()])
     assert done.exit_code == 2
@@ -125,8 +132,6 @@ def test_what_goes_with_whole_is_said(words, line):
 )
 def test_what_cannot_be_timed_is_one_line_before_anything_is_trained(shape, words, code, line, monkeypatch):
     pytest.importorskip("torch")
-    from jvae.data import datasets
-    from jvae.data.dataset import make_dataset
     from jvae.runs import api
 
     data = make_dataset(*(np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8) for n in (200, 20)))
