@@ -8,9 +8,10 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt8
 
 from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
+from jvae.distributions import closed_form_kl, dimensions_of
 from jvae.evaluation import over_batches
 from jvae.priors import responsibilities
 from jvae.transforms import Transform, observe
@@ -31,9 +32,10 @@ class LevelDiagnostics(NamedTuple):
     for a single datum. E also averages over the draws of a level below and over dequantisation noise, whose variance
     does not count."""
     kl: float
-    """The KL in nats per image: at the top level in closed form where there is one and both are `distrax.Independent`,
-    else the mean of log q - log p at this level's draw, as a lower level's prior depends on the levels above. Near 0,
-    the level has collapsed."""
+    """The KL in nats per image: at the top level in closed form where there is one, else the mean of log q - log p at
+    this level's draw, as a lower level's prior depends on the levels above. Near 0, the level has collapsed."""
+    kl_in_closed_form: bool
+    """True if `kl` is in closed form, False if it is a mean over draws."""
     kl_per_dimension: list[float] | None
     """The terms of `kl`, if the dimensions of posterior and prior are independent and, at the top level, there is a
     closed form."""
@@ -62,6 +64,8 @@ class LevelStatistics(NamedTuple):
     """The variance of `loc` due to those draws, which they add to its variance over the data."""
     kl: Float[Array, " b"]
     """The level's KL, in nats."""
+    closed: Bool[Array, " b"]
+    """True if the KL is in closed form, for every image alike."""
     kl_per_dimension: Float[Array, "b m"] | None
     """The KL of every dimension, in nats; None where the KL does not split into them."""
     responsibilities: Float[Array, "b k"] | None
@@ -115,11 +119,16 @@ def level_statistics(level: Level, locs: Float[Array, "k b m"], top: bool) -> Le
     """Return one level's statistics from a draw and the posterior's means of k draws."""
     q, p, z = level
     mixture = isinstance(p, distrax.MixtureSameFamily)
-    kl_per_dimension = kl_by_dimension(level, top)
+    kl, kl_per_dimension = None, kl_by_dimension(level, top)
+    if kl_per_dimension is not None:
+        kl = kl_per_dimension.sum(axis=1)
+    elif top:
+        kl = closed_form_kl(q, p)
     return LevelStatistics(
         loc=locs.mean(axis=0),
         loc_variance=locs.var(axis=0, ddof=1) / len(locs),
-        kl=q.log_prob(z) - p.log_prob(z) if kl_per_dimension is None else kl_per_dimension.sum(axis=1),
+        kl=q.log_prob(z) - p.log_prob(z) if kl is None else kl,
+        closed=jnp.full(len(z), top and kl is not None),
         kl_per_dimension=kl_per_dimension,
         responsibilities=responsibilities(p, z) if mixture else None,
     )
@@ -131,15 +140,10 @@ def kl_by_dimension(level: Level, top: bool) -> Float[Array, "b m"] | None:
     At the top level it is in closed form, or None if there is none. A lower level's prior depends on a draw from the
     level above, which depends on z: there it is log q - log p at z, whose expectation is not the mean of KL(q || p).
     """
-    q, p, z = level
-    if not isinstance(q, distrax.Independent) or not isinstance(p, distrax.Independent):
+    q, p = dimensions_of(level.posterior), dimensions_of(level.prior)
+    if q is None or p is None:
         return None
-    if not top:
-        return q.distribution.log_prob(z) - p.distribution.log_prob(z)
-    try:
-        return q.distribution.kl_divergence(p.distribution)
-    except NotImplementedError:
-        return None
+    return closed_form_kl(q, p) if top else q.log_prob(level.z) - p.log_prob(level.z)
 
 
 def summary(level: LevelStatistics) -> LevelDiagnostics:
@@ -151,6 +155,7 @@ def summary(level: LevelStatistics) -> LevelDiagnostics:
         num_units=level.loc.shape[1],
         active_units=None if activity is None else int(np.sum(activity > ACTIVE)),
         kl=float(level.kl.mean()),
+        kl_in_closed_form=bool(level.closed.all()),
         kl_per_dimension=None if kl_per_dimension is None else kl_per_dimension.mean(axis=0).tolist(),
         num_components=None if memberships is None else len(memberships),
         effective_components=None if memberships is None else perplexity(memberships),

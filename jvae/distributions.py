@@ -51,6 +51,23 @@ def is_diagonal_gaussian(p: object) -> TypeGuard[distrax.Independent]:
     return isinstance(p, distrax.Independent) and isinstance(p.distribution, distrax.Normal)
 
 
+def closed_form_kl(q: distrax.DistributionLike, p: distrax.DistributionLike) -> Float[Array, "*b"] | None:
+    """Return KL(q || p) in nats, or None if this pair of distributions has no closed form."""
+    try:
+        return q.kl_divergence(p)
+    except NotImplementedError:
+        return None
+
+
+def dimensions_of(p: distrax.DistributionLike) -> distrax.DistributionLike | None:
+    """Return a vector's dimensions as distributions of scalars, or None if they are not known to be independent."""
+    if isinstance(p, (distrax.Independent, tfp.distributions.Independent)):
+        return p.distribution
+    if isinstance(p, (distrax.MultivariateNormalDiag, tfp.distributions.MultivariateNormalDiag)):
+        return distrax.Normal(p.mean(), p.stddev())
+    return None
+
+
 class GaussianMixture(distrax.MixtureSameFamily):
     """distrax's mixture of k diagonal Gaussians, whose gradients take a quarter of the time on a CPU if k is large.
 

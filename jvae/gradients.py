@@ -15,6 +15,8 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Key, PyTree
 
+from jvae.distributions import closed_form_kl
+
 
 class LatentModel(NamedTuple):
     """The parts of a latent variable model that an estimator treats separately; densities in nats."""
@@ -49,17 +51,13 @@ def from_vae(vae: nn.Module) -> LatentModel:
     if vae.num_levels != 1:
         raise ValueError(f"the model has {vae.num_levels} levels: the estimators take one")
 
-    def kl(vae: nn.Module, x: Data) -> Float[Array, " b"] | None:
-        try:
-            return vae.posterior(x).kl_divergence(vae.marginal_priors()[0])
-        except NotImplementedError:  # no closed form for this pair
-            return None
-
     return LatentModel(
         posterior=lambda params, x: vae.apply(params, x, method="posterior"),
         log_likelihood=lambda params, z, x: vae.apply(params, z, method="decode").log_prob(x),
         log_prior=lambda params, z: vae.apply(params, method=lambda v: v.marginal_priors()[0].log_prob(z)),
-        kl=lambda params, x: vae.apply(params, x, method=kl),
+        kl=lambda params, x: vae.apply(
+            params, x, method=lambda v, x: closed_form_kl(v.posterior(x), v.marginal_priors()[0])
+        ),
     )
 
 

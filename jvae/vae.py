@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from jvae.bounds import LogDensities
+from jvae.distributions import closed_form_kl
 
 
 class Level(NamedTuple):
@@ -41,9 +42,8 @@ def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> Lo
     """
     log_p = [one_each("p(z)", level.prior.log_prob(level.z), len(level.z)) for level in levels]
     log_q = [one_each("q(z|x)", level.posterior.log_prob(level.z), len(level.z)) for level in levels]
-    try:
-        kl = levels[-1].posterior.kl_divergence(levels[-1].prior)
-    except NotImplementedError:  # no closed form for this pair: the one-draw estimate
+    kl = closed_form_kl(levels[-1].posterior, levels[-1].prior)
+    if kl is None:  # the one-draw estimate
         kl = log_q[-1] - log_p[-1]
     for q, p in zip(log_q[:-1], log_p[:-1], strict=True):  # a lower level's prior depends on a draw from the one above
         kl += q - p

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import random_model
+from tensorflow_probability.substrates.jax import distributions as tfd
 
 from jvae.decoders import LOG_SCALE_FLOOR, GaussianDecoder, bounded_scale
-from jvae.diagnostics import diagnose, kl_by_dimension, perplexity
+from jvae.diagnostics import diagnose, kl_by_dimension, level_statistics, perplexity
+from jvae.divergences import kl_univariate
+from jvae.priors import diagonal_gaussian
 from jvae.runs import api
 from jvae.runs.config import Config, build_model, build_transform
 from jvae.transforms import dequantise, rescale
@@ -63,6 +66,33 @@ def test_a_lower_levels_kl_accounts_for_a_prior_that_depends_on_its_draw(key):
     level = Level(*(distrax.Independent(distrax.Normal(loc, jnp.ones_like(z)), 1) for loc in (0 * z, z)), z)
     for top, sign in ((False, -1), (True, 1)):
         np.testing.assert_allclose(kl_by_dimension(level, top), sign * z**2 / 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior", "splits"),
+    [
+        (distrax.MultivariateNormalDiag, distrax.MultivariateNormalDiag, True),
+        (distrax.MultivariateNormalDiag, tfd.MultivariateNormalDiag, True),
+        (lambda loc, scale: tfd.Independent(tfd.Normal(loc, scale), 1), diagonal_gaussian, True),
+        (distrax.MultivariateNormalDiag, diagonal_gaussian, True),
+        (lambda loc, scale: distrax.MultivariateNormalTri(loc, scale[..., None] * jnp.eye(3)),) * 2 + (False,),
+    ],
+)
+def test_a_kl_is_in_closed_form_wherever_one_is_known(posterior, prior, splits, key):
+    """N(loc, scale^2) beside N(1, 2^2) in three dimensions, each in several classes of two libraries."""
+    loc, scale = jax.random.normal(key, (5, 3)), jnp.exp(jax.random.normal(jax.random.fold_in(key, 1), (5, 3)))
+    level = Level(posterior(loc, scale), prior(jnp.ones(3), jnp.full(3, 2.0)), jnp.zeros((5, 3)))
+    found = level_statistics(level, jnp.stack([loc, loc]), top=True)
+    expected = kl_univariate(loc, scale, 1.0, 2.0)
+    np.testing.assert_allclose(found.kl, expected.sum(axis=1), rtol=1e-5)
+    assert np.all(found.closed)
+    if splits:
+        np.testing.assert_allclose(found.kl_per_dimension, expected, rtol=1e-4, atol=1e-6)
+    else:
+        assert found.kl_per_dimension is None
+    below = level_statistics(level, jnp.stack([loc, loc]), top=False)  # at the draw 0
+    np.testing.assert_allclose(below.kl, level.posterior.log_prob(level.z) - level.prior.log_prob(level.z), rtol=1e-5)
+    assert not np.any(below.closed)
 
 
 class Chain(VAE):

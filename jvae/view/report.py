@@ -129,10 +129,9 @@ def describe_diagnostics(diagnostics: Diagnostics) -> str:
     for number, level in enumerate(diagnostics.levels, start=1):
         name = f"level {number}: " if len(diagnostics.levels) > 1 else ""
         active = "unknown from one image," if level.active_units is None else level.active_units
-        closed = level.kl_per_dimension is not None and number == len(diagnostics.levels)
-        kl = f"KL {level.kl:.2f}" if closed else f"KL {level.kl:.2f} (one draw)"
+        kl = f"KL {level.kl:.2f}" if level.kl_in_closed_form else f"KL {level.kl:.2f} (one draw)"
         lines.append(f"  {name}active units {active} of {level.num_units} (variance of E[z|x] above {ACTIVE}), {kl}")
-        if closed and level.kl_per_dimension is not None:
+        if level.kl_in_closed_form and level.kl_per_dimension is not None:
             falling = " ".join(f"{kl:.2f}" for kl in sorted(level.kl_per_dimension, reverse=True))
             lines.append(f"  {name}KL by dimension, sorted: {falling}")
         if level.effective_components is not None:
