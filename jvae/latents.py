@@ -111,7 +111,8 @@ def projected_prior_density(
         return density, True
     has_density = level == model.num_levels - 1
     if has_density and len(projection.axes) == len(projection.center):
-        return np.exp(np.asarray(prior_log_prob(model, params, projection.lift(coordinates), level))), True
+        density = np.exp(np.asarray(prior_log_prob(model, params, projection.lift(coordinates), level)))
+        return np.where(np.isnan(density), 0, density), True  # outside their support some densities are NaN
     from scipy.stats import gaussian_kde
 
     draws = projection.project(prior_sample(model, params, key, KDE_DRAWS, level))

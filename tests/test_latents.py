@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from tensorflow_probability.substrates.jax import distributions as tfd
 
 from jvae.decoders import BernoulliDecoder
 from jvae.latents import (
@@ -90,6 +91,21 @@ def test_the_grid_reads_like_a_picture():
         assert axis[-1] >= np.quantile(values, 0.9899)
     line, ticks = latent_grid(coordinates[:, :1], 5)
     np.testing.assert_array_equal(line[:, 0], ticks[0])
+
+
+class PositivePrior(nn.Module):
+    """A prior whose log-density is NaN where a latent is negative."""
+
+    def __call__(self, posterior):
+        return tfd.Independent(tfd.LogNormal(jnp.zeros(2), 1.0), 1)
+
+
+def test_a_prior_has_no_mass_outside_its_support():
+    model = VAE(PositivePrior(), BernoulliDecoder(MLP((4,), (8, 8, 1))), Copy())
+    points = np.array([[-1.0, 1.0], [1.0, 1.0]], np.float32)
+    density, exact = projected_prior_density(model, {}, jax.random.key(0), principal_projection(points), points)
+    assert exact
+    np.testing.assert_allclose(density, [0, 1 / (2 * np.pi)], rtol=1e-5)
 
 
 @pytest.mark.slow
