@@ -242,6 +242,37 @@ def test_the_keyboard_does_all(visit, plane_page):
     page.keyboard.press("Home")
     frame(page)
     np.testing.assert_array_equal(latent(page), [0, 0])
+    page.keyboard.press("Alt+ArrowRight")  # the browser's
+    frame(page)
+    np.testing.assert_array_equal(latent(page), [0, 0])
+
+
+@pytest.mark.parametrize("low", [-0.5, 0.9, -1004.0])
+@pytest.mark.parametrize("length", [0.02, 0.4, 8.0, 3000.0])
+def test_ticks_say_where_they_are_at_any_scale(visit, plane_page, low, length):
+    page = visit(plane_page, viewport=NARROW)
+    names, at, widest, frame, home = page.evaluate(
+        """([low, high]) => {
+          const { points, classes, prior, labels, canvas } = explorer.map, limits = [low, high];
+          const map = new LatentMap(canvas, { points, classes, prior, labels, window: [limits, limits] });
+          map.resize();
+          const ticks = map.ticks[1], widths = ticks.map(({ text }) => canvas.getContext("2d").measureText(text).width);
+          const { frame } = map, home = map.home();
+          return [ticks.map(({ text }) => text), ticks.map(({ at }) => at), Math.max(...widths), frame, home];
+        }""",
+        [low, low + length],
+    )
+    assert len(names) >= 3
+    np.testing.assert_array_equal([float(name.replace("−", "-")) for name in names], at)
+    assert np.all((low <= np.array(at)) & (np.array(at) <= low + length))
+    assert frame["width"] == pytest.approx(frame["height"])  # one scale for both axes
+    assert frame["left"] - 8 - widest >= 21  # right of the axis's name
+    assert home == [0 if low + length >= 0 >= low else pytest.approx(low + length / 2)] * 2
+
+
+def test_the_map_is_square_in_a_low_window(visit, plane_page):
+    box = visit(plane_page, viewport={"width": 900, "height": 300}).locator("#plane").bounding_box()
+    assert box["width"] == box["height"] >= 256
 
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
@@ -313,6 +344,10 @@ def test_one_class_is_not_named(visit, plane_model, digits):
     page = visit(explorer_page(plane_model, data))
     assert page.locator("#legend").is_hidden()
     assert page.locator("#class").inner_text() == "A test image"
+    page.mouse.move(*on_screen(page, point(page, 3)))
+    frame(page)
+    assert page.locator("#tip").is_visible()
+    assert page.locator("#tip").inner_text() == ""
     playwright.expect(page.locator("#status")).to_have_text(re.compile("; nearest test image: a test image.$"))
 
 
@@ -613,6 +648,16 @@ def test_the_keyboard_draws_erases_and_takes_back(visit, plane_page, plane_model
     assert ink[2, 5] == ink[5, 5] == 255
     assert ink[5, 2] == 0
     np.testing.assert_allclose(encoded(page), posterior(plane_model, seen(page, plane_model)), atol=1e-3)
+    place = page.evaluate("explorer.drawing.pad.at")
+    for key in ("Control+ArrowLeft", "Alt+ArrowLeft"):  # the browser's
+        page.keyboard.press(key)
+    assert page.evaluate("explorer.drawing.pad.at") == place
+    for _ in range(4):  # a key that is held down repeats
+        page.keyboard.down(" ")
+    assert page.evaluate("explorer.drawing.pad.down")
+    page.keyboard.up(" ")
+    page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(pixels(page, "#pad canvas")[..., 0], ink)
     page.keyboard.press("Delete")
     frame(page)
     assert np.all(pixels(page, "#pad canvas")[..., 0] == 0)

@@ -12,7 +12,6 @@ class Explorer {
     this.name = data.level ? "z1" : "z";
     this.shape = data.decoder.shape;
     this.chosen = new Set(); // classes; empty means all
-    this.position = new Float64Array(dimensions);
     this.map = new LatentMap($("points"), {
       points: { coordinates: arrays.coordinates.numbers, labels: arrays.labels.numbers, n, dimensions },
       classes: data.classes,
@@ -20,6 +19,8 @@ class Explorer {
       window: data.window,
       labels: data.projection.labels,
     });
+    this.position = new Float64Array(dimensions);
+    this.setPlace(this.map.home());
     this.nearestIs = dimensions > 2 ? "nearest in the plane" : "nearest test image"; // what `neighbour` is
     this.isChosen = (label) => this.chosen.size === 0 || this.chosen.has(label);
     this.marks = new Marks($("marks"), this.map);
@@ -79,9 +80,12 @@ class Explorer {
     return [this.position[0], this.map.line ? null : this.position[1]];
   }
 
-  moveTo([x, y]) {
-    this.position[0] = x;
-    if (!this.map.line) this.position[1] = y;
+  setPlace(place) {
+    this.position.set(this.map.line ? place.slice(0, 1) : place);
+  }
+
+  moveTo(place) {
+    this.setPlace(place);
     this.changed();
   }
 
@@ -219,16 +223,16 @@ class Explorer {
   }
 
   key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own, such as back
     const [[left, right], [bottom, top]] = this.map.limits, size = event.shiftKey ? 5 * STEP : STEP;
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
     const [across, up] = ways[event.key] ?? [0, 0];
     if (event.key === "Enter" && this.mode === "interpolate") this.interpolation.choose(this.nearestToProbe());
     else if (event.key === "Enter") this.moveToPoint(this.neighbour);
-    else if (event.key === "Home") this.moveTo([0, 0]);
+    else if (event.key === "Home") this.moveTo(this.map.home());
     else if (across || up) {
-      const hold = (value, low, high) => Math.min(high, Math.max(low, value)), [x, y] = this.place();
-      const next = [x + across * size * (right - left), y + up * size * (top - bottom)];
-      this.moveTo([hold(next[0], left, right), hold(next[1], bottom, top)]);
+      const [x, y] = this.place();
+      this.moveTo(this.map.within([x + across * size * (right - left), y + up * size * (top - bottom)]));
     } else return;
     event.preventDefault();
   }

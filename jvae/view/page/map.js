@@ -2,6 +2,7 @@
 // The map: the test set's latents in their plane, or on a line if there is one axis, and the prior below them.
 
 const PADDING = { left: 46, right: 14, top: 14, bottom: 46 };
+const LABEL = 16; // the width of the vertical axis's labels that the padding leaves room for
 
 /** A colour from the style sheet. */
 const themed = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -16,7 +17,13 @@ function ticksBetween(low, high, count) {
 }
 
 /** A number as text, with two decimals and a true minus sign. */
-const written = (number, digits = 2) => number.toFixed(digits).replace("-", "−").replace(/^−(0\.?0*)$/, "$1");
+const written = (number) => number.toFixed(2).replace("-", "−").replace(/^−(0\.?0*)$/, "$1");
+
+/** A tick as text, with all its decimals. */
+const labelled = (tick) => String(tick).replaceAll("-", "−");
+
+/** A number, or the limit that it exceeds. */
+const held = (number, low, high) => Math.min(high, Math.max(low, number));
 
 class LatentMap {
   /** points: {coordinates, labels, n, dimensions}; classes: [{name, colour}]; prior: {density, levels, side}. */
@@ -39,9 +46,18 @@ class LatentMap {
     Object.assign(this, { width, height, ratio });
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(height * ratio);
-    const inner = [width - PADDING.left - PADDING.right, height - PADDING.top - PADDING.bottom];
-    this.frame = { left: PADDING.left, top: PADDING.top, width: inner[0], height: inner[1] };
+    const { left, right, top, bottom } = PADDING, inner = [width - left - right, height - top - bottom];
+    const count = Math.max(4, Math.round(inner[0] / 90)), context = this.canvas.getContext("2d");
+    this.ticks = this.limits.map(([low, high]) => ticksBetween(low, high, count).map((at) => ({ at, text: labelled(at) })));
+    if (this.line) this.ticks[1] = this.classes.map(({ name }, at) => ({ at, text: name }));
+    context.font = this.font();
+    const more = Math.max(0, ...this.ticks[1].map(({ text }) => context.measureText(text).width - LABEL));
+    this.frame = { left: left + more, top, width: inner[0] - more, height: inner[1] - more }; // one scale for both axes
     this.shade = null;
+  }
+
+  font() {
+    return `13px ${getComputedStyle(this.canvas).fontFamily}`;
   }
 
   /** The pixel of a place on the map, in CSS pixels of the canvas. */
@@ -56,11 +72,20 @@ class LatentMap {
   /** The place on the map at a pixel, clipped to the map. */
   toPlace(px, py) {
     const [[left, right], [bottom, top]] = this.limits, frame = this.frame;
-    const clamp = (share) => Math.min(1, Math.max(0, share));
     return [
-      left + clamp((px - frame.left) / frame.width) * (right - left),
-      top - clamp((py - frame.top) / frame.height) * (top - bottom),
+      left + held((px - frame.left) / frame.width, 0, 1) * (right - left),
+      top - held((py - frame.top) / frame.height, 0, 1) * (top - bottom),
     ];
+  }
+
+  /** The origin, or the map's middle along an axis without it. */
+  home() {
+    return this.limits.map(([low, high]) => (low <= 0 && high >= 0 ? 0 : (low + high) / 2));
+  }
+
+  /** The place on the map that is nearest to any place. */
+  within(place) {
+    return this.limits.map(([low, high], axis) => held(place[axis], low, high));
   }
 
   /**
@@ -95,25 +120,23 @@ class LatentMap {
   }
 
   drawAxes(context) {
-    const frame = this.frame, [[left, right], [bottom, top]] = this.limits;
-    context.font = `13px ${getComputedStyle(this.canvas).fontFamily}`;
+    const frame = this.frame, [[left], [bottom]] = this.limits;
+    context.font = this.font();
     context.fillStyle = themed("--muted");
     context.textAlign = "center";
     context.textBaseline = "top";
-    const count = Math.max(4, Math.round(frame.width / 90));
-    for (const tick of ticksBetween(left, right, count)) {
-      const [x] = this.toPixels(tick, bottom);
-      this.drawLine(context, tick === 0 ? "--axis" : "--grid", x, frame.top, x, frame.top + frame.height);
-      context.fillText(written(tick, tick % 1 ? 1 : 0), x, frame.top + frame.height + 7);
+    for (const { at, text } of this.ticks[0]) {
+      const [x] = this.toPixels(at, bottom);
+      this.drawLine(context, at === 0 ? "--axis" : "--grid", x, frame.top, x, frame.top + frame.height);
+      context.fillText(text, x, frame.top + frame.height + 7);
     }
     context.textAlign = "right";
     context.textBaseline = "middle";
-    const rows = this.line ? this.classes.map((_, i) => i) : ticksBetween(bottom, top, count);
-    for (const tick of rows) {
-      const [, y] = this.toPixels(left, tick);
-      const colour = tick === 0 && !this.line ? "--axis" : "--grid";
+    for (const { at, text } of this.ticks[1]) {
+      const [, y] = this.toPixels(left, at);
+      const colour = at === 0 && !this.line ? "--axis" : "--grid";
       this.drawLine(context, colour, frame.left, y, frame.left + frame.width, y);
-      context.fillText(this.line ? this.classes[tick].name : written(tick, tick % 1 ? 1 : 0), frame.left - 8, y);
+      context.fillText(text, frame.left - 8, y);
     }
     context.textAlign = "center";
     context.textBaseline = "alphabetic";
@@ -121,7 +144,7 @@ class LatentMap {
     context.fillText(this.labels[0], middle[0], this.height - 8, frame.width);
     context.translate(14, middle[1]);
     context.rotate(-Math.PI / 2);
-    context.fillText(this.line ? "class" : this.labels[1], 0, 0, frame.height);
+    context.fillText(this.line ? (this.classes.length > 1 ? "class" : "") : this.labels[1], 0, 0, frame.height);
     context.rotate(Math.PI / 2);
     context.translate(-14, -middle[1]);
   }

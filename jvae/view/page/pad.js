@@ -89,17 +89,18 @@ class Pad {
 
   key(event) {
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-    const way = ways[event.key], limits = [this.shape[1], this.shape[0]];
-    if (this.pointer !== undefined) return;
+    const way = ways[event.key], limits = [this.shape[1], this.shape[0]], undoes = event.key === "z";
+    if (this.pointer !== undefined || event.altKey || (event.ctrlKey || event.metaKey) !== undoes) return;
     if (way) {
-      this.at = this.at.map((value, i) => Math.min(limits[i] - 0.5, Math.max(0.5, value + way[i])));
+      this.at = this.at.map((value, i) => held(value + way[i], 0.5, limits[i] - 0.5));
       if (this.down) this.extend([this.at]);
       else this.draw();
     } else if (event.key === " ") {
+      if (event.repeat) return event.preventDefault();
       this.down = !this.down;
       if (this.down) this.begin(this.at);
       else this.draw();
-    } else if (event.key === "Backspace" || (event.key === "z" && (event.ctrlKey || event.metaKey))) {
+    } else if (event.key === "Backspace" || undoes) {
       this.down = false;
       this.undo();
     } else if (event.key === "Delete") {
