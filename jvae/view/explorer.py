@@ -128,11 +128,13 @@ def prior_data(
 
 
 def class_data(labels: Integer[np.ndarray, " m"], shown: Int[np.ndarray, " n"]) -> dict[str, Any]:
-    """Return the classes with their colours, which all pictures share, and the class index of every shown point."""
+    """Return the classes with their colours, which all pictures share, and the class index of every shown point.
+
+    A single class, which data without labels have, has no name.
+    """
     classes = np.unique(labels)
-    entries = [
-        {"name": str(name), "colour": colour} for name, colour in zip(classes, class_colours(classes), strict=True)
-    ]
+    names = [str(name) for name in classes] if len(classes) > 1 else [""]
+    entries = [{"name": name, "colour": colour} for name, colour in zip(names, class_colours(classes), strict=True)]
     return {"classes": entries, "labels": packed(np.searchsorted(classes, labels[shown]).astype(np.int32))}
 
 
