@@ -135,7 +135,7 @@ class ImageDistribution(distrax.Distribution):
 
     def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "*b"]:
         """Return log p(x), summed over the pixels, in nats: [*b, h, w, c] -> [*b]."""
-        return self._flat.log_prob(value.reshape(*value.shape[: -len(self._shape)], -1))
+        return self._flat.log_prob(value.reshape(*value.shape[: value.ndim - len(self._shape)], -1))
 
     def _sample_n(self, key: Key[Array, ""], n: int) -> Float[Array, "n b ..."]:
         return self._as_images(self._flat.sample(seed=key, sample_shape=(n,)))
@@ -185,9 +185,10 @@ class ContinuousBernoulli(distrax.Distribution):
         return jnp.where((value >= 0) & (value <= 1), log_prob, -jnp.inf)
 
     def _sample_n(self, key: Key[Array, ""], n: int) -> Float[Array, "n ..."]:
-        step = 2.0**-24
-        u = jax.random.uniform(key, (n, *self.batch_shape), self.logits.dtype, minval=step, maxval=1.0)
-        return self.inverse_cdf(u)
+        step, dtype = 2.0**-24, self.logits.dtype
+        wide = jnp.promote_types(dtype, jnp.float32)  # numbers of 16 bits would round u to 1, and x to -inf
+        u = jax.random.uniform(key, (n, *self.batch_shape), wide, minval=step, maxval=1.0)
+        return self.inverse_cdf(u).astype(dtype)
 
     def inverse_cdf(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return x where P(X <= x) = u: log(1 + u (e^eta - 1))/eta, for u in (0, 1)."""

@@ -189,6 +189,19 @@ def test_an_image_distribution_is_independent_over_the_pixels(pixels, scales, ke
     np.testing.assert_allclose(images.stddev(), expected.stddev())
 
 
+def test_data_of_one_number_have_one_density_each():
+    logits, x = jnp.array([1.0, 2.0, -3.0]), jnp.array([1.0, 0.0, 1.0])
+    np.testing.assert_allclose(ImageDistribution(Bernoulli, logits).log_prob(x), Bernoulli(logits).log_prob(x))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_draws_of_16_bits_lie_in_the_unit_interval(dtype, key):
+    p = ContinuousBernoulli(jnp.array([-1e4, -3.0, 0.0, 3.0, 1e4], dtype))
+    x = p.sample(seed=key, sample_shape=(1000,))
+    assert x.dtype == dtype
+    assert jnp.all((x >= 0) & (x <= 1))
+
+
 @pytest.mark.parametrize("narrow", [1.0, 0.02])
 def test_a_gaussian_mixture_and_its_gradients_match_float64(narrow):
     rng = np.random.default_rng(0)
