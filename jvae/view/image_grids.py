@@ -21,8 +21,7 @@ def plot_images(images: Float[np.ndarray, "n h w c"], columns: int | None = None
     """
     columns = columns or fitting_columns(len(images))
     grid = montage(images, columns)
-    scale = 7 / max(grid.shape[:2])
-    fig = figure(grid.shape[1] * scale + 0.2, grid.shape[0] * scale + (0.5 if title else 0.2))
+    fig = figure(*fitting_size(grid, 7.0, 0.2, 0.5 if title else 0.2))
     ax = fig.subplots()
     show_image(ax, grid)
     ax.set_axis_off()

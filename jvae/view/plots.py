@@ -21,8 +21,8 @@ def figure(width: float, height: float) -> Figure:
 
 
 def add_title(fig: Figure, text: str, size: int = 11) -> None:
-    """Set a figure's title, wrapped to its width."""
-    fig.suptitle(wrapped(text, fig.get_figwidth(), size), fontsize=size)
+    """Set a figure's title, wrapped to its width; a $ in it is a $, as in the name of a user's file."""
+    fig.suptitle(wrapped(text, fig.get_figwidth(), size), fontsize=size, parse_math=False)
 
 
 def wrapped(text: str, width: float, size: int) -> str:

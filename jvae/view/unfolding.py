@@ -199,10 +199,12 @@ def nearest(palette: UInt8[np.ndarray, "k 3"], pixels: UInt8[np.ndarray, "H W 3"
 
 def pixels_of(fig: Figure) -> UInt8[np.ndarray, "H W 3"]:
     """Return the pixels of a figure."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="rgba", dpi=DPI)
-    width, height = (round(DPI * size) for size in fig.get_size_inches())
-    return np.frombuffer(buffer.getbuffer(), np.uint8).reshape(height, width, 4)[..., :3].copy()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    fig.set_dpi(DPI)
+    canvas = FigureCanvasAgg(fig)  # savefig would obey a user's setting to crop
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def figures_of(frames: Sequence[Frame], title: str) -> Iterator[Figure]:

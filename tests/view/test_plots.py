@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from helpers import random_model
 from matplotlib.colors import to_rgb
+from test_pictures import assert_not_clipped
 
 from jvae.view import pictures, views
 from jvae.view.classes import class_colours
@@ -33,6 +34,11 @@ def test_points_have_their_class_colour():
 def test_grey_and_colour_images_are_drawn(channels):
     fig = plot_images(np.random.default_rng(0).uniform(size=(7, 4, 4, channels)).astype(np.float32))
     assert fig.axes[0].images[0].get_array().ndim == (2 if channels == 1 else 3)
+
+
+def test_a_title_is_whole_above_narrow_images_and_shows_dollars():
+    fig = plot_images(np.zeros((9, 64, 2, 1), np.float32), title="samples of p(x|z)\nnpy:a$x_{$b.npy, gaussian prior")
+    assert_not_clipped(fig)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from helpers import random_model
+from matplotlib import rc_context
 from PIL import Image
 from test_pictures import ANY, assert_not_clipped
 
@@ -14,6 +15,7 @@ from jvae.runs.config import Config
 from jvae.runs.snapshots import Snapshot, Snapshots, halved
 from jvae.view import pictures
 from jvae.view.classes import COLOURS
+from jvae.view.plots import add_title, figure
 from jvae.view.unfolding import (
     Frame,
     figures_of,
@@ -22,6 +24,7 @@ from jvae.view.unfolding import (
     highest,
     nearest,
     palette_of,
+    pixels_of,
     plot_frame,
     plot_strip,
     time_of,
@@ -117,6 +120,13 @@ def test_the_gif_has_a_frame_per_snapshot_in_the_colours_of_the_classes_and_loop
         wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert np.abs(last - wanted).max(axis=1).min() <= 6, colour
     assert_not_clipped(plot_frame(frames[0], "a title", highest(frames)))
+
+
+def test_a_frame_keeps_its_size_where_the_user_crops_pictures():
+    fig = figure(2, 1)
+    add_title(fig, "a title")
+    with rc_context({"savefig.bbox": "tight"}):
+        assert pixels_of(fig).shape == (100, 200, 3)
 
 
 def test_a_pixel_is_shown_in_the_nearest_colour():
