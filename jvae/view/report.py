@@ -18,7 +18,8 @@ RISING = 0.01
 def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     """Return an evaluation as readable lines."""
     k, n = evaluation.num_samples, evaluation.num_images
-    heading = f"test set of {n} images, {k} draw{'s' * (k > 1)} each (± standard error over images)"
+    error = " (± standard error over images)" if n > 1 else ""
+    heading = f"test set of {counted(n, 'image')}, {counted(k, 'draw')} each{error}"
     lines = [heading, model.recipe.unit, *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS)]
     if model.recipe.transform is dequantise:
         lines.append(f"  as a bound of the 256-valued images: {describe_discrete(evaluation.elbo, model.data_shape)}")
@@ -35,8 +36,14 @@ def describe_discrete(density: Estimate, data_shape: tuple[int, ...]) -> str:
 
 def describe_estimate(name: str, e: Estimate) -> str:
     """Return a named estimate as a readable line."""
+    error = "" if math.isnan(e.standard_error) else f" ± {e.standard_error:.3f}"
     drawn = "" if math.isnan(e.monte_carlo_error) else f"   Monte Carlo error {e.monte_carlo_error:.2g}"
-    return f"  {name:<15}{e.value:10.3f} ± {e.standard_error:.3f}{drawn}"
+    return f"  {name:<15}{e.value:10.3f}{error}{drawn}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, at least one, with their noun in the singular or the plural."""
+    return f"{number} {noun}{'s' * (number > 1)}"
 
 
 def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
@@ -44,7 +51,8 @@ def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
     first = evaluations[0]
     k, n = first.num_samples, first.num_images
     columns = run_columns(evaluations)
-    lines = [f"test set of {n} images, {k} draw{'s' * (k > 1)} each, {model.num_runs} runs", model.recipe.unit]
+    heading = f"test set of {counted(n, 'image')}, {counted(k, 'draw')} each, {model.num_runs} runs"
+    lines = [heading, model.recipe.unit]
     lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
     for i, seed in enumerate(model.plan.seeds):
         lines.append(f"  {seed:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
@@ -111,7 +119,8 @@ def describe_looseness(evaluations: list[ImportanceEvaluation]) -> list[str]:
         return []
     k, rise = loose[0].num_samples, max(evaluation.rise for evaluation in loose)
     rose = f": from {k / 2:g} to {k} draws it has risen by {rise:.3f} nats" if k > 1 else ""
-    return [f"  {k} draws are too few for iwae-{k} to mean log p(x), which is higher{rose}"]
+    few = f"{counted(k, 'draw')} {'are' if k > 1 else 'is'} too few"
+    return [f"  {few} for iwae-{k} to mean log p(x), which is higher{rose}"]
 
 
 def is_loose(evaluation: ImportanceEvaluation) -> bool:

@@ -2,8 +2,15 @@
 
 import pytest
 
+from jvae.diagnostics import Diagnostics, LevelDiagnostics
 from jvae.evaluation import Estimate, ImportanceEvaluation
-from jvae.view.report import describe_discrete, describe_looseness, is_loose
+from jvae.view.report import (
+    describe_diagnostics,
+    describe_discrete,
+    describe_estimate,
+    describe_looseness,
+    is_loose,
+)
 
 NAN = float("nan")
 
@@ -29,3 +36,16 @@ def test_bits_are_those_of_a_pixel_only_where_that_is_one_number():
     """A density of 1 says nothing about the 8 bits of each number."""
     for shape, of in (((8, 8, 1), "pixel"), ((8, 8), "pixel"), ((8, 8, 3), "dimension"), ((64,), "dimension")):
         assert describe_discrete(Estimate(0.0, 1.0, 0.1), shape).endswith(f"8.000 bits per {of}")
+
+
+def test_an_error_that_is_unknown_is_left_out():
+    """Of one image, and of one draw."""
+    assert describe_estimate("elbo", Estimate(-90.0, NAN, NAN)).split() == ["elbo", "-90.000"]
+    one = ImportanceEvaluation(Estimate(-90.0, NAN, NAN), 1.0, 1.0, 1, 1, NAN)
+    assert describe_looseness([one])[0].startswith("  1 draw is too few")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_kl_without_dimensions_says_whether_it_is_drawn(closed):
+    level = LevelDiagnostics(2, 2, 1.0, closed, None, None, None)
+    assert describe_diagnostics(Diagnostics([level], None)).endswith("KL 1.00" if closed else "KL 1.00 (one draw)")
