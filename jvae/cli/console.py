@@ -1,5 +1,6 @@
 """Shared parts of the commands: opening their inputs, checking their outputs, and logging."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -206,7 +207,7 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
     from jvae.runs.config import Config
     from jvae.runs.training import check_fingerprint
 
-    given = {name: repeated[name] for name in DATA_FIELDS if repeated.get(name) is not None}
+    given = {name: repeated[name] for name in (*DATA_FIELDS, "binarise") if repeated.get(name) is not None}
     try:
         config = Config(**{"dataset": model.data_name, **given}) if model.config is None else moved(model.config, given)
     except ValueError as error:
@@ -219,18 +220,17 @@ def open_data_of(model: "TrainedModel", repeated: dict[str, Any], data_dir: Path
 
 
 def moved(config: "Config", given: dict[str, Any]) -> "Config":
-    """Return a configuration with the data fields given again; if others do not fit a new place, all are as by default.
+    """Return a configuration with the data fields given again; each other one that does not fit them is as by default.
 
     Raises:
-        ValueError: the fields do not fit together.
+        ValueError: the given fields do not fit together.
     """
-    try:
-        return replace(config, **given)
-    except ValueError:
-        if "dataset" not in given:
-            raise
-        fresh = type(config)()
-        return replace(config, **{name: getattr(fresh, name) for name in DATA_FIELDS} | given)
+    usual = {name: getattr(type(config), name) for name in DATA_FIELDS[1:]}
+    found = replace(config, **usual | given)
+    for name in usual.keys() - given.keys():
+        with contextlib.suppress(ValueError):
+            found = replace(found, **{name: getattr(config, name)})
+    return found
 
 
 def write_figure(figure: "Figure | bytes", path: Path) -> None:
