@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from jvae.tools.benchmark import Measurement
     from jvae.tools.profile import Share
 
+OF_EPOCHS = ("validation", "held_out", "keep", "patience")
+"""The Config fields that judge an epoch: a step does not depend on them."""
+
 
 @click.command(
     cls=Command,
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
 @click.option("--repeats", type=click.IntRange(3), default=7, help="measurements, of which the median is reported")
 @click.option("--profile", is_flag=True, help="also profile the first combination's step by parts")
-@partial(config_options, without=("batch_size", "runs", "precision"))
+@partial(config_options, without=("batch_size", "runs", "precision"), unread=OF_EPOCHS)
 @data_options
 @device_option
 @recipe_option

@@ -18,7 +18,7 @@ from jvae.cli.console import (
     write_arrays,
 )
 from jvae.cli.near import Choice
-from jvae.cli.options import data_options, model_options
+from jvae.cli.options import model_options
 from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ class Which(click.ParamType):
     ),
 )
 @model_options
-@data_options
 @click.option(
     "--output",
     type=OutputFile(".npz", ".csv", stdout=True),

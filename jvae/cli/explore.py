@@ -8,7 +8,7 @@ import click
 from jvae.cli.commands import Command
 from jvae.cli.console import check_run, open_data_of, open_model, open_recipe, use_device
 from jvae.cli.drawing import drawing
-from jvae.cli.options import data_options, model_options, run_option
+from jvae.cli.options import model_options, run_option
 from jvae.cli.path_types import OutputFile
 
 
@@ -21,8 +21,7 @@ from jvae.cli.path_types import OutputFile
     ),
 )
 @model_options
-@data_options
-@run_option
+@run_option()
 @click.option("--output", type=OutputFile(".html", ".htm"), default="explorer.html", help="HTML page to write")
 @click.option("--num-points", type=click.IntRange(1), default=2000, help="the most test images to show")
 def explore(

@@ -82,7 +82,6 @@ def main() -> None:
     ),
 )
 @model_options
-@data_options
 @num_samples_option
 @click.option(
     "--iwae", type=click.IntRange(1, 10**9), help="also estimate the importance-weighted bound, with N draws per image"
@@ -146,19 +145,18 @@ def plot_command(
 
     A picture that moves can also be a GIF, drawn by the function of that name with `_gif`.
     """
-    name = function.replace("_", "-")
+    name, of_all_runs = function.replace("_", "-"), function == "history"
     endings = (".gif", *PICTURE_FORMATS) if moves else PICTURE_FORMATS
     kind = "GIF, or picture of some frames side by side," if moves else "picture"
     level = click.option("--level", type=click.IntRange(1, 2), default=1, help="level, of two; 1 is nearer x")
 
     begin = f"jvae plot {name} --model model.npz --output {name}"
-    examples = f"{begin}{endings[0]}", f"{begin}{endings[1]}{' --run 1' * (function != 'history')}"
+    examples = f"{begin}{endings[0]}", f"{begin}{endings[1]}{'' if of_all_runs else ' --run 1'}"
 
     @plot.command(name, help=text, examples=examples)
-    @model_options
-    @data_options
+    @partial(model_options, reads_data=needs_data, draws=needs_data)
     @click.option("--output", type=OutputFile(*endings), default=f"{name}{endings[0]}", help=f"{kind} to write")
-    @run_option
+    @run_option(hidden=of_all_runs)
     @(level if of_levels else lambda command: command)
     def command(
         model_path: Path,
@@ -186,7 +184,7 @@ def plot_command(
                 dataset = open_data_of(model, repeated, data_dir)
                 drawn = draw(model, dataset, jax.random.key(seed), run, **which)
             else:
-                drawn = draw(model) if function == "history" else draw(model, run)
+                drawn = draw(model) if of_all_runs else draw(model, run)
             write_figure(drawn, output)
 
 

@@ -1,5 +1,6 @@
 """`jvae sample`: the command of `jvae.runs.api.sample`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,8 @@ PICTURE_COPIES = 8
         "jvae sample --model model.npz --samples samples.npz --num-images 1000",
     ),
 )
-@model_options
-@run_option
+@partial(model_options, reads_data=False)
+@run_option()
 @click.option(
     "--samples",
     "output",
@@ -58,6 +59,7 @@ def sample(
     seed: int,
     recipe_path: Path | None,
     run: int,
+    data_dir: Path | None,
     output: Path,
     mean: bool,
     compare: bool,

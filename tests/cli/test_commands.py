@@ -10,11 +10,12 @@ from click.testing import CliRunner
 from helpers import jvae, refused
 
 from experiments.__main__ import experiments
-from jvae.cli.help import group_of
+from jvae.cli.help import group_of, is_hidden
 from jvae.cli.main import main
 from jvae.cli.near import near_options
 from jvae.cli.path_types import OutputFile
 from jvae.runs.config import config_fields
+from jvae.runs.fields import DATA_FIELDS
 
 
 def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -155,6 +156,31 @@ def test_every_option_is_in_a_group_of_its_kind(program):
     assert (kinds["prior"], kinds["seed"]) == ("Model", "Training")
     assert (kinds["device"], kinds["config"]) == ("Devices", "General")
     assert "Options" not in kinds.values()
+
+
+def test_an_option_that_a_command_does_not_read_is_accepted_but_not_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.npz").touch()
+    words = ["--dataset", "npy:x.npy", "--test-share", ".1", "--resize", "", "--no-transpose", "--data-dir", ".",
+             "--seed", "1", "--run", "0", "--latent-dim", "2"]  # fmt: skip
+    commands, data = dict(leaves(main)), {*DATA_FIELDS, "data_dir"}
+    unread = {
+        ("sample",): data,
+        ("plot", "history"): data | {"seed", "run"},
+        ("plot", "pseudo-inputs"): data | {"seed"},
+        ("plot", "scale"): data | {"seed"},
+        ("plot", "posterior"): set(),
+        ("evaluate",): set(),
+        ("encode",): set(),
+        ("explore",): set(),
+    }
+    for name, hidden in unread.items():
+        given = words[:-4] + words[-2:] if name == ("evaluate",) else words
+        assert commands[name].make_context(name[-1], list(given)).params["latent_dim"] == 2
+        there = {option.name: is_hidden(option) for option in commands[name].params}
+        assert {option for option in (*data, "seed", "run") if there.get(option)} == hidden
+    steps = {option.name: is_hidden(option) for option in commands["benchmark",].params}
+    assert (steps["patience"], steps["validation"], steps["warmup"]) == (True, True, False)
 
 
 def test_the_shell_completes_commands_and_choices():
