@@ -142,5 +142,5 @@ def describe(results: list[Result]) -> str:
                 f"{found.mean:.2f} ± {found.standard_deviation:.2f}" if len(result.runs) > 1 else f"{found.mean:.2f}"
             )
         lines.append(f"| {result.cell.name} | {' | '.join(values or ['failed', '', ''])} | {len(result.runs)} |")
-    units = sorted({result.unit for result in results})
+    units = sorted({result.unit for result in results if result.runs})
     return "\n".join([*lines, *units, *(["different units: compare only within one unit"] if len(units) > 1 else [])])

@@ -6,11 +6,12 @@ import itertools
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jvae.errors import JvaeError, NotEnoughMemoryError, first_line
-from jvae.files import fitting_name
+from jvae.files import fitting_name, write_json
 from jvae.runs.config import Config, config_fields, unit
 from jvae.runs.fields import DATA_FIELDS, split_values, text_of
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
+RUN = ("seed", *MEASURES, "seconds_per_epoch")
 ONE_FOR_ALL = (*DATA_FIELDS, "binarise", "runs")
 Grid = dict[str, tuple[Any, ...]]
 
@@ -89,7 +91,7 @@ def parse_grid(texts: Sequence[str]) -> Grid:
     As `--hidden-dim N` is `--hidden N,N`, so `hidden-dim=N` is `hidden=NxN`.
 
     Raises:
-        ValueError: a name is not a Config field or is given twice, or a value has the wrong type.
+        ValueError: a name is not a Config field, a name or a value is given twice, or a value has the wrong type.
     """
     fields = {field.name: field for field in config_fields()}
     grid: Grid = {}
@@ -106,9 +108,11 @@ def parse_grid(texts: Sequence[str]) -> Grid:
         if field.name in grid:
             raise ValueError(f"grid is {text!r}: {name} comes twice")
         try:
-            grid[field.name] = tuple(dict.fromkeys(map(field._replace(name=name).parse, values)))
+            grid[field.name] = tuple(map(field._replace(name=name).parse, values))
         except ValueError as error:
             raise ValueError(f"grid is {text!r}: {error}") from error
+        if len(set(grid[field.name])) < len(values):
+            raise ValueError(f"grid is {text!r}: a value comes twice")
     return grid
 
 
@@ -220,13 +224,11 @@ def train_group(
                 records = [model.history[-1] for model in models if not isinstance(model, Exception)]
                 if records:
                     told.epoch(join_records(records))
-    except NotEnoughMemoryError as error:
-        if half:  # nothing was computed yet: train fewer at a time
+    except expected as error:
+        if half and isinstance(error, NotEnoughMemoryError):  # nothing was computed yet: train fewer at a time
             for part in (cells[:half], cells[half:]):
                 yield from train_group(part, dataset, folder, mesh_of, watch, own)
             return
-        models = [error]
-    except expected as error:
         models = [error] * len(cells)
     for cell, model in zip(cells, models, strict=True):
         try:
@@ -252,7 +254,6 @@ def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
     """Write a trained cell's model, evaluate it, and write its result."""
-    from jvae.files import write_json
     from jvae.runs.api import evaluate, select_run
     from jvae.runs.checkpoint import save
 
@@ -263,12 +264,10 @@ def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: P
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
-    result = Result(cell, model.recipe.unit, runs)
-    recipe = model.recipe_file and model.recipe_file.sha256
-    about = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "recipe_sha256": recipe}
-    values = {**about, "versions": model.versions, "unit": result.unit, "runs": runs}
-    write_json(folder / f"{cell.stem}.json", values)
-    return result
+    about = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "versions": model.versions}
+    recipe = {"recipe_sha256": model.recipe_file and model.recipe_file.sha256, "unit": model.recipe.unit}
+    write_json(folder / f"{cell.stem}.json", {**about, **recipe, "runs": runs})
+    return Result(cell, model.recipe.unit, runs)
 
 
 def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | None" = None) -> Result | None:
@@ -287,7 +286,8 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     try:
         values = json.loads(path.read_text())
         config, fingerprint = Config.from_dict(values["config"]), values["fingerprint"]
-        result = Result(cell, values["unit"], values["runs"])
+        runs = [{name: nan if run[name] is None else run[name] for name in RUN} for run in values["runs"]]
+        result = Result(cell, values["unit"], runs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
     ours, theirs = cell.config.to_dict(), config.to_dict()
@@ -304,7 +304,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
 def table(results: Sequence[Result]) -> str:
     """Return the results as CSV, one row per run and one per failed cell, with a column for every field of the grid."""
     settings = list(dict.fromkeys(name for result in results for name in result.cell.settings if name != "seed"))
-    columns = [*settings, "seed", *MEASURES, "seconds_per_epoch", "unit", "error"]
+    columns = [*settings, *RUN, "unit", "error"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

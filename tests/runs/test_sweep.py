@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 
 import jax
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from jvae.cli.main import main
+from jvae.cli.sweep import describe
 from jvae.errors import JvaeError, NonFiniteError, NotEnoughMemoryError
 from jvae.evaluation import spread
+from jvae.files import write_json
 from jvae.runs import api, sweep, training
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config
@@ -43,7 +46,7 @@ def test_the_records_of_several_trainings_are_one():
 
 
 def test_a_grid_is_every_combination_with_values_of_the_right_type():
-    assert sweep.parse_grid(["latent-dim=2,3,2", "beta=1,0.5", "dequantise=no"]) == {
+    assert sweep.parse_grid(["latent-dim=2,3", "beta=1,0.5", "dequantise=no"]) == {
         "latent_dim": (2, 3),
         "beta": (1.0, 0.5),
         "dequantise": (False,),
@@ -106,6 +109,9 @@ def test_the_files_of_long_cells_have_names_that_fit():
         ("prior", r"grid is 'prior': must be NAME=VALUE"),
         ("prior=", r"grid is 'prior=': must be NAME=VALUE"),
         ("prior=mog,", r"grid is 'prior=mog,': prior is '': must be one of gaussian"),
+        ("prior=mog,flow,mog", r"grid is 'prior=mog,flow,mog': a value comes twice"),
+        ("beta=1,0.5,1.0", r"grid is 'beta=1,0.5,1.0': a value comes twice"),
+        ("hidden-dim=8,16,8", r"grid is 'hidden-dim=8,16,8': a value comes twice"),
     ],
 )
 def test_a_wrong_grid_is_named(text, message):
@@ -249,6 +255,21 @@ def test_the_command_writes_a_table_its_summary_and_a_picture(tmp_path):
                                       *flags, "--output", str(output)])  # fmt: skip
     assert again.exit_code == 0
     assert "epoch" not in again.stderr
+
+
+def test_what_has_no_finite_value_is_read_again_and_what_failed_has_no_unit(tiny, tmp_path):
+    one, other = cells("latent-dim=2,3", epochs=1)
+    run = {"seed": 0, **dict.fromkeys(sweep.MEASURES, -math.inf), "seconds_per_epoch": 1.0}
+    about = {"config": one.config.to_dict(), "fingerprint": tiny.fingerprint, "unit": "nats"}
+    write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [run]})
+    known = sweep.load_result(one, tiny, tmp_path)
+    assert math.isnan(known.runs[0]["elbo"])
+    told = describe([known, sweep.Result(other, "", [], "the recipe file's error")]).splitlines()
+    assert told[-2:] == ["| latent-dim=3 | failed |  |  | 0 |", "nats"]
+    for broken in ({"seed": 0}, None):
+        write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [broken]})
+        with pytest.raises(JvaeError, match="is not a cell's result"):
+            sweep.load_result(one, tiny, tmp_path)
 
 
 def test_a_grid_of_seeds_has_one_column_of_them():
