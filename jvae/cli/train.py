@@ -99,9 +99,10 @@ def train(
     Signals (SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU) end the training at the next safe point, after some
     seconds or one step if that is longer, with everything saved; a second one ends it at once.
     """
-    config = config_given(context, values)
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
+    if not (resume and model_path.exists()):  # a model to resume has the options that are not given again
+        config_given(context, values)
     if hosts is None:  # otherwise the writing process is known only below
         own_outputs(context, model_path, log_path)
         check_kept(model_path, context.params)
@@ -122,14 +123,14 @@ def train(
         known = continued(model_path, given, own, snapshots)
         if other := other_rounding(known.settings):
             log(f"warning: {model_path} is resumed with other settings of JAX, which change rounding: {other}")
-        config = known.config or config
-        if is_finished(known):
-            log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
-            with open_epoch_log(log_path if first else None, known.history):
-                pass  # opening it writes the epochs that it lacks
-            dataset = open_dataset(config, data_dir, log)
-            check_fingerprint(known, dataset)
-            return evaluate_on_test_set(known, dataset, json_path) if first else None
+    config = (known and known.config) or config_given(context, values)
+    if known is not None and is_finished(known):
+        log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
+        with open_epoch_log(log_path if first else None, known.history):
+            pass  # opening it writes the epochs that it lacks
+        dataset = open_dataset(config, data_dir, log)
+        check_fingerprint(known, dataset)
+        return evaluate_on_test_set(known, dataset, json_path) if first else None
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, [config], dataset, given)
     from jvae.cli.progress import Extent, show_progress

@@ -78,6 +78,14 @@ def test_a_model_file_is_not_replaced_unasked(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_option_given_again_is_compared_with_the_file_alone(tmp_path):
+    train(tmp_path / "m.npz", epochs=1, prior="mog", num_components=3)
+    again = ["train", "--resume", "--model", tmp_path / "m.npz", "--num-components"]
+    assert "its training is finished" in jvae(*again, 3).stderr
+    assert "--num-components is 4, but" in jvae(*again, 4, code=2).stderr
+
+
+@pytest.mark.slow
 def test_a_schedule_that_has_ended_is_not_stretched(tmp_path):
     train(tmp_path / "m.npz", schedule="cosine")
     line = jvae("train", "--resume", "--epochs", 4, "--model", tmp_path / "m.npz", code=2).stderr
