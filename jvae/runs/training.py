@@ -245,6 +245,9 @@ def state_to_resume(model: TrainedModel, recipe: Recipe, plan: Plan, dataset: Da
         ours, theirs = getattr(plan, name), getattr(model.plan, name)
         if ours != theirs:
             raise ValueError(f"{name} is {ours}: must be {theirs}, as in the model to resume")
+    if plan.patience != model.plan.patience and not model.state.running.all():
+        theirs = f"{model.plan.patience}, with which a run of the model to resume has stopped"
+        raise ValueError(f"patience is {plan.patience}: must be {theirs}")
     if plan.epochs < len(model.history):
         raise ValueError(f"epochs is {plan.epochs}: the model to resume has been trained for {len(model.history)}")
     check_arrays(run_shapes(recipe, model.data_shape, len(plan.seeds)), model.state.runs)

@@ -136,6 +136,17 @@ def test_the_best_epoch_of_a_resumed_training_is_one_whose_parameters_were_kept(
     assert [int(epoch) for epoch in best.state.kept_epoch] == [3]
 
 
+def test_a_run_that_has_stopped_is_not_resumed_with_another_patience(tiny, monkeypatch):
+    bounds = iter([-1.0, -2.0])
+    monkeypatch.setattr("jvae.runs.loop.validate", lambda *_: np.array([next(bounds)]))
+    fields = {"dataset": "digits", "latent_dim": 2, "epochs": 4, "batch_size": 50, "hidden": (4,)}
+    config = Config(**fields, validation="test", patience=1)
+    *_, stopped = api.train_config_epochs(config, tiny)
+    assert list(api.train_config_epochs(config, tiny, resume=stopped)) == []
+    with pytest.raises(ValueError, match="patience is 0: must be 1, with which a run of the model to resume"):
+        api.train_config(replace(config, patience=0), tiny, resume=stopped)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("optimised")
 def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
