@@ -78,7 +78,8 @@ def train_configs(
         own: a function to use instead of `build_recipe`, for a single configuration: it cannot take traced numbers.
 
     Raises:
-        ValueError: at once, if the configurations do not fit each other or the data, or `resume`.
+        ValueError: at once, if the configurations do not fit each other or the data, such as a test set that was not
+            drawn, or `resume`.
         DataError, ModelFileError, NotEnoughMemoryError: at once, as `train_members`.
         JvaeError: at once, if the recipe file `own` fails.
     """
@@ -86,6 +87,7 @@ def train_configs(
     steps = count_steps(plan_of(config), dataset)
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
+    check_drawn(config, dataset)
     recipes = [make_recipe_of(other, shape, steps, own) for other in configs]
     members, start = [], 0
     for other, recipe_of in zip(configs, recipes, strict=True):
@@ -228,6 +230,16 @@ def count_steps(plan: Plan, dataset: Dataset) -> int:
         ValueError: there are no data, or fewer than the batch size.
     """
     return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
+
+
+def check_drawn(config: Config, dataset: Dataset) -> None:
+    """Raise a ValueError unless the test set is binary, if the configuration's binarisation draws it once."""
+    images = dataset.test_images
+    if config.binarise == "stochastic" and not ((images == 0) | (images == 255)).all():
+        raise ValueError(
+            f"binarise is stochastic: the test set of {dataset.name} must be drawn, by "
+            "load_dataset(..., binarise='stochastic') or jvae.data.dataset.draw_test_set"
+        )
 
 
 def state_to_resume(model: TrainedModel, recipe: Recipe, plan: Plan, dataset: Dataset, num_steps: int) -> LoopState:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from helpers import random_model
 
 from jvae.cli.main import main
+from jvae.data.dataset import draw_test_set
 from jvae.data.datasets import load_dataset
 from jvae.errors import DataError, ModelFileError
 from jvae.files import sweep_temporaries
@@ -170,6 +171,13 @@ def test_a_diverged_training_says_what_the_file_holds(tmp_path):
     line = jvae("train", "--resume", "--epochs", 2, "--model", tmp_path / "m.npz", code=1).stderr.splitlines()[-1]
     assert "the reconstruction log p(x|z) is not finite at epoch 2, step 1 of 4" in line
     assert line.endswith("m.npz holds epoch 1, the last good one")
+
+
+def test_a_test_set_that_was_not_drawn_is_refused(tiny):
+    config = Config(**{**QUICK, "batch_size": 50}, binarise="stochastic")
+    with pytest.raises(ValueError, match=r"binarise is stochastic: the test set of digits must be drawn, by load_d"):
+        api.train_config(config, tiny)
+    assert next(api.train_config_epochs(config, draw_test_set(tiny))).config == config
 
 
 def test_only_leftovers_of_dead_processes_are_swept(tmp_path):
