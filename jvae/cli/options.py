@@ -206,13 +206,13 @@ class MeshType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
         """Return the sizes R and D."""
-        sizes = {"runs": 1, "data": 1}
+        sizes: dict[str, int] = {}
         for part in str(value).split(","):
             axis, _, size = part.partition("=")
-            if axis not in sizes or not size.isdecimal() or int(size) == 0:
+            if axis not in ("runs", "data") or axis in sizes or not size.isdecimal() or int(size) == 0:
                 self.fail(f"{value}: must be runs=R,data=D with whole numbers above 0", param, context)
             sizes[axis] = int(size)
-        return sizes["runs"], sizes["data"]
+        return sizes.get("runs", 1), sizes.get("data", 1)
 
 
 mesh_option = click.option(

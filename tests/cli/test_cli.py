@@ -210,6 +210,7 @@ BAD = [
     (["train", "--hidden", "16,two"], "--hidden is '16,two': must be whole numbers, such as 512,512"),
     (["train", "--hidden", "16,0"], "--hidden is 0: must be at least 1"),
     (["train", "--hidden", ""], "--hidden is '': must be whole numbers"),
+    (["train", "--mesh", "runs=2,runs=4"], "runs=2,runs=4: must be runs=R,data=D"),
     (["train", "--hidden-dim", "0"], "--hidden is 0: must be at least 1"),
     (["train", "--hidden", "16,16,16", "--hidden-dim", "16"], "--hidden-dim is 16, but --hidden is 16,16,16"),
     (["train", "--network", "cnn", "--hidden", "8,8"], "--hidden is 8,8: applies only with --network mlp"),
