@@ -179,6 +179,10 @@ def describe(measurements: "list[Measurement]") -> str:
     for precision in dict.fromkeys(m.precision for m in measurements):
         peak = max(m.peak for m in measurements if m.precision == precision)
         lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
+    if first.memory is not None:
+        lines.append(
+            "MiB a run: state, batch and temporaries of one run's step, by XLA's analysis; the data set is beside"
+        )
     return "\n".join(lines)
 
 

@@ -166,10 +166,19 @@ def gib(num_bytes: float) -> str:
 
 
 def compiled_bytes(traced: Any) -> int:
-    """Return the bytes that a compiled program needs at once, including arguments and results."""
-    found = traced.lower().compile().memory_analysis()
-    if found is None:  # the backend does not report it
-        return program_bytes(traced)
+    """Return the bytes that a traced program needs at once when it is compiled, including arguments and results."""
+    found = used_bytes(traced.lower().compile())
+    return program_bytes(traced) if found is None else found
+
+
+def used_bytes(compiled: Any) -> int | None:
+    """Return the bytes that a compiled program needs at once; None if the backend does not report them.
+
+    A result in the memory of a donated argument counts once.
+    """
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
     both = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return both + found.temp_size_in_bytes
 

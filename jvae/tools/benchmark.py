@@ -29,6 +29,7 @@ from jvae.runs.ensemble import (
     make_step_of,
     resident_batches,
 )
+from jvae.runs.memory import used_bytes
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import OwnRecipe
@@ -81,7 +82,7 @@ class Measurement(NamedTuple):
     xla_flops: float | None
     """The FLOPs of a step by XLA's own analysis; None if it has none."""
     memory: int | None
-    """The bytes of a compiled step's arguments, results and temporaries; None if XLA does not report them."""
+    """The bytes of one run's step: state, which is updated in place, batch and temporaries; None if XLA tells none."""
     peak: float
     """The FLOP/s of a large square product in the same precision."""
 
@@ -257,12 +258,9 @@ def time_product(shape: Shape, repeats: int) -> Timing:
 
 
 def analysis_of(training: Training) -> tuple[float | None, int | None]:
-    """Return XLA's own count of a step's FLOPs, for all runs, and the bytes that the step needs."""
+    """Return XLA's own count of a step's FLOPs, for all runs, and the bytes that one run's step needs."""
     step, arguments = one_step(training)
-    compiled = jax.jit(step).lower(*arguments).compile()
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
+    cost = compiled.cost_analysis()
     flops = None if not cost or "flops" not in cost else training.runs * float(cost["flops"])
-    if memory is None:
-        return flops, None
-    sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)
-    return flops, int(sum(sizes))
+    return flops, used_bytes(compiled)

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from jvae.cli.main import main
 from jvae.runs.config import Config
+from jvae.runs.memory import tree_bytes
 from jvae.tools import benchmark
 from jvae.tools.benchmark import Shape, training_of
 from jvae.tools.profile import part_of
@@ -44,6 +45,14 @@ def test_a_measurement_adds_up(tiny):
     )
     assert measured.xla_flops > measured.product_flops
     assert measured.compile_seconds > 0
+
+
+def test_the_memory_of_a_step_holds_the_state_once(tiny):
+    """A training updates it in place: its results are in the memory of its arguments."""
+    training = training_of(Config(dataset="digits", latent_dim=3, hidden=(512,), batch_size=2), tiny.train_images)
+    _, (state, _, batch) = benchmark.one_step(training)
+    _, needed = benchmark.analysis_of(training)
+    assert tree_bytes((state, batch)) < needed < 2 * tree_bytes(state)
 
 
 def test_a_timed_product_is_the_whole_product():
