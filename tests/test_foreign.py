@@ -235,6 +235,7 @@ def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message)
         ({"seeds": (3, 4, 3)}, "seeds has 3 more than once: must be different"),
         ({"keep": "best"}, "keep is best: applies only with validation"),
         ({"held_out": float("nan")}, "held_out is nan"),
+        ({"held_out": 0.3}, "held_out is 0.3: applies only with validation held-out, not none"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(changes, message):

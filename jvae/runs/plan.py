@@ -61,6 +61,8 @@ def make_plan(
         raise ValueError(f"held_out is {held_out!r}: must be a number") from error
     plan = Plan(sizes[0], sizes[1], whole, validation, share, keep, sizes[2])
     check_plan(plan)
+    if validation != "held-out" and share != Plan._field_defaults["held_out"]:
+        raise ValueError(f"held_out is {share:g}: applies only with validation held-out, not {validation}")
     return plan
 
 
