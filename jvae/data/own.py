@@ -61,7 +61,7 @@ def load_own(
     if len(images) == 1:
         images, labels = split_off_test(images[0], labels[0], test_share, path)
     elif test_share:
-        raise DataError(f"{path}: has a test set of its own: --test-share does not apply")
+        raise DataError(f"{path}: has a test set of its own: --test-share must be 0")
     try:
         return make_dataset(images[0], images[1], labels[0], labels[1], f"{kind}:{path.name}")
     except ValueError as error:
