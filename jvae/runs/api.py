@@ -113,7 +113,8 @@ def train_config(
     """Train a configuration for all its epochs, and return the model; run i has the seed config.seed + i.
 
     Raises:
-        ValueError, DataError, ModelFileError, NonFiniteError: as `train`.
+        ValueError: as `train`, or binarisation is stochastic and the test set was not drawn, as `load_dataset` can.
+        DataError, ModelFileError, NonFiniteError: as `train`.
     """
     return last(train_config_epochs(config, data, resume=resume, how=how), resume)
 
