@@ -92,13 +92,13 @@ def benchmark(
         raise usage_error(error) from error
     backend = use_device(device, compile_cache=False)  # compilation is measured too
     dataset = open_dataset(configs[0], data_dir)
+    if not is_given(context, "batch_sizes"):  # those that this data set has
+        configs = [config for config in configs if config.batch_size <= len(dataset.train_images)] or configs
     own = open_recipe(recipe_path)
     given = given_fields(context) | ({"precision"} if is_given(context, "precisions") else set())
     check_all_read(own, configs, dataset, given)
     from jvae.tools.benchmark import measure, training_of
 
-    if not is_given(context, "batch_sizes"):  # those that this data set has
-        configs = [config for config in configs if config.batch_size <= len(dataset.train_images)] or configs
     measurements = []
     try:
         trainings = [training_of(config, dataset.train_images, own) for config in configs]
@@ -181,7 +181,7 @@ def describe(measurements: "list[Measurement]") -> str:
         lines.append(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of two {precision} 2048 x 2048 matrices")
     if first.memory is not None:
         lines.append(
-            "MiB a run: state, batch and temporaries of one run's step, by XLA's analysis; the data set is beside"
+            "MiB a run: state, batch and temporaries of one run's step, by XLA's analysis, without the data set"
         )
     return "\n".join(lines)
 

@@ -94,7 +94,7 @@ def test_the_command_prints_writes_and_draws(tmp_path):
 
 
 @pytest.mark.slow
-def test_sizes_that_the_data_lack_are_left_out_unless_they_are_asked_for(monkeypatch):
+def test_sizes_that_the_data_lack_are_left_out_unless_they_are_asked_for(monkeypatch, tmp_path):
     measured = []
 
     def stopped(training, repeats):
@@ -107,6 +107,10 @@ def test_sizes_that_the_data_lack_are_left_out_unless_they_are_asked_for(monkeyp
     words = ["benchmark", "--dataset", "digits", "--device", "cpu", "--runs", "1"]
     CliRunner().invoke(main, words)
     assert measured == [128, 1024]  # of 128, 1024 and 8192, with 1,541 images
+    measured.clear()
+    (tmp_path / "own.py").write_text("from jvae import build_recipe as recipe")
+    assert "enough" in CliRunner().invoke(main, [*words, "--recipe", str(tmp_path / "own.py")]).stderr
+    assert measured == [128, 1024]
     measured.clear()
     done = CliRunner().invoke(main, [*words, "--batch-sizes", "128,9999"])
     assert done.exit_code == 2
