@@ -227,7 +227,7 @@ def moved(config: "Config", given: dict[str, Any]) -> "Config":
     """
     usual = {name: getattr(type(config), name) for name in DATA_FIELDS[1:]}
     found = replace(config, **usual | given)
-    for name in usual.keys() - given.keys():
+    for name in (name for name in usual if name not in given):
         with contextlib.suppress(ValueError):
             found = replace(found, **{name: getattr(config, name)})
     return found
