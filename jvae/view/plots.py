@@ -131,7 +131,7 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     marks = ", ".join(dict.fromkeys(view.mark_name for view in views.values() if view.marks is not None))
     for ax, (name, view) in zip(axes, views.items(), strict=False):
         draw_prior(ax, view._replace(mark_name=marks))  # one legend entry for all marks
-        ax.set_title(name, fontsize=13)
+        ax.set_title(name, fontsize=13, parse_math=False)
         ax.tick_params(labelsize=11)
     add_title(fig, title, 12)
     add_key(fig, axes[: len(views)].tolist(), np.concatenate([view.labels for view in views.values()]))
@@ -224,9 +224,9 @@ def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
             ax.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.35, markeredgewidth=0)
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             ax.errorbar(float(np.mean(values)), row, xerr=deviation, fmt="|", color=colour, capsize=4, markersize=14)
-        ax.set_yticks(range(len(cells)), list(cells))
+        ax.set_yticks(range(len(cells)), list(cells), parse_math=False)
         ax.set_ylim(len(cells) - 0.5, -0.5)
-        ax.set_xlabel(unit)
+        ax.set_xlabel(unit, parse_math=False)
         soften(ax)
     fig.suptitle("test-set ELBO: runs, mean ± standard deviation; the best mean in orange", fontsize=10)
     return fig

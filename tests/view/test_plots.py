@@ -7,7 +7,7 @@ from test_pictures import assert_not_clipped
 from jvae.view import pictures, views
 from jvae.view.classes import class_colours
 from jvae.view.image_grids import fitting_columns, montage, plot_images
-from jvae.view.plots import plot_posterior, plot_scale
+from jvae.view.plots import PriorView, plot_posterior, plot_priors, plot_scale, plot_sweep
 
 
 def test_a_montage_keeps_every_image_in_its_place():
@@ -39,6 +39,14 @@ def test_grey_and_colour_images_are_drawn(channels):
 def test_a_title_is_whole_above_narrow_images_and_shows_dollars():
     fig = plot_images(np.zeros((9, 64, 2, 1), np.float32), title="samples of p(x|z)\nnpy:a$x_{$b.npy, gaussian prior")
     assert_not_clipped(fig)
+
+
+def test_names_of_the_users_are_drawn_as_they_are():
+    """As mathematics, this one would raise."""
+    name = "a$x_{$b"
+    view = PriorView(np.eye(2), [np.arange(2.0)] * 2, np.eye(2), np.zeros(2, int), None, "component", ("a", "b"))
+    for fig in (plot_sweep({name: {name: [1.0, 2.0]}}), plot_priors({name: view}, name)):
+        assert_not_clipped(fig)
 
 
 @pytest.mark.slow
