@@ -522,6 +522,21 @@ def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
     assert drawn(page) != before
 
 
+def test_forced_colours_leave_the_classes_theirs_and_show_what_is_chosen(visit, plane_page):
+    page = visit(plane_page)
+    page.click("#legend button:nth-child(2)")
+    read = """() => {
+      const style = (place, part) => getComputedStyle(document.querySelector(place), part);
+      const pressed = "#legend button:nth-child(2)", mode = "#modes label:has(:checked)";
+      const colours = [style(pressed, "::before").backgroundColor, style("#class", "::before").backgroundColor];
+      return [colours, [pressed, mode, "#draw-mode"].map((place) => style(place).outlineStyle)];
+    }"""
+    colours, outlines = page.evaluate(read)
+    assert outlines == ["none"] * 3
+    page.emulate_media(forced_colors="active")
+    assert page.evaluate(read) == [colours, ["solid", "solid", "none"]]
+
+
 @pytest.mark.parametrize("fields", [{"hidden": (512, 512)}, CNN], ids=["mlp", "cnn"])
 def test_decoding_keeps_up_with_a_pointer(visit, fields):
     """Well within a frame of 16 ms, even on a busy machine."""
