@@ -51,13 +51,14 @@ OF_EPOCHS = ("validation", "held_out", "keep", "patience")
         "jvae benchmark --latent-dim 10 --batch-sizes 128,1024 --precision float32,bfloat16",
         "jvae benchmark --dataset digits --runs 1,8 --profile --plot roofline.png",
     ),
+    unread=OF_EPOCHS,
 )
 @numbers_option("--batch-sizes", default="128,1024,8192", help="images per training step")
 @numbers_option("--runs", "run_counts", default="1,8", help="runs in one program")
 @click.option("--precision", "precisions", default="float32", help="float32, bfloat16, or both: float32,bfloat16")
 @click.option("--repeats", type=click.IntRange(3), default=7, help="measurements, of which the median is reported")
 @click.option("--profile", is_flag=True, help="also profile the first combination's step by parts")
-@partial(config_options, without=("batch_size", "runs", "precision"), unread=OF_EPOCHS)
+@partial(config_options, without=("batch_size", "runs", "precision"))
 @data_options
 @device_option
 @recipe_option

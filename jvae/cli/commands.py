@@ -4,7 +4,7 @@ import contextlib
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,19 @@ class Command(PathCommand):
 
     Args:
         examples: command lines that its help shows.
+        unread: the names of options that it does not read: accepted, so that a command line can be repeated, but not
+            shown by its help.
     """
 
-    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+    def __init__(
+        self, *arguments: Any, examples: Sequence[str] = (), unread: Collection[str] = (), **attributes: Any
+    ) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = examples
         self.params.append(config_option())
+        for option in self.params:
+            if isinstance(option, click.Option) and option.name in unread:
+                option.hidden = True
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and the options, in groups."""

@@ -21,7 +21,7 @@ from jvae.cli.path_types import OutputFile
     ),
 )
 @model_options
-@run_option()
+@run_option
 @click.option("--output", type=OutputFile(".html", ".htm"), default="explorer.html", help="HTML page to write")
 @click.option("--num-points", type=click.IntRange(1), default=2000, help="the most test images to show")
 def explore(

@@ -33,6 +33,7 @@ from jvae.cli.environment import import_jax
 from jvae.cli.explore import explore
 from jvae.cli.info import info
 from jvae.cli.options import (
+    DATA_OPTIONS,
     config_options,
     data_options,
     is_given,
@@ -153,10 +154,12 @@ def plot_command(
     begin = f"jvae plot {name} --model model.npz --output {name}"
     examples = f"{begin}{endings[0]}", f"{begin}{endings[1]}{'' if of_all_runs else ' --run 1'}"
 
-    @plot.command(name, help=text, examples=examples)
-    @partial(model_options, reads_data=needs_data, draws=needs_data)
+    unread = () if needs_data else (*DATA_OPTIONS, "seed", *["run"] * of_all_runs)
+
+    @plot.command(name, help=text, examples=examples, unread=unread)
+    @model_options
     @click.option("--output", type=OutputFile(*endings), default=f"{name}{endings[0]}", help=f"{kind} to write")
-    @run_option(hidden=of_all_runs)
+    @run_option
     @(level if of_levels else lambda command: command)
     def command(
         model_path: Path,

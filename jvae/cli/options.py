@@ -15,6 +15,8 @@ from jvae.runs.config import Config, config_fields
 from jvae.runs.fields import DATA_FIELDS, ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
+DATA_OPTIONS = (*DATA_FIELDS, "data_dir")
+"""The names of the options that say where a model's data are."""
 
 
 def flag(name: str) -> str:
@@ -81,16 +83,11 @@ def numbers(context: click.Context, option: click.Parameter, value: str | None) 
 numbers_option = partial(click.option, metavar="N,N,...", callback=numbers)
 
 
-def config_options(
-    command: Callable, without: Collection[str] = (), only: Collection[str] = (), unread: Collection[str] = ()
-) -> Callable:
-    """Add Config fields as options with their defaults: all, all but `without`, or those in `only`.
-
-    Those in `unread`, which a command accepts but does not read, are hidden.
-    """
+def config_options(command: Callable, without: Collection[str] = (), only: Collection[str] = ()) -> Callable:
+    """Add Config fields as options with their defaults: all, all but `without`, or those in `only`."""
     for field in reversed(config_fields()):
         if field.name not in without and (not only or field.name in only):
-            command = option_of(field, default=field.default, hidden=field.name in unread)(command)
+            command = option_of(field, default=field.default)(command)
     return command if only else hidden_dim_option(command)
 
 
@@ -133,14 +130,14 @@ def config_given(context: click.Context, values: dict[str, Any]) -> Config:
     return config
 
 
-def repeated_options(command: Callable, shown: Collection[str]) -> Callable:
-    """Add Config's fields as options, hidden but for those `shown`, which are accepted if they repeat a model's values.
+def repeated_options(command: Callable) -> Callable:
+    """Add Config's fields as options, hidden but for the data's, which are accepted if they repeat a model's values.
 
     The seed and the number of draws are left out: commands that read a model have their own.
     """
     for field in reversed(config_fields()):
         if field.name not in ("seed", "num_samples"):
-            command = option_of(field, default=None, hidden=field.name not in shown)(command)
+            command = option_of(field, default=None, hidden=field.name not in DATA_FIELDS)(command)
     return hidden_dim_option(command)
 
 
@@ -165,27 +162,22 @@ def recipe_option(command: Callable) -> Callable:
     )(with_recipe)
 
 
-def data_options(command: Callable, hidden: bool = False) -> Callable:
+def data_options(command: Callable) -> Callable:
     """Add `--data-dir`, the folder to read data from."""
     return click.option(
         "--data-dir",
         type=InputFolder(),
-        hidden=hidden,
         help="directory with the data set's IDX files (gzipped or not) or, for tfds:NAME, tensorflow-datasets' own",
     )(command)
 
 
-def model_options(command: Callable, reads_data: bool = True, draws: bool = True) -> Callable:
-    """Add the model file, the place of its data, the device, and the seed of draws from the model.
-
-    All commands accept these options, so that a command line can be repeated; what one does not read is hidden.
-    """
-    seed: dict[str, Any] = {"type": click.IntRange(0, 2**32 - 1), "default": 0, "help": "seed of the random draws"}
+def model_options(command: Callable) -> Callable:
+    """Add the model file, the place of its data, the device, and the seed of draws from the model."""
     for decorate in (
-        partial(data_options, hidden=not reads_data),
+        data_options,
         recipe_option,
-        partial(repeated_options, shown=DATA_FIELDS if reads_data else ()),
-        click.option("--seed", hidden=not draws, **seed),
+        repeated_options,
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="seed of the random draws"),
         device_option,
         click.option(
             "--model",
@@ -280,7 +272,7 @@ num_samples_option = click.option(
 stream_option = click.option(
     "--stream/--no-stream", default=None, help="read the images while they are used; by default if they do not fit"
 )
-run_option = partial(click.option, "--run", type=click.IntRange(0), default=0, help="index of the run; 0 is the first")
+run_option = click.option("--run", type=click.IntRange(0), default=0, help="index of the run; 0 is the first")
 json_option = click.option(
     "--json", "json_path", type=OutputFile(stdout=True), help="write the result to this file as JSON; - is stdout"
 )

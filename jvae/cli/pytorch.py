@@ -146,7 +146,7 @@ def import_pytorch(
     help="model file written by `jvae train`",
 )
 @click.option("--overwrite", is_flag=True, help="replace an existing file")
-@run_option()
+@run_option
 def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) -> None:
     """Write TARGET, a state dict that the exercise's PyTorch program loads (`model.pt`)."""
     need_torch()

@@ -1,6 +1,5 @@
 """`jvae sample`: the command of `jvae.runs.api.sample`."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from jvae.cli.console import (
     write_figure,
 )
 from jvae.cli.drawing import drawing
-from jvae.cli.options import model_options, run_option
+from jvae.cli.options import DATA_OPTIONS, model_options, run_option
 from jvae.cli.path_types import OutputFile
 
 if TYPE_CHECKING:
@@ -40,9 +39,10 @@ PICTURE_COPIES = 8
         "jvae sample --model model.npz --samples samples.png --compare",
         "jvae sample --model model.npz --samples samples.npz --num-images 1000",
     ),
+    unread=DATA_OPTIONS,
 )
-@partial(model_options, reads_data=False)
-@run_option()
+@model_options
+@run_option
 @click.option(
     "--samples",
     "output",
