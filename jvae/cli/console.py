@@ -226,10 +226,11 @@ def moved(config: "Config", given: dict[str, Any]) -> "Config":
         ValueError: the given fields do not fit together.
     """
     usual = {name: getattr(type(config), name) for name in DATA_FIELDS[1:]}
+    kept = {name: getattr(config, name) for name in usual if name not in given}
     found = replace(config, **usual | given)
-    for name in (name for name in usual if name not in given):
+    for name, value in kept.items():
         with contextlib.suppress(ValueError):
-            found = replace(found, **{name: getattr(config, name)})
+            found = replace(found, **{name: value})
     return found
 
 

@@ -101,8 +101,8 @@ def train(
     """
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
-    if not (resume and model_path.exists()):  # a model to resume has the options that are not given again
-        config_given(context, values)
+    # a model to resume has the options that are not given again
+    config = None if resume and model_path.exists() else config_given(context, values)
     if hosts is None:  # otherwise the writing process is known only below
         own_outputs(context, model_path, log_path)
         check_kept(model_path, context.params)
@@ -123,7 +123,7 @@ def train(
         known = continued(model_path, given, own, snapshots)
         if other := other_rounding(known.settings):
             log(f"warning: {model_path} is resumed with other settings of JAX, which change rounding: {other}")
-    config = (known and known.config) or config_given(context, values)
+    config = (known and known.config) or config or config_given(context, values)
     if known is not None and is_finished(known):
         log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
         with open_epoch_log(log_path if first else None, known.history):
