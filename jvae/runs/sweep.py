@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jvae.runs.recipe_file import OwnRecipe
 
 MEASURES = ("elbo", "reconstruction", "kl")
-RUN = ("seed", *MEASURES, "seconds_per_epoch")
+RUN_COLUMNS = ("seed", *MEASURES, "seconds_per_epoch")
 ONE_FOR_ALL = (*DATA_FIELDS, "binarise", "runs")
 Grid = dict[str, tuple[Any, ...]]
 
@@ -264,10 +264,10 @@ def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: P
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})
+    recipe, unit_of_bound = model.recipe_file and model.recipe_file.sha256, model.recipe.unit
     about = {"config": cell.config.to_dict(), "fingerprint": dataset.fingerprint, "versions": model.versions}
-    recipe = {"recipe_sha256": model.recipe_file and model.recipe_file.sha256, "unit": model.recipe.unit}
-    write_json(folder / f"{cell.stem}.json", {**about, **recipe, "runs": runs})
-    return Result(cell, model.recipe.unit, runs)
+    write_json(folder / f"{cell.stem}.json", {**about, "recipe_sha256": recipe, "unit": unit_of_bound, "runs": runs})
+    return Result(cell, unit_of_bound, runs)
 
 
 def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | None" = None) -> Result | None:
@@ -286,7 +286,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
     try:
         values = json.loads(path.read_text())
         config, fingerprint = Config.from_dict(values["config"]), values["fingerprint"]
-        runs = [{name: nan if run[name] is None else run[name] for name in RUN} for run in values["runs"]]
+        runs = [{name: nan if run[name] is None else run[name] for name in RUN_COLUMNS} for run in values["runs"]]
         result = Result(cell, values["unit"], runs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
@@ -304,7 +304,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
 def table(results: Sequence[Result]) -> str:
     """Return the results as CSV, one row per run and one per failed cell, with a column for every field of the grid."""
     settings = list(dict.fromkeys(name for result in results for name in result.cell.settings if name != "seed"))
-    columns = [*settings, *RUN, "unit", "error"]
+    columns = [*settings, *RUN_COLUMNS, "unit", "error"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -17,10 +17,12 @@ RISING = 0.01
 
 def describe(evaluation: Evaluation, model: TrainedModel) -> str:
     """Return an evaluation as readable lines."""
-    k, n = evaluation.num_samples, evaluation.num_images
-    error = " (± standard error over images)" if n > 1 else ""
-    heading = f"test set of {counted(n, 'image')}, {counted(k, 'draw')} each{error}"
-    lines = [heading, model.recipe.unit, *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS)]
+    error = " (± standard error over images)" if evaluation.num_images > 1 else ""
+    lines = [
+        describe_size(evaluation) + error,
+        model.recipe.unit,
+        *(describe_estimate(name, getattr(evaluation, name)) for name in PARTS),
+    ]
     if model.recipe.transform is dequantise:
         lines.append(f"  as a bound of the 256-valued images: {describe_discrete(evaluation.elbo, model.data_shape)}")
     return "\n".join(lines)
@@ -41,6 +43,11 @@ def describe_estimate(name: str, e: Estimate) -> str:
     return f"  {name:<15}{e.value:10.3f}{error}{drawn}"
 
 
+def describe_size(evaluation: Evaluation) -> str:
+    """Return the numbers of images and of draws of an evaluation, in words."""
+    return f"test set of {counted(evaluation.num_images, 'image')}, {counted(evaluation.num_samples, 'draw')} each"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things, at least one, with their noun in the singular or the plural."""
     return f"{number} {noun}{'s' * (number > 1)}"
@@ -49,10 +56,8 @@ def counted(number: int, noun: str) -> str:
 def describe_runs(evaluations: list[Evaluation], model: TrainedModel) -> str:
     """Return the evaluations of all runs of a model, one each, as a readable table."""
     first = evaluations[0]
-    k, n = first.num_samples, first.num_images
     columns = run_columns(evaluations)
-    heading = f"test set of {counted(n, 'image')}, {counted(k, 'draw')} each, {model.num_runs} runs"
-    lines = [heading, model.recipe.unit]
+    lines = [f"{describe_size(first)}, {model.num_runs} runs", model.recipe.unit]
     lines.append(f"  {'seed':<20}" + "".join(f"{name:>16}" for name in columns))
     for i, seed in enumerate(model.plan.seeds):
         lines.append(f"  {seed:<20}" + "".join(f"{values[i]:16.3f}" for values in columns.values()))
