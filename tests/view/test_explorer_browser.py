@@ -525,11 +525,13 @@ def test_the_map_follows_the_windows_size_and_scheme(visit, plane_page):
 def test_forced_colours_leave_the_classes_theirs_and_show_what_is_chosen(visit, plane_page):
     page = visit(plane_page)
     page.click("#legend button:nth-child(2)")
+    page.evaluate("document.querySelector('#pen').classList.add('down')")
     read = """() => {
       const style = (place, part) => getComputedStyle(document.querySelector(place), part);
       const pressed = "#legend button:nth-child(2)", mode = "#modes label:has(:checked)";
-      const colours = [style(pressed, "::before").backgroundColor, style("#class", "::before").backgroundColor];
-      return [colours, [pressed, mode, "#draw-mode"].map((place) => style(place).outlineStyle)];
+      const coloured = [style(pressed, "::before"), style("#class", "::before"), style("#pen")];
+      const outlined = [pressed, mode, "#draw-mode"].map((place) => style(place));
+      return [coloured.map((one) => one.backgroundColor), outlined.map((one) => one.outlineStyle)];
     }"""
     colours, outlines = page.evaluate(read)
     assert outlines == ["none"] * 3
