@@ -82,7 +82,7 @@ def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
     """Return the ELBO per datum, in nats, without a closed-form KL: the mean of log p(x|z) + log p(z) - log q(z|x).
 
     Source:
-        Kingma & Welling 2014, eq. 6. The same expectation as `elbo`, usually with more variance.
+        Kingma & Welling 2014, eq. 6. The same expectation as `elbo`; which of them has more variance depends on q(z|x).
     """
     return jnp.mean(log_weights(d), axis=0)
 

@@ -126,7 +126,14 @@ def tell(values: Values) -> Story:
         for prior, result in values["priors"].items()
         for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
     )
-    header = ["prior", "jvae", "PyTorch", "difference of the means", "in standard errors", "Welch's 95 % interval"]
+    header = [
+        "prior",
+        "jvae",
+        "PyTorch",
+        "difference of the means ± s.e.",
+        "in standard errors",
+        "Welch's 95 % interval",
+    ]
     text = PROSE(
         "text",
         results=table(header, lines),

@@ -160,6 +160,7 @@ def tell(values: Values) -> Story:
         results=table(["estimator", *stages, "signal-to-noise", "test ELBO"], lines),
         v=values,
         epochs=f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)}",
+        batch=min(STEP_BATCH, values["trained_on"]),
         clear=CLEAR,
         verdict=verdict,
         quietest=quietest,
