@@ -175,7 +175,7 @@ def test_the_text_follows_the_measurement(part, values, case):
 
 def test_classes_are_told_beside_their_own_chance_or_left_out():
     values = of_baseline(GAINS["better"])
-    assert "of 0.25 by chance." in baseline.tell(values).short
+    assert "one is right for 0.25." in baseline.tell(values).short
     assert baseline.largest_share(np.array([3, 3, 3, 7])) == 0.75
     unlabelled = [{name: value for name, value in row.items() if name != "neighbours"} for row in values["rows"]]
     story = baseline.tell({"rows": unlabelled, "chance": baseline.largest_share(np.zeros(4, np.uint8))})
@@ -313,9 +313,9 @@ def test_variances_are_told_apart_by_their_own_error():
     )
     assert f"{words} for case 2." in story.text
     assert "*gradient*, (8) has more variance for case 0. (9) has more variance for case 1. Neither" in story.text
-    assert "the bound has more variance with (9) in 1 of 3 models and with (8) in 1" in story.short
+    assert "the bound has more variance with (9) in 1 of 3 cases, each a model and a q, and with (8) in 1" in story.short
     assert story.sound
-    assert "in 0 of 1 models and with (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
+    assert "in 0 of 1 cases, each a model and a q, and with (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
     assert not kl.tell(of_kl([[0.2, 0.1]], drawn=2.0)).sound
 
 
