@@ -3,7 +3,7 @@
 Question: does a run survive interruptions, and is every damaged file and wrong command line refused in one line?
 Command:  python -m experiments faults --output report
 Expected: no fault goes unnoticed.
-Minutes:  40 to 81; with --quick a twentieth of the faults, and 2.
+Minutes:  31 to 81; with --quick a twentieth of the faults, and 2.
 """
 
 import json
