@@ -4,7 +4,7 @@ Question: are the test ELBOs of both frameworks, over many seeds of the same set
 Source:   the exercise's own model in PyTorch, experiments/peers/pytorch.py.
 Command:  python -m experiments mirror --output report     (16 seeds at least)
 Expected: gaussian -94.5 ± 1.0 and -94.0 ± 0.9 nats, mog -92.1 ± 0.8 and -91.9 ± 0.8: within 2 standard errors.
-Minutes:  14. Needs the extra `pytorch`.
+Minutes:  25. Needs the extra `pytorch`.
 """
 
 from typing import TYPE_CHECKING, Any
