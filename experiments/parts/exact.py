@@ -42,7 +42,8 @@ DISTANCES = (
     "beyond by own error",
 )
 INTEGRALS = ("prior", "held, median", "held, least", "ESS, median", "ESS, least", "spacing", "grid's error", "border")
-MIDDLES = {"": np.mean, "_median": np.median}
+MIDDLES: dict[str, Callable[[np.ndarray], Any]] = {"": np.mean, "_median": np.median}
+"""The middles of the images that are told, by the end of their field's name."""
 REPEATS = 2000
 """The number of bounds of each image whose mean and spread are IWAE's bias and standard error."""
 RARE = 1_000_000
