@@ -3,7 +3,7 @@
 Question: everything that the exercise sheet asks, and the mini-project.
 Command:  python -m experiments all --output report; with --quick a short form of everything.
 Expected: report.md and report.html in the output folder, and mini-project.md and .html.
-Minutes:  20 with --quick, 145 without, on two cores; the literature's rows take hours, in their own command.
+Minutes:  20 with --quick, 180 without, on two cores; the literature's rows take hours, in their own command.
 """
 
 import shutil
