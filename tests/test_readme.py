@@ -84,6 +84,15 @@ def test_the_figures_of_the_exercises_are_those_of_the_kept_results(name, headin
             assert not wrong, f"{row[0]}: {wrong}"
 
 
+def test_the_kept_results_are_of_one_commit():
+    assert "of all parts but `literature` are of one commit" in text_of("experiments/README.md")
+    kept = {path: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("experiments/report/*/*.json")}
+    of = {path.relative_to(ROOT): known["about"]["commit"] for path, known in kept.items() if "about" in known}
+    measured = {path.parent.name for path in of}
+    assert measured == {part.name for part in PARTS}
+    assert len({commit for path, commit in of.items() if path.parent.name != "literature"}) == 1
+
+
 def known(part: str) -> set[str]:
     """Return the figures of a part's kept results, if there are any."""
     return told(part) if (ROOT / "experiments" / "report" / part / "results.json").exists() else set()
