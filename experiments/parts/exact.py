@@ -42,8 +42,6 @@ DISTANCES = (
     "beyond by own error",
 )
 INTEGRALS = ("prior", "held, median", "held, least", "ESS, median", "ESS, least", "spacing", "grid's error", "border")
-MIDDLES: dict[str, Callable[[np.ndarray], Any]] = {"": np.mean, "_median": np.median}
-"""The middles of the images that are told, by the end of their field's name."""
 REPEATS = 2000
 """The number of bounds of each image whose mean and spread are IWAE's bias and standard error."""
 RARE = 1_000_000
@@ -237,7 +235,7 @@ def with_error(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {sem(values):.2f}"
 
 
-def ends(rows: list[dict[str, Any]], bound: str, middle: Callable[[np.ndarray], float]) -> str:
+def ends(rows: list[dict[str, Any]], bound: str, middle: Callable[[np.ndarray], Any]) -> str:
     """Return the least and the largest of all priors' means, or medians, of a bound's distance below log p(x)."""
     middles = [middle(below(row, bound)) for row in rows]
     return f"{min(middles):#.3g} to {max(middles):#.3g}"
@@ -305,8 +303,10 @@ def tell(values: Values) -> Story:
         resolved=resolved,
         **shared,
     )
-    known = {f"{bound}{end}": ends(rows, bound, of) for bound in ("elbo", "iwae") for end, of in MIDDLES.items()}
-    return Story(PROSE("short", most=most, **known, **shared), text, sound=not (off or apart or coarse))
+    means = {bound: ends(rows, bound, np.mean) for bound in ("elbo", "iwae")}
+    medians = {f"{bound}_median": ends(rows, bound, np.median) for bound in ("elbo", "iwae")}
+    short = PROSE("short", most=most, **means, **medians, **shared)
+    return Story(short, text, sound=not (off or apart or coarse))
 
 
 PART = Part(

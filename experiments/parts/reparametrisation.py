@@ -44,11 +44,9 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     from jvae.runs.config import build_recipe
 
     most, repeats = most or lab.settings.choose(32, 8), repeats or lab.settings.choose(100, 50)
-    config = lab.settings.config(
-        epochs=min(lab.settings.epochs, 3), batch_size=min(STEP_BATCH, len(lab.data.train_images))
-    )
     most_images, data = lab.settings.choose(60_000, 15_000), lab.data
     data = data._replace(train_images=data.train_images[:most_images])
+    config = lab.settings.config(epochs=min(lab.settings.epochs, 3), batch_size=step_batch(len(data.train_images)))
     recipe = build_recipe(config, data.train_images.shape[1:])
     x = recipe.transform(jax.random.key(0), jnp.asarray(data.test_images[:BATCH]))
     curves, snapshots = {}, {}
@@ -64,6 +62,11 @@ def measure(lab: Lab, most: int | None = None, repeats: int | None = None) -> Me
     counts = {"repeats": repeats, "epochs": config.epochs, "images": BATCH, "trained_on": len(data.train_images)}
     values = {"curves": curves, "noise": noise, "noise_over_training": over_training, **counts}
     return values, {"estimators": plot(curves, noise["trained"], over_training)}
+
+
+def step_batch(images: int) -> int:
+    """Return the number of images of a training step, given that of all training images."""
+    return min(STEP_BATCH, images)
 
 
 def training_curve(name: str, config: Any, data: Any) -> tuple[list[float], list[Any]]:
@@ -160,7 +163,7 @@ def tell(values: Values) -> Story:
         results=table(["estimator", *stages, "signal-to-noise", "test ELBO"], lines),
         v=values,
         epochs=f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)}",
-        batch=min(STEP_BATCH, values["trained_on"]),
+        batch=step_batch(values["trained_on"]),
         clear=CLEAR,
         verdict=verdict,
         quietest=quietest,

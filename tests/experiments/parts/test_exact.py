@@ -57,6 +57,13 @@ def test_a_second_integral_must_be_the_same_where_draws_reach(shares, agreed):
     assert ("do not agree for one" in exact.tell(values).text) == (not agreed)
 
 
+def test_means_that_few_images_dominate_stand_beside_medians():
+    story = exact.tell(of_exact(share=0.05))  # one image of three is log 20 below
+    assert "IWAE-5000 0.00 to 0.999: means over 3 images" in story.short
+    assert "at the median 2.00 to 2.00 and 0.00 to 0.00." in story.short
+    assert "| 1.00 ± 1.00 | 2.000 | 0.000 |" in story.text
+
+
 def test_the_mean_of_the_images_has_a_distance_of_its_own():
     (row, other) = of_exact(off=0.6)["rows"]
     assert exact.mean_distance(row) == pytest.approx(0.6 / np.sqrt(3 * 0.01), rel=1e-3)
