@@ -126,14 +126,7 @@ def tell(values: Values) -> Story:
         for prior, result in values["priors"].items()
         for name, who in (("jvae", "in jvae"), ("pytorch", "in PyTorch"))
     )
-    header = [
-        "prior",
-        "jvae",
-        "PyTorch",
-        "difference of the means ± s.e.",
-        "in standard errors",
-        "Welch's 95 % interval",
-    ]
+    header = ["prior", "jvae", "PyTorch", "difference ± s.e.", "in standard errors", "Welch's 95 % interval"]
     text = PROSE(
         "text",
         results=table(header, lines),
@@ -161,7 +154,7 @@ PART = Part(
     title="Study: the mirror of PyTorch",
     question="Do jvae and PyTorch train the same setting to the same test-set ELBO?",
     help=__doc__,
-    minutes=lambda s: 0.4 + max(s.runs, s.choose(FULL, 3)) * (0.06 + s.epochs * 4 * 2.6 / 60),
+    minutes=lambda s: 0.4 + max(s.runs, s.choose(FULL, 3)) * 2 * (0.06 + s.epochs * (3.6 + 5.1) / 60),
     measure=measure,
     tell=tell,
     obstacle=without_torch,

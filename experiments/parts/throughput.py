@@ -3,7 +3,7 @@
 Question: how long does an epoch of the exercise take in jvae, in the exercise's loop, and in tuned PyTorch?
 Source:   experiments/peers/pytorch.py, the exercise's loop and the tuned one.
 Command:  python -m experiments throughput --output report
-Expected: the exercise's loop 2.4 to 3.6 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, by processor.
+Expected: the exercise's loop 2.4 to 3.8 times jvae's seconds, tuned PyTorch 1.1 to 2.0 times, by processor.
 Minutes:  3; 8 with --device gpu, which times jvae with 1 to 512 runs at once beside PyTorch on CUDA, compiled and
           with CUDA graphs too; --run-counts does so on a CPU. Needs the extra `pytorch`.
 """

@@ -313,7 +313,8 @@ def test_variances_are_told_apart_by_their_own_error():
     )
     assert f"{words} for case 2." in story.text
     assert "*gradient*, (8) has more variance for case 0. (9) has more variance for case 1. Neither" in story.text
-    assert "variance with (9) in 1 of 3 cases, each a model and a q, and with (8) in 1" in story.short
+    told = "the bound has more variance with (9) in 1 of 3 cases, each a model and a q, and with (8) in 1"
+    assert told in story.short
     assert story.sound
     assert "in 0 of 1 cases, each a model and a q, and with (8) in 0" in kl.tell(of_kl([[0.2, 0.1]])).short
     assert not kl.tell(of_kl([[0.2, 0.1]], drawn=2.0)).sound
