@@ -56,6 +56,13 @@ def draw(
     return jax.lax.map(lambda k: log_densities(k, x), keys, batch_size=draws_at_a_time)
 
 
+def of_draws(d: LogDensities) -> LogDensities:
+    """Return log-densities that have an axis of draws; raise a ValueError if they have none."""
+    if d.log_px_z.ndim < 2:
+        raise ValueError(f"log-densities have the shape {list(d.log_px_z.shape)}: must be [k, b], k draws of b data")
+    return d
+
+
 Bound = Callable[[LogDensities], Float[Array, " b"]]
 """Log-densities [k, b] -> the bound per datum, in nats; larger is better."""
 
@@ -70,7 +77,7 @@ def elbo(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Arra
     Source:
         Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and 7; beta: Higgins et al. 2017, beta-VAE, eq. 4.
     """
-    return jnp.mean(elbo_terms(d, beta=beta), axis=0)
+    return jnp.mean(elbo_terms(of_draws(d), beta=beta), axis=0)
 
 
 def elbo_terms(d: LogDensities, *, beta: float | Float[Array, ""] = 1.0) -> Float[Array, "*k b"]:
@@ -84,7 +91,7 @@ def monte_carlo_elbo(d: LogDensities) -> Float[Array, " b"]:
     Source:
         Kingma & Welling 2014, eq. 6. The same expectation as `elbo`; which of them has more variance depends on q(z|x).
     """
-    return jnp.mean(log_weights(d), axis=0)
+    return jnp.mean(log_weights(of_draws(d)), axis=0)
 
 
 def log_weights(d: LogDensities) -> Float[Array, "k b *r"]:
@@ -100,7 +107,7 @@ def iwae(d: LogDensities) -> Float[Array, " b"]:
     Source:
         Burda, Grosse & Salakhutdinov 2016, Importance Weighted Autoencoders, eq. 8.
     """
-    w = log_weights(d)
+    w = log_weights(of_draws(d))
     return jax.nn.logsumexp(w, axis=0) - jnp.log(w.shape[0])
 
 

@@ -1,7 +1,5 @@
 """Decoders, z -> p(x|z): modules that return the output distribution."""
 
-import math
-from numbers import Real
 from typing import Literal, get_args
 
 import distrax
@@ -11,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jvae.distributions import Bernoulli, ContinuousBernoulli, ImageDistribution
+from jvae.errors import positive
 
 LOG_SCALE_FLOOR = -6.0
 START_LOG_SCALE = -1.0  # a scale of 0.37: about the spread of a pixel in [0, 1]
@@ -76,9 +75,8 @@ class GaussianDecoder(nn.Module):
         """Refuse another variance, which would be taken for `scalar`, and a scale that gives no density."""
         if self.variance not in get_args(Variance):
             raise ValueError(f"variance is {self.variance!r}: must be one of {', '.join(get_args(Variance))}")
-        scale = self.fixed_scale
-        if self.variance == "fixed" and isinstance(scale, Real) and not 0 < scale < math.inf:
-            raise ValueError(f"fixed_scale is {scale}: must be above 0 and finite")
+        if self.variance == "fixed":
+            self.fixed_scale = positive("fixed_scale", self.fixed_scale)
         super().__post_init__()
 
     @nn.compact

@@ -3,7 +3,6 @@
 Every prior is called with the model's encoder, `prior(encoder)`: a VampPrior is built from it, the others ignore it.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -14,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, PyTree
 
 from jvae.distributions import GaussianMixture, is_diagonal_gaussian
+from jvae.errors import positive, take_sizes
 from jvae.nn.networks import MLP
 
 Posterior = Callable[[Float[Array, "b ..."]], distrax.DistributionLike]
@@ -40,6 +40,11 @@ class GaussianPrior(nn.Module):
 
     latent_dim: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        take_sizes(self, ["latent_dim"])
+        super().__post_init__()
+
     def __call__(self, posterior: Posterior | None = None) -> distrax.Independent:
         """Return the prior: batch shape [], event shape [m]."""
         return diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
@@ -57,6 +62,11 @@ class MoGPrior(nn.Module):
 
     latent_dim: int
     num_components: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        take_sizes(self, ["latent_dim", "num_components"])
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, posterior: Posterior | None = None) -> distrax.MixtureSameFamily:
@@ -92,6 +102,11 @@ class VampPrior(nn.Module):
     num_components: int
     images: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse what is no size."""
+        take_sizes(self, ["num_components"], ["data_shape"])
+        super().__post_init__()
+
     def setup(self) -> None:
         """Create the pseudo-inputs, which are not clipped yet."""
         start = near_black if self.images else nn.initializers.normal(1.0)
@@ -121,6 +136,20 @@ def start_at_images(count: int, params: PyTree, key: Key[Array, ""], x: Float[Ar
 
 
 Coupling = Literal["affine", "spline"]
+
+
+class Coupled(distrax.Transformed):
+    """The distribution of z = f(e) for a chain f of coupling layers, which keep the shape: no trace has to tell it."""
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The shape of a batch of e, []."""
+        return self.distribution.batch_shape
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of e, [m]."""
+        return self.distribution.event_shape
 
 
 class FlowPrior(nn.Module):
@@ -153,11 +182,10 @@ class FlowPrior(nn.Module):
         """Refuse another coupling, which would be taken for `spline`, and sizes that make no layer."""
         if self.coupling not in get_args(Coupling):
             raise ValueError(f"coupling is {self.coupling!r}: must be one of {', '.join(get_args(Coupling))}")
-        for name in ("num_layers", "num_bins") if self.coupling == "spline" else ("num_layers",):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: must be at least 1")
-        if self.coupling == "spline" and not 0 < self.spline_limit < math.inf:
-            raise ValueError(f"spline_limit is {self.spline_limit}: must be above 0 and finite")
+        take_sizes(self, ["latent_dim", "num_layers"], ["hidden"])
+        if self.coupling == "spline":
+            take_sizes(self, ["num_bins"])
+            self.spline_limit = positive("spline_limit", self.spline_limit)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -166,10 +194,10 @@ class FlowPrior(nn.Module):
         out_shape = (self.latent_dim, per_dimension)
         self.conditioners = [MLP(self.hidden, out_shape, zero_output=True) for _ in range(self.num_layers)]
 
-    def __call__(self, posterior: Posterior | None = None) -> distrax.Transformed:
+    def __call__(self, posterior: Posterior | None = None) -> "Coupled":
         """Return the prior: batch shape [], event shape [m]. Its conditioners have weights only inside `apply`."""
         base = diagonal_gaussian(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim))
-        return distrax.Transformed(base, distrax.Chain([self.layer(i) for i in range(self.num_layers)]))
+        return Coupled(base, distrax.Chain([self.layer(i) for i in range(self.num_layers)]))
 
     def layer(self, i: int) -> distrax.MaskedCoupling:
         """Return coupling layer i: the dimensions of one parity pass unchanged, and determine the map of the others."""

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import optax
+from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jvae.bounds import Bound, elbo, iwae, monte_carlo_elbo
+from jvae.errors import at_least_one, check_hashable, shown
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS, Estimator
 from jvae.transforms import Transform
-from jvae.vae import VAE
+from jvae.vae import VAE, HierarchicalVAE
 
 KlWeight = Callable[[Int[Array, ""]], Float[Array, ""]]
 """The step, from 0 -> the weight of the KL."""
@@ -42,9 +44,22 @@ class Recipe(NamedTuple):
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise a ValueError unless the recipe's parts fit each other."""
-    if not hasattr(recipe.num_samples, "__index__") or recipe.num_samples < 1:
-        raise ValueError(f"num_samples is {recipe.num_samples!r}: must be a whole number, at least 1")
+    """Raise a ValueError unless the recipe's parts are what they must be, and fit each other."""
+    if not isinstance(recipe.model, nn.Module):
+        raise ValueError(f"model is {shown(recipe.model)}: must be a jvae.VAE")
+    upper = "prior" if isinstance(recipe.model, HierarchicalVAE) else None
+    for name in ("prior", "decoder", "encoder") if isinstance(recipe.model, VAE) else ():
+        part, kind = getattr(recipe.model, name), VAE if name == upper else nn.Module
+        if part is not None and not isinstance(part, kind):
+            raise ValueError(f"model.{name} is {shown(part)}: must be a {'VAE' if name == upper else 'Flax module'}")
+    check_hashable("model", recipe.model)
+    if not (hasattr(recipe.optimizer, "init") and hasattr(recipe.optimizer, "update")):
+        raise ValueError(f"optimizer is {shown(recipe.optimizer)}: must be optax's, such as optax.adam(1e-3)")
+    for name in ("transform", "bound", "kl_weight", "start", "estimator"):
+        part = getattr(recipe, name)
+        if not callable(part) and (part is not None or name in ("transform", "bound")):
+            raise ValueError(f"{name} is {shown(part)}: must be a function")
+    at_least_one("num_samples", recipe.num_samples)
     if recipe.kl_weight is not None and recipe.bound in (iwae, monte_carlo_elbo):
         raise ValueError(f"kl_weight must be None with the bound {recipe.bound.__name__}, which does not read the KL")
     if recipe.estimator is None:

@@ -71,12 +71,18 @@ Epoch = Callable[[TrainState, PyTree, UInt8[Array, "n ..."]], tuple[TrainState, 
 
 
 def init_state(recipe: Recipe, key: Key[Array, ""], data_shape: tuple[int, ...]) -> TrainState:
-    """Return fresh parameters, drawn with the key, and optimizer state, at step 0."""
+    """Return fresh parameters, drawn with the key, and optimizer state, at step 0.
+
+    Raises:
+        ValueError: the model has variables other than parameters, such as the running means of a BatchNorm.
+    """
 
     @jax.jit
     def init(key: Key[Array, ""]) -> TrainState:
         init_key, draw_key = jax.random.split(key)
         params = recipe.model.init(init_key, draw_key, jnp.zeros((1, *data_shape)))
+        if others := params.keys() - {"params"}:
+            raise ValueError(f"the model has {', '.join(sorted(others))}: must have params alone, which are trained")
         return TrainState(params, recipe.optimizer.init(params), jnp.zeros((), jnp.int32))
 
     return init(key)
@@ -94,7 +100,7 @@ def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> Train
         ValueError: the recipe's parts do not fit each other.
     """
     check_recipe(recipe)
-    model, optimizer = recipe.model, recipe.optimizer
+    model, optimizer, num_samples = recipe.model, recipe.optimizer, int(recipe.num_samples)
 
     def at(params: PyTree) -> Callable[[Key[Array, ""], Float[Array, "b ..."]], LogDensities]:
         each = lambda k, x: model.apply(params, k, x)  # noqa: E731
@@ -103,7 +109,7 @@ def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> Train
     def loss(
         params: PyTree, step: Int[Array, ""], key: Key[Array, ""], x: Float[Array, "b ..."], weights: Float[Array, " b"]
     ) -> tuple[Float[Array, ""], Metrics]:
-        d = draw(at(params), key, x, recipe.num_samples, draws_at_a_time)
+        d = draw(at(params), key, x, num_samples, draws_at_a_time)
         each = mean_over_draws(d)
         weighted = d if recipe.kl_weight is None else d._replace(kl=recipe.kl_weight(step) * d.kl)
         metrics = Metrics(recipe.bound(weighted), each.log_px_z, each.kl)
@@ -115,7 +121,7 @@ def make_train_step(recipe: Recipe, draws_at_a_time: int | None = None) -> Train
     ) -> tuple[PyTree, Metrics]:
         if recipe.estimator is None:
             return jax.grad(loss, has_aux=True)(params, step, key, x, weights)
-        bound, ascent = recipe.estimator(from_vae(model), params, key, x, recipe.num_samples, weights)
+        bound, ascent = recipe.estimator(from_vae(model), params, key, x, num_samples, weights)
         _, metrics = loss(params, step, key, x, weights)
         return jax.tree.map(jnp.negative, ascent), metrics._replace(bound=bound)
 

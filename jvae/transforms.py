@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, Shaped, UInt8, UInt32
 
+from jvae.errors import shown
+
 AnyKey = Key[Array, ""] | UInt32[Array | np.ndarray, "2"]
 """A key of `jax.random.key`, or one of `jax.random.PRNGKey`."""
 BINARISATION_SEED = 2008
@@ -21,8 +23,9 @@ Transform = Callable[[Key[Array, ""], UInt8[Array, "b ..."]], Float[Array, "b ..
 
 def as_uint8(images: Shaped[Array | np.ndarray, "b ..."]) -> UInt8[Array, "b ..."]:
     """Return images as a JAX array; raise a ValueError unless they are uint8, from 0 to 255."""
-    if images.dtype != np.uint8:
-        raise ValueError(f"images are {images.dtype}{list(images.shape)}: must be uint8, from 0 to 255")
+    if getattr(images, "dtype", None) != np.uint8:
+        found = f"{images.dtype}{list(images.shape)}" if hasattr(images, "dtype") else shown(images)
+        raise ValueError(f"images are {found}: must be a uint8 array, from 0 to 255")
     return jnp.asarray(images)
 
 
@@ -44,7 +47,8 @@ def stochastic_binarise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]
     Source:
         Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks ("dynamic binarisation").
     """
-    return (255 * jax.random.uniform(key, images.shape) < as_uint8(images)).astype(jnp.float32)
+    pixels = as_uint8(images)
+    return (255 * jax.random.uniform(key, pixels.shape) < pixels).astype(jnp.float32)
 
 
 def rescale(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
@@ -68,8 +72,9 @@ def dequantise(key: AnyKey, images: Shaped[Array | np.ndarray, "b ..."]) -> Floa
     Source:
         Theis, van den Oord & Bethge 2016, A note on the evaluation of generative models, section 3.1.
     """
-    noise = jax.random.bits(key, images.shape, jnp.uint16).astype(jnp.float32) / 2**16
-    return (as_uint8(images).astype(jnp.float32) + noise) / 256
+    pixels = as_uint8(images)
+    noise = jax.random.bits(key, pixels.shape, jnp.uint16).astype(jnp.float32) / 2**16
+    return (pixels.astype(jnp.float32) + noise) / 256
 
 
 def observe(

@@ -1,6 +1,6 @@
 """Variational autoencoders with one or two levels of latents: (key, x) -> LogDensities."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import distrax
 import jax
@@ -22,6 +22,20 @@ class Level(NamedTuple):
     """A draw from the posterior for each datum."""
 
 
+def distribution(name: str, p: Any) -> distrax.DistributionLike:
+    """Return what a module returned; raise a ValueError that names the module unless it is a distribution."""
+    if not hasattr(p, "log_prob"):
+        raise ValueError(f"{name} returned {type(p).__name__}: must return a distribution")
+    return p
+
+
+def event_shape(p: distrax.DistributionLike) -> tuple[int, ...] | None:
+    """Return the shape of one draw, or None where it is unknown, or only a trace of the user's own code would tell."""
+    if type(p) is distrax.Transformed or not hasattr(p, "event_shape"):
+        return None
+    return tuple(p.event_shape)
+
+
 def one_each(name: str, log_density: Float[Array, "..."], count: int) -> Float[Array, " b"]:
     """Return log-densities [b] of `count` data.
 
@@ -38,9 +52,16 @@ def log_densities(log_px_z: Float[Array, " b"], levels: tuple[Level, ...]) -> Lo
     """Return the log-densities summed over levels; the KL of the top level is in closed form where there is one.
 
     Raises:
-        ValueError: a distribution does not have one log-density for each datum.
+        ValueError: a level's two distributions are not over the same latents, or one does not have one log-density for
+            each datum.
     """
+    for level in levels:
+        dim, shape = level.z.shape[1:], event_shape(level.prior)
+        if shape not in (None, (), dim):
+            raise ValueError(f"p(z) is over latents of the shape {list(shape)}: must be {list(dim)}, as q(z|x)")
     log_p = [one_each("p(z)", level.prior.log_prob(level.z), len(level.z)) for level in levels]
+    if shape is not None and tuple(levels[-1].prior.batch_shape):
+        raise ValueError(f"p(z) has the batch shape {list(levels[-1].prior.batch_shape)}: must be one distribution, []")
     log_q = [one_each("q(z|x)", level.posterior.log_prob(level.z), len(level.z)) for level in levels]
     kl = closed_form_kl(levels[-1].posterior, levels[-1].prior)
     if kl is None:  # the one-draw estimate
@@ -72,19 +93,19 @@ class VAE(nn.Module):
         """Return the log-densities, in nats, at one reparametrised draw z ~ q(z|x) for each datum.
 
         Raises:
-            ValueError: a distribution does not have one log-density for each datum, as over data of another shape.
+            ValueError: a distribution does not have one log-density for each datum, is over data of another shape than
+                x's, or p(z) over other latents than q(z|x).
         """
-        levels = self.infer(key, x)
-        try:
-            log_px_z = self.decoder(levels[0].z).log_prob(x)
-        except TypeError as error:
-            raise ValueError(f"p(x|z) does not take data of the shape {list(x.shape[1:])}: {error}") from error
-        return log_densities(one_each("p(x|z)", log_px_z, len(x)), levels)
+        levels, data_shape = self.infer(key, x), x.shape[1:]
+        p = distribution("the decoder", self.decoder(levels[0].z))
+        if (shape := event_shape(p)) not in (None, (), data_shape):
+            raise ValueError(f"p(x|z) is over data of the shape {list(shape)}: the data have {list(data_shape)}")
+        return log_densities(one_each("p(x|z)", p.log_prob(x), len(x)), levels)
 
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
         """Return the one level, with a reparametrised draw."""
-        q = self.encoder(x)
-        return (Level(q, self.prior(self.encoder), q.sample(seed=key)),)
+        q = distribution("the encoder", self.encoder(x))
+        return (Level(q, distribution("the prior", self.prior(self.encoder)), q.sample(seed=key)),)
 
     def posterior(self, x: Float[Array, "b ..."]) -> distrax.DistributionLike:
         """Return q(z|x): batch shape [b], event shape [m]."""
@@ -137,7 +158,7 @@ class HierarchicalVAE(VAE):
     def infer(self, key: Key[Array, ""], x: Float[Array, "b ..."]) -> tuple[Level, ...]:
         """Return both levels, z1's first, with reparametrised draws z1 ~ q(z1|x) and z2 ~ q(z2|z1)."""
         z1_key, z2_key = jax.random.split(key)
-        q = self.encoder(x)
+        q = distribution("the encoder", self.encoder(x))
         z1 = q.sample(seed=z1_key)
         above = self.prior.infer(z2_key, z1)
         return (Level(q, self.prior.decode(above[0].z), z1), *above)

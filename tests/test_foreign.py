@@ -1,5 +1,7 @@
 """Models from outside jvae: a Laplace prior, a Student-t output and a custom encoder, on data of other ranks."""
 
+from typing import Any
+
 import distrax
 import jax
 import jax.numpy as jnp
@@ -11,17 +13,20 @@ from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
 from jvae.data.dataset import Dataset
-from jvae.decoders import GaussianDecoder
+from jvae.decoders import BernoulliDecoder, GaussianDecoder
+from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError, ModelFileError
 from jvae.gradients import ELBO_ESTIMATORS, IWAE_ESTIMATORS
-from jvae.priors import FlowPrior
+from jvae.nn.networks import MLP
+from jvae.priors import FlowPrior, MoGPrior
 from jvae.recipe import Recipe
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.conditions import Chunking
 from jvae.runs.plan import Plan, check_plan
+from jvae.runs.selection import select_run
 from jvae.transforms import rescale
-from jvae.vae import VAE, latent_dims
+from jvae.vae import VAE, HierarchicalVAE, latent_dims
 from jvae.view import pictures
 from jvae.view.explorer import explorer_page
 
@@ -33,6 +38,38 @@ class LaplacePrior(nn.Module):
 
     def __call__(self, posterior=None):
         return distrax.Independent(distrax.Laplace(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)), 1)
+
+
+class Untyped(VAE):
+    """A VAE of parts that the tests' type checker does not look at."""
+
+    prior: Any
+    decoder: Any
+    encoder: Any
+
+
+class UntypedLevels(HierarchicalVAE):
+    prior: Any
+    decoder: Any
+    encoder: Any
+
+
+class HeldEncoder(nn.Module):
+    """An encoder with an array among its attributes, which does not hash."""
+
+    scale: jax.Array
+
+    @nn.compact
+    def __call__(self, x):
+        return distrax.Independent(distrax.Normal(nn.Dense(2)(x), self.scale), 1)
+
+
+class Normalised(nn.Module):
+    """A network with running means, which are no parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm(use_running_average=True)(nn.Dense(4)(x))
 
 
 class GeluEncoder(nn.Module):
@@ -101,7 +138,7 @@ def test_a_foreign_model_is_trained_saved_resumed_evaluated_and_diagnosed(shape,
         jax.tree.map(np.testing.assert_array_equal, other.state, whole.state)
         assert [r["bound"] for r in other.history] == [r["bound"] for r in whole.history]
     alone = api.train(recipe, data, **{**PLAN, "seeds": (5,)})
-    jax.tree.map(np.testing.assert_array_equal, alone.params, api.select_run(whole, 1).params)
+    jax.tree.map(np.testing.assert_array_equal, alone.params, select_run(whole, 1).params)
 
     evaluations, diagnostics = api.evaluate(whole, data, num_samples=4, iwae=50), api.diagnose(whole, data)
     assert len(evaluations) == len(diagnostics) == 3
@@ -218,12 +255,35 @@ def test_padding_does_not_touch_an_estimate():
         ({"estimator": IWAE_ESTIMATORS["IWAE, doubly"]}, "estimator is of the bound iwae"),
         ({"estimator": ELBO_ESTIMATORS["pathwise"], "kl_weight": lambda step: 1.0}, "kl_weight must be None"),
         ({"bound": iwae, "kl_weight": lambda step: 1.0}, "kl_weight must be None with the bound iwae"),
-        ({"num_samples": 0}, "num_samples is 0: must be a whole number, at least 1"),
+        ({"num_samples": 0}, "num_samples is 0: must be at least 1"),
+        ({"num_samples": np.array([2, 3])}, "num_samples is of the type ndarray: must be a whole number"),
+        ({"num_samples": True}, "num_samples is True: must be a whole number"),
+        ({"optimizer": "adam"}, "optimizer is 'adam': must be optax's, such as"),
+        ({"optimizer": optax.adam}, "optimizer is of the type function: must be optax's, such as"),
+        ({"bound": "elbo"}, "bound is 'elbo': must be a function"),
+        ({"transform": None}, "transform is None: must be a function"),
+        ({"kl_weight": 2.0}, "kl_weight is 2.0: must be a function"),
+        ({"start": 3}, "start is 3: must be a function"),
+        ({"estimator": "stl"}, "estimator is 'stl': must be a function"),
+        ({"model": "vae"}, "model is 'vae': must be a jvae.VAE"),
+        (
+            {"model": Untyped(LaplacePrior, GeluEncoder(2), GeluEncoder(2))},
+            "model.prior is of the type .*: must be a Flax",
+        ),
+        ({"model": UntypedLevels(*3 * [LaplacePrior(2)])}, "model.prior is of the type LaplacePrior: must be a VAE"),
+        (
+            {"model": VAE(LaplacePrior(2), StudentTDecoder((36,)), HeldEncoder(jnp.zeros(2)))},
+            "model.encoder.scale is of the type .*: must be hashable",
+        ),
+        (
+            {"model": VAE(LaplacePrior(2), StudentTDecoder((36,)), GaussianEncoder(Normalised()))},
+            "the model has batch_stats: must have params alone",
+        ),
     ],
 )
 def test_parts_of_a_recipe_that_do_not_go_together_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        api.train(recipe_for((36,), **changes), data_of((36,)), epochs=1, batch_size=30)
+        api.train(recipe_for((36,))._replace(**changes), data_of((36,)), epochs=1, batch_size=30)
 
 
 @pytest.mark.parametrize(
@@ -259,8 +319,16 @@ def test_what_is_no_density_of_each_datum_is_refused(key):
     """An output over data of another shape, or distributions whose dimensions are a part of the batch."""
     data = jnp.zeros((3, 36))
     for parts, error in (
-        ((LaplacePrior(2), StudentTDecoder((5,)), GeluEncoder(2)), r"p\(x\|z\) does not take data of the shape \[36\]"),
-        ((LaplacePrior(2), StudentTDecoder((6, 6)), GeluEncoder(2)), "."),
+        ((LaplacePrior(2), StudentTDecoder((5,)), GeluEncoder(2)), r"data of the shape \[5\]: the data have \[36\]"),
+        ((LaplacePrior(2), StudentTDecoder((6, 6)), GeluEncoder(2)), r"of the shape \[6, 6\]: the data have \[36\]"),
+        ((LaplacePrior(2), BernoulliDecoder(MLP((4,), (1,))), GeluEncoder(2)), r"shape \[1\]: the data have \[36\]"),
+        ((LaplacePrior(2), MLP((4,), (36,)), GeluEncoder(2)), "the decoder returned .*: must return a distribution"),
+        ((LaplacePrior(2), StudentTDecoder((36,)), MLP((4,), (2,))), "the encoder returned .*: must return a distr"),
+        ((LaplacePrior(3), StudentTDecoder((36,)), GeluEncoder(2)), r"of the shape \[3\]: must be \[2\], as q\(z\|x\)"),
+        ((MoGPrior(5, 3), StudentTDecoder((36,)), GeluEncoder(1)), r"of the shape \[5\]: must be \[1\], as q\(z\|x\)"),
+        ((FlowPrior(4), StudentTDecoder((36,)), GeluEncoder(1)), r"of the shape \[4\]: must be \[1\], as q\(z\|x\)"),
+        ((LaplacePrior(2), StudentTDecoder((36,)), GaussianEncoder(MLP((4,), (3,)))), "net has 3 outputs: must be 2m"),
+        ((BatchedPrior(), StudentTDecoder((36,)), GeluEncoder(2)), r"p\(z\) has the batch shape \[1\]: must be one"),
         (
             (LaplacePrior(2), PixelwiseDecoder(), GeluEncoder(2)),
             r"log p\(x\|z\) has the shape \[3, 36\]: must be \[3\]",
@@ -278,6 +346,11 @@ class PixelwiseDecoder(nn.Module):
     @nn.compact
     def __call__(self, z):
         return distrax.Normal(nn.Dense(36)(z), 1.0)
+
+
+class BatchedPrior(nn.Module):
+    def __call__(self, posterior=None):
+        return distrax.Independent(distrax.Normal(jnp.zeros((1, 2)), 1.0), 1)
 
 
 class PixelwisePrior(nn.Module):

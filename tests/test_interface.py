@@ -13,10 +13,11 @@ from helpers import random_model
 from jaxtyping import TypeCheckError
 
 import jvae
-from jvae.errors import DataError
-from jvae.runs import api
+from jvae.bounds import monte_carlo_elbo
+from jvae.errors import DataError, ModelFileError, whole_number
+from jvae.priors import GaussianPrior
 from jvae.runs.config import Config
-from jvae.runs.plan import whole_number
+from jvae.runs.selection import kept_epochs
 
 OLD, KEY = jax.random.PRNGKey(0), jax.random.key(0)
 Z = [[0.5, -1.0], [0.0, 2.0]]
@@ -138,6 +139,69 @@ WRONG = {
     "train_labels": [lambda m, d, y=y: jvae.make_dataset(d.train_images, d.test_images, y) for y in
                      (np.zeros(16), np.zeros(15, int), np.full(16, np.nan), [2**40] * 16)],
 }  # fmt: skip
+OTHER = ["digits", None, 3, np.zeros(3), Config(), GaussianPrior(2), GaussianPrior]
+"""What is no recipe, data set, trained model or conditions."""
+OF_TYPES = {
+    "recipe": [lambda m, d, x=x: jvae.train(x, d, epochs=1, batch_size=4) for x in OTHER],
+    "data": [lambda m, d, x=x: jvae.train_epochs(m.recipe, x, epochs=1, batch_size=4) for x in OTHER]
+    + [lambda m, d: jvae.evaluate(m, d.test_images), lambda m, d: jvae.diagnose(m, data="digits")],
+    "dataset": [lambda m, d, f=f: f(m, d.test_images) for f in (jvae.pictures.posterior, jvae.pictures.training_gif)],
+    "resume": [lambda m, d: jvae.train(m.recipe, d, epochs=1, batch_size=4, resume="m.npz")],
+    "how": [lambda m, d: jvae.train_config(Config(), d, how="cpu")],
+    "config": [lambda m, d, x=x: jvae.train_config_epochs(x, d) for x in ("digits", {}, None, GaussianPrior(2))],
+    "model": [lambda m, d, f=f: f("m.npz", d) for f in (jvae.evaluate, jvae.diagnose, jvae.pictures.prior)]
+    + [lambda m, d: jvae.encode(m.recipe, d.test_images, KEY), lambda m, d: jvae.decode(None, Z)]
+    + [lambda m, d: jvae.sample(d, KEY, 3), lambda m, d: jvae.save(m, "m.npz"), lambda m, d: jvae.pictures.history(d)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [pytest.param(n, c, id=f"{n}-{i}") for n, calls in OF_TYPES.items() for i, c in enumerate(calls)]
+)
+def test_what_is_of_another_type_is_named(name, call, model, data):
+    with pytest.raises(ValueError, match=rf"^{name} is .*: must be a \w+$"):
+        call(model, data)
+
+
+SIZES = {
+    "latent_dim is 0: must be at least 1": lambda: GaussianPrior(0),
+    "num_components is 0: must be at least 1": lambda: jvae.MoGPrior(2, 0),
+    "num_layers is 0: must be at least 1": lambda: jvae.FlowPrior(2, num_layers=0),
+    "spline_limit is inf: must be above 0 and finite": lambda: jvae.FlowPrior(2, "spline", spline_limit=np.inf),
+    "hidden is 0: must be at least 1": lambda: jvae.MLP((4, 0), (3,)),
+    "fixed_scale is -1.0: must be above 0 and finite": lambda: jvae.GaussianDecoder(MLP_, "fixed", -1.0),
+}
+MLP_ = jvae.MLP((4,), (4, 4, 1))
+
+
+@pytest.mark.parametrize("message", SIZES)
+def test_what_is_no_size_is_refused_where_it_is_given(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        SIZES[message]()
+
+
+def test_modules_with_lists_of_sizes_are_equal_and_hash():
+    assert jvae.MLP([4], [8, 8, 1]) == jvae.MLP((4,), (8, 8, 1))
+    parts = (jvae.VampPrior([8, 8, 1], 3), jvae.FlowPrior(2, hidden=[8]), jvae.ConvEncoderNet([4], channels=[8]))
+    assert all(isinstance(hash(part), int) for part in parts)
+
+
+def test_a_bound_of_log_densities_without_draws_is_refused():
+    d = jvae.LogDensities(*[np.zeros(3, np.float32)] * 4)
+    for bound in (jvae.elbo, jvae.iwae, monte_carlo_elbo):
+        with pytest.raises(ValueError, match=r"have the shape \[3\]: must be \[k, b\]"):
+            inspect.unwrap(bound)(d)
+
+
+def test_what_load_gets_in_a_recipes_place_is_named(model, tmp_path):
+    jvae.save(tmp_path / "m.npz", model._replace(config=None))
+    for wrong in ("my.py", GaussianPrior(2), 3):
+        with pytest.raises(ValueError, match=r"^recipe is .*: must be a Recipe, or a function that makes one"):
+            inspect.unwrap(jvae.load)(tmp_path / "m.npz", wrong)
+    with pytest.raises(ModelFileError, match="recipe returned None: must return a Recipe"):
+        jvae.load(tmp_path / "m.npz", lambda config, data_shape, steps: None)
+    with pytest.raises(ValueError, match=r"^options has 'foo': must be fields of Config"):
+        jvae.load(tmp_path / "m.npz", lambda *given: model.recipe, options={"foo": 1})
 
 
 @pytest.mark.parametrize(
@@ -149,7 +213,7 @@ def test_what_is_wrong_is_named(name, call, model, data):
     assert re.search(rf"'{name}'" if isinstance(caught.value, TypeCheckError) else rf"^{name}\b", str(caught.value))
 
 
-@pytest.mark.parametrize("value", [1.5, "3", None])
+@pytest.mark.parametrize("value", [1.5, "3", None, True, np.True_])
 def test_what_is_no_whole_number_is_named(value):
     with pytest.raises(ValueError, match=r"^epochs is .*: must be a whole number"):
         inspect.unwrap(whole_number)("epochs", value)
@@ -159,4 +223,4 @@ def test_data_of_four_axes_and_no_history_are_taken_as_they_are(model):
     video = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 2, 3), np.uint8)
     assert jvae.make_dataset(video, video[:2]).train_images.shape == (5, 2, 2, 2, 3)
     with pytest.raises(ValueError, match="the model has no history"):
-        api.kept_epochs(model._replace(history=[]))
+        kept_epochs(model._replace(history=[]))

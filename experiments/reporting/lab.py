@@ -57,6 +57,7 @@ class Lab:
         from jvae.errors import JvaeError
         from jvae.runs import api
         from jvae.runs.checkpoint import save
+        from jvae.runs.selection import select_run
 
         try:
             epochs = api.train_config_epochs(config, self.data)
@@ -65,7 +66,7 @@ class Lab:
         what = self.spoken(replace(config, seed=0, runs=1))
         for epoch, model in enumerate(epochs, start=1):  # noqa: B007  the last one is kept
             self.say(f"{what}: epoch {epoch}/{config.epochs} of {config.runs} runs")
-        models = [api.select_run(model, i) for i in range(config.runs)]
+        models = [select_run(model, i) for i in range(config.runs)]
         for one in models:
             path = self.path(config_of(one))
             make_folder(path.parent)

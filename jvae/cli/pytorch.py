@@ -152,8 +152,8 @@ def export_pytorch(target: Path, model_path: Path, overwrite: bool, run: int) ->
     need_torch()
     use_device("auto", compile_cache=False)
     from jvae.errors import RecipeNeededError
-    from jvae.runs.api import select_run
     from jvae.runs.checkpoint import load
+    from jvae.runs.selection import select_run
     from jvae.tools.pytorch import export_weights
     from jvae.tools.state_dict import count_weights, save_state_dict
 

@@ -139,6 +139,7 @@ def train(
     from jvae.runs.checkpoint import save
     from jvae.runs.config import plan_of
     from jvae.runs.plan import split_rows
+    from jvae.runs.selection import kept_epochs
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
     if first:
@@ -188,7 +189,7 @@ def train(
     if not first or model is None:
         return
     if config.keep == "best" or config.patience > 0:
-        log(f"kept epoch {', '.join(map(str, api.kept_epochs(model)))}")
+        log(f"kept epoch {', '.join(map(str, kept_epochs(model)))}")
     tell(f"wrote {model_path}")
     evaluate_on_test_set(model, dataset, json_path)
 

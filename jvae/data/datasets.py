@@ -33,7 +33,7 @@ from jvae.data.known import KNOWN_SETS, SIZE, KnownSet, check_options, split_siz
 from jvae.data.npm import PACKAGE, fetch_npm
 from jvae.data.own import load_own
 from jvae.data.tfds import fetch_tfds, load_prepared, tfds_dir
-from jvae.errors import DataError
+from jvae.errors import DataError, shown
 
 Log = Callable[[str], None]
 
@@ -83,6 +83,8 @@ def load_dataset(
         ValueError: there is no data set of this name, or an option does not apply to it.
         DataError: no source has it, or a file is wrong.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name is {shown(name)}: must be text, such as 'mnist' or 'npz:FILE'")
     kind, place = split_source(name)
     folder, cache = (None if path is None else Path(os.path.expanduser(path)) for path in (data_dir, cache_dir))
     check_options(kind, test_share, resize, transpose)

@@ -6,8 +6,11 @@ their .gz is known, so that a gzipped file is checked by it, and an uncompressed
 """
 
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import PurePath
 from typing import NamedTuple
+
+from jvae.errors import shown
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SIZE = 28
@@ -117,6 +120,8 @@ def split_size(text: str) -> tuple[int, int] | None:
 
 def check_options(kind: str, test_share: float, resize: str, transpose: bool) -> None:
     """Raise a ValueError that names an option that does not apply to a kind of source, or is out of range."""
+    if not isinstance(test_share, Real):
+        raise ValueError(f"test_share is {shown(test_share)}: must be a number")
     if test_share and kind not in ("npz", "npy", "folder"):
         raise ValueError(f"test_share is {test_share:g}: {kind} has a test set of its own")
     if not 0 <= test_share <= 0.9:

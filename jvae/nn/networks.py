@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from jvae.errors import take_sizes
 from jvae.nn.convolutions import Conv, ConvTranspose, Linear
 from jvae.nn.initializers import uniform_fan_in
 from jvae.nn.matmul import Matmul, float32
@@ -63,6 +64,11 @@ class MLP(nn.Module):
     activation: Activation = nn.relu
     """The activation after every layer but the last."""
 
+    def __post_init__(self) -> None:
+        """Take lists, and numbers of NumPy and JAX; refuse what is no size."""
+        take_sizes(self, shapes=("hidden", "out_shape"))
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b *in_shape"]) -> Float[Array, "b *out_shape"]:
         """Map a batch of data to a batch of outputs."""
@@ -88,6 +94,11 @@ class ConvEncoderNet(nn.Module):
     """The channels of the convolutions; each halves the image, which bounds their number (`check_depth`)."""
     activation: Activation = nn.relu
     """The activation after every layer but the last."""
+
+    def __post_init__(self) -> None:
+        """Take lists, and numbers of NumPy and JAX; refuse what is no size."""
+        take_sizes(self, shapes=("out_shape", "channels"))
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b *out_shape"]:
@@ -116,6 +127,11 @@ class ConvDecoderNet(nn.Module):
     """The channels of the encoder's convolutions, at least one; they are used in reverse."""
     activation: Activation = nn.relu
     """The activation after every layer but the last."""
+
+    def __post_init__(self) -> None:
+        """Take lists, and numbers of NumPy and JAX; refuse what is no size."""
+        take_sizes(self, shapes=("out_shape", "channels"))
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, z: Float[Array, "b m"]) -> Float[Array, "b h w c"]:

@@ -7,16 +7,15 @@ of the work needs more memory than is available.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import SupportsIndex
 
-import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jvae import diagnostics, evaluation, latents
 from jvae.data.dataset import ArrayLike, Dataset
 from jvae.diagnostics import Diagnostics
+from jvae.errors import at_least_one
 from jvae.evaluation import Evaluation
 from jvae.latents import Encoding
 from jvae.recipe import Recipe
@@ -24,8 +23,8 @@ from jvae.runs import importance
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.conditions import DEFAULT, Conditions
 from jvae.runs.config import Config
-from jvae.runs.given import AnyKey, as_key, at_least_one, key_or_zero, numbers, pixels
-from jvae.runs.plan import Keep, Validation, make_plan, whole_number
+from jvae.runs.given import AnyKey, as_key, key_or_zero, numbers, own_types, pixels
+from jvae.runs.plan import Keep, Validation, make_plan
 from jvae.runs.portions import (
     decoding_batch,
     diagnosis_batch,
@@ -35,12 +34,11 @@ from jvae.runs.portions import (
     sampling_batch,
 )
 from jvae.runs.recipe_file import OwnRecipe
-from jvae.runs.snapshots import rows_of
-from jvae.runs.state import runs_of
 from jvae.runs.training import check_fingerprint, finite, train_configs, train_plan
 from jvae.vae import latent_dims
 
 
+@own_types
 def train(
     recipe: Recipe,
     data: Dataset,
@@ -83,6 +81,7 @@ def train(
     return last(train_plan(recipe, plan, data, resume, how), resume)
 
 
+@own_types
 def train_epochs(
     recipe: Recipe,
     data: Dataset,
@@ -107,6 +106,7 @@ def train_epochs(
     return train_plan(recipe, plan, data, resume, how)
 
 
+@own_types
 def train_config(
     config: Config, data: Dataset, *, resume: TrainedModel | None = None, how: Conditions = DEFAULT
 ) -> TrainedModel:
@@ -119,6 +119,7 @@ def train_config(
     return last(train_config_epochs(config, data, resume=resume, how=how), resume)
 
 
+@own_types
 def train_config_epochs(
     config: Config,
     data: Dataset,
@@ -148,6 +149,7 @@ def last(models: Iterator[TrainedModel], before: TrainedModel | None) -> Trained
     return model
 
 
+@own_types
 def evaluate(
     model: TrainedModel,
     data: Dataset,
@@ -194,6 +196,7 @@ def evaluate(
     return [each._replace(importance=one) for each, one in zip(found, weighted, strict=True)]
 
 
+@own_types
 def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> list[Diagnostics]:
     """Return every run's diagnostics over the test set: active units, KLs in nats, mixture components, output scales.
 
@@ -210,6 +213,7 @@ def diagnose(model: TrainedModel, data: Dataset, key: AnyKey | None = None) -> l
     return [diagnostics.diagnose(recipe.model, params, key, images, recipe.transform, size) for params in each]
 
 
+@own_types
 def encode(
     model: TrainedModel, images: ArrayLike, key: AnyKey, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Encoding:
@@ -234,6 +238,7 @@ def encode(
     return latents.encode(recipe.model, params, key, data, recipe.transform, number, size)
 
 
+@own_types
 def decode(model: TrainedModel, z: ArrayLike, run: SupportsIndex = 0) -> Float[np.ndarray, "n ..."]:
     """Return E[x|z] at n latents of the level nearest x, in the unit of x: probabilities, or values in [0, 1].
 
@@ -252,6 +257,7 @@ def decode(model: TrainedModel, z: ArrayLike, run: SupportsIndex = 0) -> Float[n
     return latents.decode(vae, params, points, decoding_batch(vae, params, points, datum_bytes(model)))
 
 
+@own_types
 def sample(
     model: TrainedModel, key: AnyKey, n: SupportsIndex, run: SupportsIndex = 0, mean: bool = False
 ) -> Float[np.ndarray, "n ..."]:
@@ -288,43 +294,3 @@ def test_images(data: Dataset) -> UInt8[np.ndarray, "m ..."]:
     if not len(data.test_images):
         raise ValueError(f"data: {data.name} has no test images: there must be at least one")
     return data.test_images
-
-
-def kept_epochs(model: TrainedModel) -> list[int]:
-    """Return the epoch, from 1, whose parameters the model holds, for every run.
-
-    Raises:
-        ValueError: the model has no history, as with imported weights.
-    """
-    if not model.history:
-        raise ValueError("the model has no history: no epoch of it was trained here")
-    last = [select_run(model, i).history[-1] for i in range(model.num_runs)]
-    return [record.get("kept", record["epoch"]) for record in last]
-
-
-def select_run(model: TrainedModel, run: SupportsIndex) -> TrainedModel:
-    """Return run i of a model, as if trained alone with its seed; its seconds are an equal share of the total.
-
-    Raises:
-        ValueError: there is no such run.
-    """
-    model.run_params(run)
-    run = whole_number("run", run)
-    if model.num_runs == 1:
-        return model
-    rows, seed = slice(run, run + 1), model.plan.seeds[run]
-    history = [
-        {name: value[run] if isinstance(value, list) else value for name, value in record.items()}
-        | {"seconds": record["seconds"] / model.num_runs}
-        for record in model.history
-        if record["bound"][run] is not None
-    ]
-    end = math.inf if len(history) == len(model.history) or not history else history[-1]["epoch"]
-    return model._replace(
-        plan=model.plan._replace(seeds=(seed,)),
-        params=jax.tree.map(lambda leaf: leaf[rows], model.params),
-        state=None if model.state is None else runs_of(model.state, rows),
-        history=history,
-        config=None if model.config is None else replace(model.config, seed=seed, runs=1),
-        snapshots=None if model.snapshots is None else rows_of(model.snapshots, rows, end),
-    )

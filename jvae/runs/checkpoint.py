@@ -9,26 +9,28 @@ import os
 import platform
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from importlib.metadata import version
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, PyTree
 
-from jvae.errors import ModelFileError, RecipeNeededError
+from jvae.errors import ModelFileError, RecipeNeededError, shown, whole_number
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
 from jvae.runs.config import Config, build_recipe
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, SnapshotTimes, read_description
 from jvae.runs.fields import numbers_in
+from jvae.runs.given import as_path, own_types
 from jvae.runs.memory import check_fits
 from jvae.runs.numerics import Settings, other_training
-from jvae.runs.plan import Plan, whole_number
+from jvae.runs.plan import Plan
 from jvae.runs.recipe_file import MakeRecipe, RecipeFile
 from jvae.runs.snapshots import Snapshot, Snapshots, half_shapes
 from jvae.runs.state import LoopState, init_loop_state, make_counters
@@ -105,6 +107,7 @@ def current_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
+@own_types
 def save(path: str | PathLike[str], model: TrainedModel) -> None:
     """Write a model file, so that a reader, even after a crash, finds the old file or the whole new one.
 
@@ -112,6 +115,7 @@ def save(path: str | PathLike[str], model: TrainedModel) -> None:
         ModelFileError: the file cannot be written; an existing file is unchanged.
         ValueError: the model has no state, because only its parameters were read.
     """
+    place = as_path("path", path)
     if model.state is None:
         raise ValueError("model holds no state: only its parameters were read")
     description = {
@@ -137,7 +141,7 @@ def save(path: str | PathLike[str], model: TrainedModel) -> None:
         arrays |= named_arrays({"snapshots": [one.params for one in taken]})
     data = pack(arrays, description)
     try:
-        write_atomically(Path(path), data)
+        write_atomically(place, data)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -158,11 +162,16 @@ def load(
         options: the Config fields that the function gets if the file holds no configuration.
 
     Raises:
+        ValueError: an argument is none of these, or the function returns no recipe.
         RecipeNeededError: a recipe is missing, or not allowed; the message is one line.
         ModelFileError: the file cannot be read, is damaged or does not fit; the message is one line.
         NotEnoughMemoryError: its arrays do not fit in memory.
     """
-    with open_model_file(path) as file:
+    if not (recipe is None or isinstance(recipe, Recipe) or (callable(recipe) and not isinstance(recipe, nn.Module))):
+        raise ValueError(f"recipe is {shown(recipe)}: must be a Recipe, or a function that makes one")
+    if unknown := (options or {}).keys() - {field.name for field in fields(Config)}:
+        raise ValueError(f"options has {min(unknown)!r}: must be fields of Config")
+    with open_model_file(as_path("path", path)) as file:
         check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # the file's arrays, and JAX's copies of them
         return read_model(file, recipe, params_only, options or {})
 
@@ -224,7 +233,15 @@ def choose_recipe(
         raise RecipeNeededError(f"was trained with {by}: that recipe must be given again")
     if isinstance(recipe, Recipe):
         return lambda shape, steps: recipe
-    return partial(recipe, config or Config(**options))
+    make = partial(recipe, config or Config(**options))
+
+    def made(shape: tuple[int, ...], steps: int) -> Recipe:
+        found = make(shape, steps)
+        if not isinstance(found, Recipe):
+            raise ValueError(f"recipe returned {shown(found)}: must return a Recipe")
+        return found
+
+    return made
 
 
 def record_of(recipe_file: RecipeFile | None) -> dict[str, str] | None:

@@ -196,12 +196,13 @@ def build_recipe(
     import optax
 
     from jvae.bounds import elbo, iwae
+    from jvae.errors import at_least_one
     from jvae.priors import start_at_images
     from jvae.recipe import Recipe
     from jvae.runs.schedules import kl_weight, rounded_steps, step_size
 
     rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
-    steps = int(steps_per_epoch)
+    steps = at_least_one("steps_per_epoch", steps_per_epoch)
     rising, kl_rising = (rounded_steps(epochs, steps) for epochs in (config.warmup, config.kl_warmup))
     last = 0 if config.schedule == "constant" else config.epochs * steps
     weightless = config.bound == "iwae" or config.estimator != "pathwise"

@@ -1,13 +1,14 @@
 """Plan: how long, on which batches and from which seeds a recipe is trained, and how its epochs are judged."""
 
 import math
-import operator
 from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
+
+from jvae.errors import whole_number
 
 Validation = Literal["none", "held-out", "test"]
 Keep = Literal["last", "best"]
@@ -64,18 +65,6 @@ def make_plan(
     if validation != "held-out" and share != Plan._field_defaults["held_out"]:
         raise ValueError(f"held_out is {share:g}: applies only with validation held-out, not {validation}")
     return plan
-
-
-def whole_number(name: str, value: SupportsIndex) -> int:
-    """Return a whole number of Python, NumPy or JAX as an int.
-
-    Raises:
-        ValueError: it is not a whole number.
-    """
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise ValueError(f"{name} is {value!r}: must be a whole number") from error
 
 
 def check_plan(plan: Plan) -> None:

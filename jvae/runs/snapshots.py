@@ -11,11 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
-from jvae.errors import NotEnoughMemoryError
+from jvae.errors import NotEnoughMemoryError, whole_number
 from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
 from jvae.runs.memory import gib, host_bytes, tree_bytes
 from jvae.runs.mesh import agree, fetch
-from jvae.runs.plan import whole_number
 
 FIRST_STEPS = 32
 """The spacing is even over about this many steps, in which a network begins to learn, and then geometric."""

@@ -254,13 +254,13 @@ def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
     """Write a trained cell's model, evaluate it, and write its result."""
-    from jvae.runs.api import evaluate, select_run
+    from jvae.runs import api, selection
     from jvae.runs.checkpoint import save
 
     save(folder / f"{cell.stem}.npz", model)
-    runs, evaluations = [], evaluate(model, dataset)
+    runs, evaluations = [], api.evaluate(model, dataset)
     for i, seed in enumerate(model.plan.seeds):
-        history, evaluation = select_run(model, i).history, evaluations[i]
+        history, evaluation = selection.select_run(model, i).history, evaluations[i]
         later = [record["seconds"] for record in history[1:]] or [history[0]["seconds"]]
         values = {name: getattr(evaluation, name).value for name in MEASURES}
         runs.append({"seed": seed, **values, "seconds_per_epoch": sum(later) / len(later)})

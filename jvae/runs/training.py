@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from jvae.data.dataset import Dataset
 from jvae.errors import DataError, ModelFileError, NonFiniteError
-from jvae.recipe import Recipe
+from jvae.recipe import Recipe, check_recipe
 from jvae.runs.archive import check_arrays
 from jvae.runs.checkpoint import TrainedModel, run_shapes
 from jvae.runs.conditions import DEFAULT, Conditions
@@ -116,6 +116,8 @@ def train_members(
         ModelFileError: at once, if the model to resume holds only parameters, or epochs of another length.
         NotEnoughMemoryError: at once, if the training or its snapshots do not fit in memory.
     """
+    for member in members:
+        check_recipe(member.recipe)
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
     kept, _ = split_rows(plan, len(data))
     num_steps, validated = count_steps(plan, dataset), validation_data(plan, dataset)

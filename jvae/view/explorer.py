@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Key, UInt8
 
 from jvae.data.dataset import Dataset
+from jvae.errors import at_least_one
 from jvae.latents import Projection, principal_projection, projected_prior_density
-from jvae.runs.api import decode, encode, select_run
+from jvae.runs.api import decode, encode
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.given import AnyKey, at_least_one, key_or_zero
+from jvae.runs.given import AnyKey, key_or_zero
+from jvae.runs.selection import select_run
 from jvae.view.classes import class_colours
 from jvae.view.one_page import one_page
 from jvae.view.pictures import generator_of

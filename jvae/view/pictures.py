@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from jvae.data.dataset import Dataset
 from jvae.decoders import GaussianDecoder, bounded_scale
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, at_least_one
 from jvae.latents import latent_grid, principal_projection
 from jvae.priors import VampPrior
 from jvae.runs.api import decode, encode, sample, test_images
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.given import AnyKey, at_least_one, key_or_zero
+from jvae.runs.given import AnyKey, generator_of, key_or_zero, own_types
 from jvae.runs.sweep import Result
+from jvae.vae import VAE
 from jvae.view import image_grids, plots, unfolding
 from jvae.view.views import (
     as_images,
@@ -40,6 +40,7 @@ from jvae.view.views import (
 MANIFOLD_SIDE = 20
 
 
+@own_types
 def samples(
     model: TrainedModel,
     key: AnyKey | None = None,
@@ -53,11 +54,12 @@ def samples(
         ValueError: num_images is below 1.
         JvaeError: the data are not images.
     """
-    x = sample(model, key_or_zero(key), num_images, run, mean)
+    x = sample(model, key_or_zero(key), at_least_one("num_images", num_images), run, mean)
     kind = f"{'means of' if mean else 'samples of'} p(x|z), z ~ p(z)"
     return image_grids.plot_images(as_images(x), title=f"{kind}\n{title(model, run)}")
 
 
+@own_types
 def samples_beside_means(
     model: TrainedModel, key: AnyKey | None = None, num_images: SupportsIndex = 64, run: SupportsIndex = 0
 ) -> Figure:
@@ -71,15 +73,7 @@ def samples_beside_means(
     return image_grids.plot_side_by_side(left, right, ("samples of p(x|z)", "means of p(x|z)"), title(model, run))
 
 
-def generator_of(key: AnyKey | None) -> np.random.Generator:
-    """Return a NumPy generator for choices among data; for `key(seed)` it is `default_rng(seed)`.
-
-    Raises:
-        ValueError: the key is not a key.
-    """
-    return np.random.default_rng(int(np.asarray(jax.random.key_data(key_or_zero(key)))[-1]))
-
-
+@own_types
 def posterior(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
@@ -97,6 +91,7 @@ def posterior(
     return plots.plot_posterior(projection.project(z), dataset.test_labels, projection.labels, heading)
 
 
+@own_types
 def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0) -> Figure:
     """Plot the decoder's means over the part of the latent space, or its principal plane, that the test set covers.
 
@@ -113,6 +108,7 @@ def manifold(model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, r
     return image_grids.plot_manifold(as_images(means), ticks, projection.labels, heading)
 
 
+@own_types
 def reconstructions(
     model: TrainedModel,
     dataset: Dataset,
@@ -132,6 +128,7 @@ def reconstructions(
     return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model, run)}")
 
 
+@own_types
 def prior(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
@@ -150,6 +147,7 @@ def prior(
     return plots.plot_prior(view, f"prior ({how}) and aggregate posterior{which}\n{title(model, run)}")
 
 
+@own_types
 def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None = None) -> Figure:
     """Plot several models' priors over their aggregate posteriors, side by side, by name.
 
@@ -167,6 +165,7 @@ def priors(models: dict[str, TrainedModel], dataset: Dataset, key: AnyKey | None
     return plots.plot_priors(views, "priors (contours hold 20 to 99 % of the mass) over aggregate posteriors")
 
 
+@own_types
 def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot a VampPrior's pseudo-inputs, each scaled to its largest value; with two levels the means of p(x|z1) there.
 
@@ -177,18 +176,18 @@ def pseudo_inputs(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     if not isinstance(top_prior(vae), VampPrior):
         has = f"the model has a {prior_name(vae)} prior"
         raise JvaeError(f"{has}: only a vamp prior has pseudo-inputs; train with --prior vamp")
-    if vae.num_levels == 1:
-        read = jax.jit(lambda params: vae.apply(params, method=lambda vae: vae.prior.pseudo_inputs()))
-    else:
-        read = jax.jit(
-            lambda params: vae.apply(params, method=lambda v: v.decode(v.prior.prior.pseudo_inputs()).mean())
-        )
-    images, kind = as_images(read(model.run_params(run))), "decoded pseudo-inputs"
-    if vae.num_levels == 1:
+
+    def read(vae: VAE) -> jax.Array:
+        return vae.prior.pseudo_inputs() if one_level else vae.decode(vae.prior.prior.pseudo_inputs()).mean()
+
+    one_level, params = vae.num_levels == 1, model.run_params(run)
+    images, kind = as_images(jax.jit(lambda params: vae.apply(params, method=read))(params)), "decoded pseudo-inputs"
+    if one_level:
         images, kind = image_grids.brightened(images), "pseudo-inputs, each scaled to its largest value"
     return image_grids.plot_images(images, title=f"{kind}\n{title(model, run)}")
 
 
+@own_types
 def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """Plot the learned standard deviation of every pixel, in the unit of x; of several channels, their mean.
 
@@ -197,14 +196,13 @@ def scale(model: TrainedModel, run: SupportsIndex = 0) -> Figure:
     """
     decoder = model.recipe.model.decoder
     if not isinstance(decoder, GaussianDecoder) or decoder.variance != "pixel":
-        raise JvaeError(
-            "the model does not learn a standard deviation per pixel: train with --decoder gaussian --variance pixel"
-        )
-    free = model.run_params(run)["params"]["decoder"]["log_scale"]
-    (learned,) = as_images(bounded_scale(jnp.asarray(free))[None])
+        how = "train with --decoder gaussian --variance pixel"
+        raise JvaeError(f"the model does not learn a standard deviation per pixel: {how}")
+    (learned,) = as_images(bounded_scale(model.run_params(run)["params"]["decoder"]["log_scale"])[None])
     return plots.plot_scale(learned, f"learned scale\n{title(model, run)}")
 
 
+@own_types
 def interpolation(
     model: TrainedModel,
     dataset: Dataset,
@@ -239,6 +237,7 @@ def interpolation(
     )
 
 
+@own_types
 def traversals(
     model: TrainedModel,
     dataset: Dataset,
@@ -281,15 +280,15 @@ def sweep(results: Sequence[Result]) -> Figure:
         ValueError: no cell is successful.
     """
     panels: dict[str, dict[str, list[float]]] = {}
-    for result in results:
-        if result.runs:
-            name = result.cell.name.replace("=", " ").replace(",", ", ")
-            panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
+    for result in (each for each in results if each.runs):
+        name = result.cell.name.replace("=", " ").replace(",", ", ")
+        panels.setdefault(result.unit, {})[name] = [run["elbo"] for run in result.runs]
     if not panels:
         raise ValueError("results: no cell is successful, so there is nothing to plot")
     return plots.plot_sweep(panels)
 
 
+@own_types
 def history(model: TrainedModel) -> Figure:
     """Plot the bound and its parts, in nats per image, over the epochs of training, with one line per run.
 
@@ -301,13 +300,13 @@ def history(model: TrainedModel) -> Figure:
     return plots.plot_history(model.history, f"training: {title(model)}")
 
 
+@own_types
 def training(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> Figure:
     """Plot some snapshots of the training side by side: aggregate posterior over prior, reconstructions and samples.
 
-    The projection and axes are those of the last snapshot, and all draws have one key. The bound is the one-draw ELBO
-    of the test set, in nats per image.
+    Projection and axes are the last snapshot's, all draws have one key, and the bound is the test set's one-draw ELBO.
 
     Raises:
         JvaeError: the model has no snapshots, or the data are not images.
@@ -317,6 +316,7 @@ def training(
     return unfolding.plot_strip(frames, f"training{name_level(model, level)}: {title(model, run)}")
 
 
+@own_types
 def training_gif(
     model: TrainedModel, dataset: Dataset, key: AnyKey | None = None, run: SupportsIndex = 0, level: SupportsIndex = 0
 ) -> bytes:

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from jvae.data.dataset import Dataset
 from jvae.errors import JvaeError
-from jvae.runs.api import evaluate, sample, select_run, test_images
+from jvae.runs.api import evaluate, sample, test_images
 from jvae.runs.checkpoint import TrainedModel
 from jvae.runs.given import AnyKey, key_or_zero
+from jvae.runs.selection import select_run
 from jvae.runs.snapshots import Snapshot, params_of
 from jvae.view.classes import add_key
 from jvae.view.image_grids import montage, show_image

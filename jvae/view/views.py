@@ -10,13 +10,13 @@ from jaxtyping import Array, Float, Integer
 from jvae import latents
 from jvae.data.dataset import Dataset
 from jvae.decoders import BernoulliDecoder, ContinuousBernoulliDecoder, GaussianDecoder
-from jvae.errors import JvaeError
+from jvae.errors import JvaeError, at_least_one
 from jvae.latents import Projection, principal_projection, prior_mixture, prior_sample, projected_prior_density
 from jvae.nn.networks import describe_network
 from jvae.priors import FlowPrior, GaussianPrior, MoGPrior, VampPrior
 from jvae.runs.api import decode, encode
 from jvae.runs.checkpoint import TrainedModel
-from jvae.runs.given import AnyKey, at_least_one, key_or_zero
+from jvae.runs.given import AnyKey, key_or_zero
 from jvae.runs.portions import encoding_batch
 from jvae.vae import VAE, latent_dims
 from jvae.view.plots import PriorView

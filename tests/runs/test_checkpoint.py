@@ -18,6 +18,7 @@ from jvae.runs import api
 from jvae.runs.archive import DIGEST_LENGTH, named_arrays, pack
 from jvae.runs.checkpoint import load, read_model, save
 from jvae.runs.config import Config
+from jvae.runs.selection import select_run
 from jvae.view import pictures
 
 STORED = Path(__file__).parents[1] / "stored" / "model_0_1_0.npz"
@@ -189,6 +190,6 @@ def test_a_model_file_of_version_0_1_0_is_evaluated_and_drawn_but_not_resumed(di
     model = load(STORED)
     elbos = [api.evaluate(model, digits)[i].elbo.value for i in (0, 1)]
     np.testing.assert_allclose(elbos, [-44.680, -43.612], atol=0.01)
-    assert pictures.samples(api.select_run(model, 1), num_images=9, mean=True).axes
+    assert pictures.samples(select_run(model, 1), num_images=9, mean=True).axes
     with pytest.raises(ModelFileError, match="cannot be resumed"):
         api.train_config_epochs(replace(model.config, epochs=3), digits, resume=model)

@@ -18,6 +18,7 @@ from jvae.runs.config import Config, build_recipe, plan_of
 from jvae.runs.early_stopping import is_warming_up, judge_epoch
 from jvae.runs.fields import text_of
 from jvae.runs.plan import split_rows
+from jvae.runs.selection import kept_epochs, select_run
 from jvae.runs.state import init_loop_state
 from jvae.runs.training import validation_data
 from jvae.training import TrainState
@@ -89,7 +90,7 @@ def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
     assert min(np.diff(bounds[:5])) < 0, "without the rule no run would stop: this setting tests nothing"
     assert len(model.history) > 5
     assert [record["kept"] for record in model.history[:5]] == [1, 2, 3, 4, 5]
-    assert api.kept_epochs(model) == [6 + int(np.argmax(bounds[5:]))]
+    assert kept_epochs(model) == [6 + int(np.argmax(bounds[5:]))]
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_the_best_epoch_is_kept_as_it_was(bound, tiny):
     *_, model = api.train_config_epochs(config, negatives)
     bounds = [record["validation"] for record in model.history]
     best = int(np.argmax(bounds)) + 1
-    assert api.kept_epochs(model) == [best]
+    assert kept_epochs(model) == [best]
     assert best < 3, "the last epoch is the best: this setting tests nothing"
     for epoch, reference in enumerate(
         api.train_config_epochs(Config(**{**config.to_dict(), "keep": "last"}), negatives), 1
@@ -155,7 +156,7 @@ def test_a_run_that_stops_early_is_the_same_alone_and_among_others(tiny):
     lengths = []
     for i in range(3):
         *_, alone = api.train_config_epochs(Config(**{**config.to_dict(), "runs": 1, "seed": i}), tiny)
-        mine = api.select_run(many, i)
+        mine = select_run(many, i)
         jax.tree.map(np.testing.assert_array_equal, mine.params, alone.params)
         lengths.append(len(alone.history))
         assert len(mine.history) == lengths[-1]
@@ -217,7 +218,7 @@ def test_train_says_which_epoch_it_kept(tmp_path):
     words = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", text_of(value))]
     trained = CliRunner().invoke(main, ["train", *words, "--runs", "2", "--model", str(path), "--json", str(result)])
     assert trained.exit_code == 0, trained.output
-    kept = api.kept_epochs(load(path))
+    kept = kept_epochs(load(path))
     assert f"kept epoch {kept[0]}, {kept[1]}" in trained.stderr
     assert "validation" in trained.stderr
     history = json.loads(result.read_text())["history"]

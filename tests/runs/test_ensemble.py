@@ -29,6 +29,7 @@ from jvae.runs.ensemble import (
 )
 from jvae.runs.loop import Member, check_finite
 from jvae.runs.plan import Plan
+from jvae.runs.selection import select_run
 from jvae.training import Metrics, StepMetrics, init_step_metrics
 from jvae.view import pictures
 
@@ -51,7 +52,7 @@ def test_run_i_is_the_single_run_with_its_seed_bit_by_bit(variation, tiny):
     *_, many = api.train_config_epochs(config_of(variation, runs=3, seed=5), tiny)
     for i in (0, 2):
         *_, one = api.train_config_epochs(config_of(variation, seed=5 + i), tiny)
-        chosen = api.select_run(many, i)
+        chosen = select_run(many, i)
         assert chosen.config == one.config
         jax.tree.map(np.testing.assert_array_equal, chosen.state.runs, one.state.runs)
         for mine, theirs in zip(chosen.history, one.history, strict=True):
@@ -115,7 +116,7 @@ def test_a_file_of_many_runs_holds_them_all(tiny, tmp_path):
 def test_a_run_that_is_not_there_is_named(tiny):
     *_, many = api.train_config_epochs(config_of({}, runs=2), tiny)
     with pytest.raises(ValueError, match=r"^run is 2: must be from 0 to 1"):
-        api.select_run(many, 2)
+        select_run(many, 2)
 
 
 def test_the_run_that_diverged_is_named():

@@ -9,6 +9,7 @@ from jvae.bounds import LogDensities, elbo
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config, build_recipe
+from jvae.runs.selection import select_run
 
 STEPS = 10
 
@@ -55,7 +56,7 @@ def test_a_scheduled_run_is_one_of_many_and_saved_whole(small, tiny, tmp_path):
     *_, both = api.train_config_epochs(Config(**{**fields, "runs": 2}), tiny)
     save(tmp_path / "model.npz", both)
     *_, alone = api.train_config_epochs(Config(**{**fields, "seed": 1}), tiny)
-    second = api.select_run(load(tmp_path / "model.npz"), 1)
+    second = select_run(load(tmp_path / "model.npz"), 1)
     jax.tree.map(np.testing.assert_array_equal, second.state.runs, alone.state.runs)
     *_, plain = api.train_config_epochs(small, tiny)
     assert plain.history[0]["kl"] < alone.history[0]["kl"]  # with a lower weight the KL grows

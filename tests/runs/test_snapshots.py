@@ -13,6 +13,7 @@ from jvae.runs.checkpoint import TrainedModel, load, save
 from jvae.runs.conditions import Chunking, Conditions
 from jvae.runs.config import Config
 from jvae.runs.loop import Member, checkpoint
+from jvae.runs.selection import select_run
 from jvae.runs.snapshots import Snapshot, Snapshots, check_room, halved, planned_steps, rows_of, start_snapshots
 
 ASKED = 6
@@ -140,13 +141,13 @@ def test_more_epochs_of_another_length_go_on_with_the_snapshots_there_are(whole,
 
 
 def test_a_run_has_its_own_snapshots_until_it_ends(whole):
-    alone = api.select_run(whole, 1)
+    alone = select_run(whole, 1)
     for mine, theirs in zip(taken(alone), taken(whole), strict=True):
         jax.tree.map(lambda one, all_: np.testing.assert_array_equal(one, all_[1:]), mine.params, theirs.params)
     stopped = [{**record, "bound": [record["bound"][0], None]} for record in whole.history[1:]]
-    ended = api.select_run(whole._replace(history=[whole.history[0], *stopped]), 1)
+    ended = select_run(whole._replace(history=[whole.history[0], *stopped]), 1)
     assert [shot.step for shot in taken(ended)] == [0, 5, 10]
-    assert len(taken(api.select_run(whole._replace(history=[]), 1))) == len(STEPS)
+    assert len(taken(select_run(whole._replace(history=[]), 1))) == len(STEPS)
 
 
 def test_a_training_among_others_in_one_program_has_the_snapshots_of_its_own_runs(whole, tiny):

@@ -13,9 +13,9 @@ from helpers import random_model, rest_slow
 from jvae.cli.main import main
 from jvae.distributions import ContinuousBernoulli
 from jvae.errors import ModelFileError
-from jvae.runs import api
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config, build_model
+from jvae.runs.selection import select_run
 from jvae.tools.pytorch import export_weights, import_weights, infer_config, model_from_weights
 
 torch = pytest.importorskip("torch")
@@ -223,7 +223,7 @@ def test_the_commands_go_there_and_back(tmp_path):
     jvae("train", *flags, "--runs", 2, "--model", ours)
     assert "wrote" in jvae("export-pytorch", theirs, "--model", ours, "--run", 1).stdout
     jvae("import-pytorch", theirs, "--dataset", "digits", "--model", back)
-    chosen = api.select_run(load(ours), 1)
+    chosen = select_run(load(ours), 1)
     jax.tree.map(np.testing.assert_array_equal, load(back).run_params(), chosen.run_params())
     jvae("evaluate", "--model", back)
     assert "no history" in jvae("plot", "history", "--model", back, code=1).stderr
