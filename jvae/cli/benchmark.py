@@ -108,13 +108,11 @@ def benchmark(
             measurements.append(measure(training, repeats))
     except ValueError as error:
         raise usage_error(error) from error
-    tell(describe(measurements))
     shares = []
     if profile:
         from jvae.tools.profile import profile_step
 
         shares = profile_step(trainings[0])
-        tell(describe_shares(shares))
     if json_path is not None:
         from jvae.files import write_json
         from jvae.runs.checkpoint import current_versions
@@ -128,6 +126,9 @@ def benchmark(
         what = describe_model(configs[0], dataset.train_images.shape[1:]) if own is None else own.file.name
         with drawing():
             write_figure(roofline(f"training step: {what}", measurements), plot_path)
+    tell(describe(measurements))
+    if profile:
+        tell(describe_shares(shares))
 
 
 def describe_model(config: Config, image_shape: tuple[int, ...]) -> str:

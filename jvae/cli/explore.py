@@ -47,7 +47,7 @@ def explore(
         from jvae.view.explorer import explorer_page
 
         dataset = open_data_of(model, repeated, data_dir)
-        page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode()
+        page = explorer_page(model, dataset, jax.random.key(seed), run, num_points).encode(errors="replace")
     write_file(output, page)
     shown = min(num_points, len(dataset.test_images))
     click.echo(f"wrote {output}: {shown:,} test images, {len(page) / 1e6:.1f} MB")

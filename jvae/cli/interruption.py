@@ -132,7 +132,7 @@ def is_echo(first: int, number: int, seconds: float) -> bool:
 def say(line: str) -> None:
     """Write a line to stderr from any thread, and show a terminal's cursor, which a progress bar hides."""
     with contextlib.suppress(OSError):
-        os.write(2, (f"\r\x1b[?25h\n{line}\n" if os.isatty(2) else f"{line}\n").encode())
+        os.write(2, (f"\r\x1b[?25h\n{line}\n" if os.isatty(2) else f"{line}\n").encode(errors="replace"))
 
 
 def standing() -> Interruption | None:
@@ -204,5 +204,5 @@ def interruptible() -> Iterator[Interruption]:
 
 def say_at_end(hint: str) -> None:
     """Set the hint how to continue, for the line that a signal ends this command with."""
-    if interruption := standing():
+    if (interruption := standing()) is not None:  # it is false until a signal comes
         interruption.hint = hint

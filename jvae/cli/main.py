@@ -113,15 +113,15 @@ def evaluate(
     with Counting(model.num_runs * len(dataset.test_images), iwae or 0, log) as progress:
         evaluations = api.evaluate(model, dataset, num_samples, iwae, key, progress)
     diagnostics = api.diagnose(model, dataset, key)
+    if json_path is not None:
+        each = [report.diagnostics_values(found) for found in diagnostics]
+        values = report.all_values(evaluations, model)
+        write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
     tell(report.describe_all(evaluations, model))
     for run_seed, found in zip(model.plan.seeds, diagnostics, strict=True):
         if model.num_runs > 1:
             tell(f"  seed {run_seed}")
         tell(report.describe_diagnostics(found))
-    if json_path is not None:
-        each = [report.diagnostics_values(found) for found in diagnostics]
-        values = report.all_values(evaluations, model)
-        write_json(json_path, {**values, "diagnostics": each[0] if model.num_runs == 1 else each})
 
 
 for command in (benchmark, encode, explore, export_pytorch, import_pytorch, info, sample, sweep, train):

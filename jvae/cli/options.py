@@ -75,7 +75,7 @@ def numbers(context: click.Context, option: click.Parameter, value: str | None) 
     if value is None:
         return ()
     parts = value.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.strip().isdecimal() and len(part) < 20 and int(part) > 0 for part in parts):
         raise click.BadParameter(f"{value}: must be whole numbers above 0, separated by commas")
     return tuple(map(int, parts))
 
@@ -201,7 +201,7 @@ class MeshType(click.ParamType):
         sizes: dict[str, int] = {}
         for part in str(value).split(","):
             axis, _, size = part.partition("=")
-            if axis not in ("runs", "data") or axis in sizes or not size.isdecimal() or int(size) == 0:
+            if axis not in ("runs", "data") or axis in sizes or not re.fullmatch(r"0*[1-9]\d{0,18}", size, re.ASCII):
                 self.fail(f"{value}: must be runs=R,data=D with whole numbers above 0", param, context)
             sizes[axis] = int(size)
         return sizes.get("runs", 1), sizes.get("data", 1)
@@ -227,6 +227,8 @@ def mesh_options(command: Callable) -> Callable:
             raise click.UsageError(
                 "--distributed takes all of --coordinator, --num-processes and --process-id, or none"
             )
+        if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+            raise click.UsageError(f"--coordinator is {coordinator}: must be HOST:PORT")
         return command(hosts=hosts if distributed else None, **others)
 
     decorated: Callable = spread_command

@@ -1,6 +1,7 @@
 """The types of a command line's paths: what is read or written, and how."""
 
 import os
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class InputModel(InputFile):
 
     def made(self, path: Path) -> str:
         """Return the command that trains a model."""
-        return f"; `jvae train --model {path}` writes it"
+        return f"; `jvae train --model {shlex.quote(str(path))}` writes it"
 
 
 class InputRecipe(InputFile):

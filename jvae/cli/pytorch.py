@@ -106,6 +106,8 @@ def import_pytorch(
     if is_given(given, "output_scale"):
         if decoder != "gaussian":
             raise click.UsageError(f"--output-scale is {output_scale}: applies only with --decoder gaussian")
+        if not 0 < output_scale < float("inf"):
+            raise click.UsageError(f"--output-scale is {output_scale}: must be above 0 and finite")
         fields["output_scale"] = output_scale
     conventions = Conventions(log_var, stds, fields.get("output_scale"))
     trained_on = config_of_dataset(dataset, **read)

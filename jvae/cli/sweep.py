@@ -113,12 +113,12 @@ def sweep(
         )
         write_file(output / "results.csv", table(results).encode())
         write_json(output / "results.json", {"cells": summary(results)})
-    click.echo(describe(results))
-    click.echo(f"wrote {output / 'results.csv'}\nwrote {output / 'results.json'}")
     failed = [result for result in results if result.error]
     if len(failed) < len(results):
         with drawing():
             write_figure(draw(results), output / "sweep.png")
+    click.echo(describe(results))
+    click.echo(f"wrote {output / 'results.csv'}\nwrote {output / 'results.json'}")
     if failed:
         raise JvaeError(f"{len(failed)} of {len(results)} cells failed: {'; '.join(r.cell.name for r in failed)}")
 

@@ -1,5 +1,7 @@
 """`jvae train`: the command of `jvae.runs.api.train`."""
 
+import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,8 +147,8 @@ def train(
     if first:
         sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
-    again = "" if recipe_path is None else f" --recipe {recipe_path}"
-    hint = f"continue with `jvae train --resume --model {model_path}{again}`"
+    again = "" if recipe_path is None else f" --recipe {shlex.quote(str(recipe_path))}"
+    hint = f"continue with `jvae train --resume --model {shlex.quote(str(model_path))}{again}`"
     with interruptible() as interruption:
         interruption.asks = hosts is not None  # a single process has nothing to save yet, and one step may take long
         interruption.hint = "nothing was saved" if known is None else hint
@@ -190,7 +192,8 @@ def train(
         return
     if config.keep == "best" or config.patience > 0:
         log(f"kept epoch {', '.join(map(str, kept_epochs(model)))}")
-    tell(f"wrote {model_path}")
+    with contextlib.suppress(OSError):  # a stdout that broke ends the command when everything is written
+        tell(f"wrote {model_path}")
     evaluate_on_test_set(model, dataset, json_path)
 
 
@@ -201,9 +204,9 @@ def evaluate_on_test_set(model: "TrainedModel", dataset: "Dataset", json_path: P
     from jvae.view import report
 
     evaluations = api.evaluate(model, dataset)
-    tell(report.describe_all(evaluations, model))
     if json_path is not None:
         write_json(json_path, {**report.all_values(evaluations, model), "history": model.history})
+    tell(report.describe_all(evaluations, model))
 
 
 def own_outputs(context: click.Context, *paths: Path | None) -> None:
@@ -262,12 +265,13 @@ def continued(
     except ValueError as error:
         raise usage_error(error) from error
     model = model._replace(config=config)
-    trained, state = len(model.history), model.state
+    state = model.state
     if state is None:
         raise ModelFileError(f"{path}: cannot be resumed: {model.no_state}")
     if epochs is not None and epochs != config.epochs:
-        if epochs < trained:
-            raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained} epochs")
+        if epochs < int(state.epoch):
+            part = "" if state.epoch_is_over else ", the last of them in part"
+            raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {state.epoch} epochs{part}")
         if config.schedule != "constant":
             raise click.UsageError(
                 f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"

@@ -35,7 +35,14 @@ def read_npy(path: Path) -> Shaped[np.ndarray, "..."]:
     Raises:
         DataError: the file is missing or damaged, or holds objects.
     """
-    return _read(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
+
+    def read() -> np.ndarray:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it is an archive of arrays: read it as npz:FILE")
+        return found
+
+    return _read(path, read)
 
 
 def as_images(

@@ -53,12 +53,13 @@ class OwnRecipe(NamedTuple):
 
 
 class WatchedConfig(Config):
-    """A configuration that records in `_read` which of its fields are read."""
+    """A configuration that records in `_read`, beside its fields, which of them are read."""
+
+    __slots__ = ("_read",)
 
     def __getattribute__(self, name: str) -> object:
         """Return an attribute, and record its name."""
-        values = super().__getattribute__("__dict__")
-        values.setdefault("_read", set()).add(name)
+        super().__getattribute__("_read").add(name)
         return super().__getattribute__(name)
 
 
@@ -72,7 +73,7 @@ def load_recipe_file(path: Path) -> OwnRecipe:
         JvaeError: the file cannot be read or executed; the message is one line with the file's name and line number.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise JvaeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     module = ModuleType(f"recipe_file_{path.stem}")
@@ -111,10 +112,13 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
     Raises:
         JvaeError: the file's function fails, or returns no recipe.
     """
-    watched = object.__new__(WatchedConfig)
+    watched, read = object.__new__(WatchedConfig), set[str]()
+    object.__setattr__(watched, "_read", read)
     watched.__dict__.update(config.to_dict())
+    read.clear()
     own.make(watched, data_shape, steps_per_epoch)
-    return watched.__dict__.get("_read", set()) & config.to_dict().keys()
+    fields = config.to_dict().keys()
+    return set(fields) if "__dict__" in read else read & fields  # vars(config) reads all
 
 
 def check_read(own: OwnRecipe, config: Config, read: Container[str], given: Iterable[str]) -> None:

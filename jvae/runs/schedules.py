@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jvae.recipe import KlWeight
 
+MOST_STEPS = 2**31 - 1
 Rate = float | Float[Array, ""]
 FALLING: dict[str, Callable[[Rate, int], optax.Schedule]] = {
     "constant": lambda rate, steps: optax.constant_schedule(rate),
@@ -18,8 +19,8 @@ FALLING: dict[str, Callable[[Rate, int], optax.Schedule]] = {
 
 
 def rounded_steps(epochs: float, steps_per_epoch: int) -> int:
-    """Return a number of epochs as whole steps, at least one unless it is zero."""
-    return 0 if epochs == 0 else max(1, round(epochs * steps_per_epoch))
+    """Return a number of epochs as whole steps, at least one unless it is zero, and at most what a step can count."""
+    return 0 if epochs == 0 else max(1, min(round(epochs * steps_per_epoch), MOST_STEPS))
 
 
 def kl_weight(beta: Rate, rising: int) -> KlWeight:

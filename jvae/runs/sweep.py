@@ -97,14 +97,12 @@ def parse_grid(texts: Sequence[str]) -> Grid:
     grid: Grid = {}
     for text in texts:
         name, values = split_values(text)
-        if name in ("hidden-dim", "hidden_dim"):
+        if name in ("hidden-dim", "hidden_dim") and all(value.isdecimal() for value in values):
             name, values = "hidden", [f"{value}x{value}" for value in values]
         field = fields.get(name.replace("-", "_"))
         if not values or field is None or field.name in ONE_FOR_ALL:
-            raise ValueError(
-                f"grid is {text!r}: must be NAME=VALUE,VALUE,... with an option of `jvae train` other than "
-                + ", ".join(ONE_FOR_ALL).replace("_", "-")
-            )
+            rule = f"NAME=VALUE,VALUE,... with an option of `jvae train` other than {', '.join(ONE_FOR_ALL)}"
+            raise ValueError(f"grid is {text!r}: must be {rule.replace('_', '-')}")
         if field.name in grid:
             raise ValueError(f"grid is {text!r}: {name} comes twice")
         try:
@@ -254,10 +252,9 @@ def join_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def finish_cell(cell: Cell, model: "TrainedModel", dataset: "Dataset", folder: Path) -> Result:
     """Write a trained cell's model, evaluate it, and write its result."""
-    from jvae.runs import api, selection
-    from jvae.runs.checkpoint import save
+    from jvae.runs import api, checkpoint, selection
 
-    save(folder / f"{cell.stem}.npz", model)
+    checkpoint.save(folder / f"{cell.stem}.npz", model)
     runs, evaluations = [], api.evaluate(model, dataset)
     for i, seed in enumerate(model.plan.seeds):
         history, evaluation = selection.select_run(model, i).history, evaluations[i]
@@ -287,11 +284,13 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
         values = json.loads(path.read_text())
         config, fingerprint = Config.from_dict(values["config"]), values["fingerprint"]
         runs = [{name: nan if run[name] is None else run[name] for name in RUN_COLUMNS} for run in values["runs"]]
+        if [len([n + 0.0 for n in run.values()]) for run in runs] != [len(RUN_COLUMNS)] * cell.config.runs:
+            raise ValueError(f"has {len(runs)} runs, not {cell.config.runs}")
         result = Result(cell, values["unit"], runs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error
-    ours, theirs = cell.config.to_dict(), config.to_dict()
-    different = [f"{n} {text_of(theirs[n])}, not {text_of(ours[n])}" for n in ours if ours[n] != theirs[n]]
+    pairs = ((name, getattr(config, name), value) for name, value in cell.config.to_dict().items())
+    different = [f"{name} {text_of(theirs)}, not {text_of(ours)}" for name, theirs, ours in pairs if ours != theirs]
     if values.get("recipe_sha256") != (None if own is None else own.file.sha256):
         different.append("another recipe file, or none")
     if fingerprint != dataset.fingerprint:

@@ -11,7 +11,16 @@ from types import SimpleNamespace
 import pytest
 from helpers import jvae
 
-from jvae.cli.interruption import SIGNALS, Ended, interruptible, is_echo, listening, standing, starts_extension
+from jvae.cli.interruption import (
+    SIGNALS,
+    Ended,
+    interruptible,
+    is_echo,
+    listening,
+    say_at_end,
+    standing,
+    starts_extension,
+)
 from jvae.runs import api
 from jvae.runs.checkpoint import load
 
@@ -93,6 +102,9 @@ def test_a_signal_is_polled_by_a_training_and_ends_anything_else(number):
         signalled(number, "do so")
     assert ended.value.code == 128 + number
     assert ended.value.line == f"stopped by {number.name}: do so"
+    with listening() as interruption:
+        say_at_end("do so")  # before any signal
+        assert interruption.hint == "do so"
     assert signal.getsignal(number) == before
     assert standing() is None
 

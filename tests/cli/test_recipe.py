@@ -19,7 +19,7 @@ from jvae.errors import JvaeError
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
-from jvae.runs.recipe_file import errors_of, load_recipe_file
+from jvae.runs.recipe_file import errors_of, fields_read, load_recipe_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # TFP's
 FILE = """
@@ -208,6 +208,17 @@ def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monke
     monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "64")
     assert "--hidden is 64,64: my_vae.py does not read config.hidden" in refused(*train, code=2)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_reads_all_fields_at_once_reads_each(tmp_path):
+    (tmp_path / "all.py").write_text(
+        "\ufeffimport jvae\n"  # some editors begin a file so
+        "def recipe(config, data_shape, steps_per_epoch):\n"
+        "    config = jvae.Config(**{**vars(config), 'prior': 'mog'})\n"
+        "    return jvae.build_recipe(config, data_shape, steps_per_epoch)\n"
+    )
+    own = load_recipe_file(tmp_path / "all.py")
+    assert fields_read(own, Config(), (8, 8, 1), 1) == set(Config().to_dict())
 
 
 @pytest.mark.slow

@@ -39,5 +39,14 @@ def test_work_goes_on_when_its_output_fails(monkeypatch):
     log("a line")
 
 
+def test_files_are_written_although_stdout_is_full(tmp_path):
+    train = "train --device cpu --dataset digits --latent-dim 2 --hidden 4 --epochs 1 --model m.npz --json t.json"
+    for line in (train, "evaluate --model m.npz --json e.json"):
+        done = subprocess.run(f"{JVAE} {line} >/dev/full", shell=True, cwd=tmp_path, capture_output=True, timeout=120)
+        assert done.returncode == 1
+        assert done.stderr.decode().splitlines()[-1].startswith("jvae: error: the output: No space left")
+    assert {"m.npz", "t.json", "e.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_a_text_of_one_line_has_nothing_that_cannot_be_printed():
     assert printable("a\nb\x1b[0m\udcff ±") == r"a\nb\x1b[0m\udcff ±"

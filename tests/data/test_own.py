@@ -208,6 +208,8 @@ def test_arrays_that_are_no_images_are_refused(arrays, said):
     with pytest.raises(DataError, match=said) as caught:
         load_dataset("npz:a.npz")
     assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(DataError, match="it is an archive of arrays: read it as npz:FILE"):
+        load_dataset("npy:a.npz", test_share=0.2)
 
 
 def elbo_in(path):

@@ -134,6 +134,10 @@ def test_what_was_placed_is_fetched_whole(key):
         (["--mesh", "rows=2"], "rows=2: must be runs=R,data=D with whole numbers above 0"),
         (["--mesh", "runs=0"], "runs=0: must be runs=R,data=D with whole numbers above 0"),
         (["--process-id", "0"], "apply only with --distributed"),
+        (
+            ["--distributed", "--coordinator", "localhost", "--num-processes", "1", "--process-id", "0"],
+            "--coordinator is localhost: must be HOST:PORT",
+        ),
         (["--distributed", "--process-id", "0"], "takes all of --coordinator, --num-processes and --process-id, or"),
         (["--mesh", "runs=3", *QUICK], "--mesh is runs=3,data=1: takes 3 devices, but jax finds 1"),
     ],

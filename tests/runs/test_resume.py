@@ -106,6 +106,12 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_bits(tiny, tmp
         *_, stopped = api.train_config_epochs(config, tiny, how=how)
         assert stopped.state.done == done
         save(tmp_path / "m.npz", stopped)
+        if len(stopped.history) == 1:  # within the second epoch, it is no training of one
+            shorter = replace(config, epochs=1)
+            with pytest.raises(ValueError, match=r"epochs is 1: .* has been trained for 2, the last of them in part"):
+                api.train_config_epochs(shorter, tiny, resume=load(tmp_path / "m.npz"))
+            found = jvae("train", "--resume", "--epochs", 1, "--model", tmp_path / "m.npz", code=2)
+            assert "--epochs is 1, but" in found.stderr.splitlines()[-1]
         *_, resumed = api.train_config_epochs(config, tiny, resume=load(tmp_path / "m.npz"))
         assert_same(resumed, whole)
         assert resumed.state.epoch_is_over

@@ -112,6 +112,8 @@ def test_the_files_of_long_cells_have_names_that_fit():
         ("prior=mog,flow,mog", r"grid is 'prior=mog,flow,mog': a value comes twice"),
         ("beta=1,0.5,1.0", r"grid is 'beta=1,0.5,1.0': a value comes twice"),
         ("hidden-dim=8,16,8", r"grid is 'hidden-dim=8,16,8': a value comes twice"),
+        ("hidden-dim=8x4", r"grid is 'hidden-dim=8x4': must be NAME=VALUE"),
+        ("hidden-dim=8,", r"grid is 'hidden-dim=8,': must be NAME=VALUE"),
     ],
 )
 def test_a_wrong_grid_is_named(text, message):
@@ -220,9 +222,12 @@ def test_results_of_another_sweep_are_refused(tiny, tmp_path):
         list(sweep.run_sweep(cells("latent-dim=2", epochs=3), tiny, tmp_path))
     with pytest.raises(JvaeError, match="another data set's content"):
         list(sweep.run_sweep(found, tiny._replace(fingerprint="0"), tmp_path))
-    (tmp_path / "latent-dim=2.json").write_text("[]")
-    with pytest.raises(JvaeError, match=r"latent-dim=2.json: is not a cell's result"):
-        list(sweep.run_sweep(found, tiny, tmp_path))
+    known = json.loads((tmp_path / "latent-dim=2.json").read_text())
+    rows = [[], [{**known["runs"][0], "elbo": "x"}], 2 * known["runs"], [3], None]
+    for wrong in ([], {**known, "config": []}, {**known, "config": None}, *({**known, "runs": row} for row in rows)):
+        (tmp_path / "latent-dim=2.json").write_text(json.dumps(wrong))
+        with pytest.raises(JvaeError, match=r"latent-dim=2.json: is not a cell's result"):
+            list(sweep.run_sweep(found, tiny, tmp_path))
     (tmp_path / "latent-dim=2.json").unlink()
     before = (tmp_path / "latent-dim=2.npz").read_bytes()
     with pytest.raises(JvaeError, match=r"latent-dim=2.npz: is not of this sweep"):
@@ -261,13 +266,13 @@ def test_what_has_no_finite_value_is_read_again_and_what_failed_has_no_unit(tiny
     one, other = cells("latent-dim=2,3", epochs=1)
     run = {"seed": 0, **dict.fromkeys(sweep.MEASURES, -math.inf), "seconds_per_epoch": 1.0}
     about = {"config": one.config.to_dict(), "fingerprint": tiny.fingerprint, "unit": "nats"}
-    write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [run]})
+    write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [run, {**run, "seed": 1}]})
     known = sweep.load_result(one, tiny, tmp_path)
     assert math.isnan(known.runs[0]["elbo"])
     told = describe([known, sweep.Result(other, "", [], "the recipe file's error")]).splitlines()
     assert told[-2:] == ["| latent-dim=3 | failed |  |  | 0 |", "nats"]
     for broken in ({"seed": 0}, None):
-        write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [broken]})
+        write_json(tmp_path / f"{one.stem}.json", {**about, "runs": [run, broken]})
         with pytest.raises(JvaeError, match="is not a cell's result"):
             sweep.load_result(one, tiny, tmp_path)
 
