@@ -30,7 +30,7 @@ class GaussianPrior(nn.Module):
 
     latent_dim: int
 
-    # Exercise 1.6 begins here: a distrax.MixtureSameFamily, whose weights, means and scales are self.param(...).
+    # Exercise 1.6 begins here: under @nn.compact, a distrax.MixtureSameFamily; weights, means, scales: self.param(...)
     def __call__(self) -> distrax.Distribution:
         """Return the prior: batch shape [], event shape [M]."""
         return distrax.Independent(distrax.Normal(jnp.zeros(self.latent_dim), jnp.ones(self.latent_dim)), 1)
@@ -52,7 +52,7 @@ class BernoulliDecoder(nn.Module):
 
     net: nn.Module
 
-    # Exercise 1.7 begins here: a distrax.Normal of fixed or learned scale, of pixels that are not binarised.
+    # Exercise 1.7 begins here: a distrax.Normal of fixed or learned scale, of pixels that `elbo` no longer binarises.
     def __call__(self, z: jax.Array) -> distrax.Distribution:
         """Return the output distribution of latents z[b, M]: batch shape [b], event shape [28, 28, 1]."""
         return distrax.Independent(distrax.Bernoulli(logits=self.net(z)), 3)
@@ -74,7 +74,7 @@ class VAE(nn.Module):
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """Draw n images' pixel probabilities: z ~ p(z), then E[x|z]."""
-        return self.decoder(self.prior().sample(seed=key, sample_shape=(n,))).distribution.probs
+        return self.decoder(self.prior().sample(seed=key, sample_shape=(n,))).mean()
 
 
 class MLP(nn.Module):
@@ -139,7 +139,7 @@ def make_epoch(train_step: Callable, batch_size: int) -> Callable:
 
 def evaluate(model: VAE, params: dict, key: jax.Array, images: np.ndarray) -> float:
     """Return the mean ELBO of all images, in nats per image: exercise 1.5 asks for that of the test set."""
-    # Exercise 1.5 begins here; for its picture draw z: q = model.apply(params, x, method=lambda vae, x: vae.encoder(x))
+    # Exercise 1.5 begins here; its picture, x as in elbo: q = model.apply(params, x, method=lambda v, x: v.encoder(x))
     each = jax.jit(partial(elbo, model, params))
     bounds = [each(jax.random.fold_in(key, i), images[i : i + 500]) for i in range(0, len(images), 500)]
     return float(np.concatenate(bounds).mean())
@@ -166,7 +166,7 @@ def read_params(path: str) -> dict:
     """Return the parameters in a file that train wrote."""
     with suppress(Exception), open(path, "rb") as file:
         return {"params": unflatten_dict(dict(np.load(file)), sep="/")["params"]}
-    raise click.ClickException(f"{path}: is no model that this program wrote")
+    raise click.ClickException(f"{path}: is no model that this program wrote; name another with --model")
 
 
 main = click.Group(help=str(__doc__).replace("\n\n", "\n\n\b\n"), context_settings={"show_default": True})

@@ -125,7 +125,7 @@ def reconstructions(
         JvaeError: the data are not images.
     """
     x, means = reconstructed(model, dataset, key, run, num_images)
-    return image_grids.plot_reconstructions(x, means, f"reconstructions: {title(model, run)}")
+    return image_grids.plot_reconstructions(x, means, f"reconstructions\n{title(model, run)}")
 
 
 @own_types
@@ -233,7 +233,7 @@ def interpolation(
         means.reshape(rows, columns, *means.shape[1:]),
         [f"{labels[i]} to {labels[j]}" if several else "" for i, j in zip(first, second, strict=True)],
         "decoder means from one image's latent mean to another's",
-        f"interpolation: {title(model, run)}",
+        f"interpolation\n{title(model, run)}",
     )
 
 
@@ -269,7 +269,7 @@ def traversals(
         decoded.reshape(len(dimensions), columns, *decoded.shape[1:]),
         [f"$z_{{{d + 1}}}$" for d in dimensions],
         "decoder means as one dimension crosses the aggregate posterior's central 98 %",
-        f"traversals from a test image{which}: {title(model, run)}",
+        f"traversals from a test image{which}\n{title(model, run)}",
     )
 
 

@@ -87,9 +87,10 @@ def test_a_file_of_another_kind_is_neither_replaced_nor_read(tmp_path, mnist, co
     else:
         other.write_bytes(content)
     before = other.read_bytes()
+    refusal = "is no model that this program wrote; name another with --model"
     for command in (["train", "--epochs", "1"], ["sample", "--samples", str(tmp_path / "x.png")]):
         done = CliRunner().invoke(alone.main, [*command, "--model", str(other)])
-        assert (done.exit_code, done.stderr) == (1, f"Error: {other}: is no model that this program wrote\n")
+        assert (done.exit_code, done.stderr) == (1, f"Error: {other}: {refusal}\n")
     assert other.read_bytes() == before
     assert not (tmp_path / "x.png").exists()
 
