@@ -116,13 +116,10 @@ def shown(value: object) -> str:
 
 def check_hashable(name: str, value: object) -> None:
     """Raise a ValueError that names a module's attribute without a hash: equal modules share compiled programs."""
-    if is_dataclass(value):
-        for field in fields(value):
-            if field.name not in ("parent", "name"):  # Flax's own
-                check_hashable(f"{name}.{field.name}", getattr(value, field.name, None))
-        return
     try:
         hash(value)
     except TypeError as error:
+        for field in fields(value) if is_dataclass(value) else ():
+            check_hashable(f"{name}.{field.name}", getattr(value, field.name, None))  # the one to blame
         rule = "must be hashable, such as a number or a tuple; an array can be made in setup"
         raise ValueError(f"{name} is {shown(value)}: {rule}") from error

@@ -26,7 +26,7 @@ from jvae.runs.conditions import Chunking
 from jvae.runs.plan import Plan, check_plan
 from jvae.runs.selection import select_run
 from jvae.transforms import rescale
-from jvae.vae import VAE, HierarchicalVAE, latent_dims
+from jvae.vae import VAE, HierarchicalVAE, event_shape, latent_dims
 from jvae.view import pictures
 from jvae.view.explorer import explorer_page
 
@@ -370,3 +370,21 @@ class PixelwisePrior(nn.Module):
 def test_a_part_of_a_model_refuses_what_gives_no_density(make, error):
     with pytest.raises(ValueError, match=error):
         make()
+
+
+def test_a_priors_bijector_is_not_traced_for_its_shape():
+    """Nor inside another distribution: its parameters would leak from the trace."""
+    traced = []
+
+    class Watched(distrax.ScalarAffine):
+        def forward(self, x):
+            traced.append(x)
+            return super().forward(x)
+
+    base = distrax.Transformed(distrax.Normal(jnp.zeros(2), 1.0), Watched(0.0, 1.0))
+    priors = (base, distrax.Independent(base, 1))
+    traced.clear()  # Independent has counted the dimensions of its batch
+    assert [event_shape(p) for p in priors] == [None, None]
+    assert event_shape(distrax.Independent(distrax.Normal(jnp.zeros((3, 2)), 1.0), 1)) == (2,)
+    assert event_shape(FlowPrior(2).bind({"params": {}})()) == (2,)
+    assert traced == []
