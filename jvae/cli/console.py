@@ -14,6 +14,7 @@ from jvae.cli.options import COMPILE_CACHE, flag, usage_error
 from jvae.cli.paths import TAKES_STDOUT
 from jvae.cli.streams import discard
 from jvae.cli.variables import said_in
+from jvae.errors import JvaeError
 from jvae.runs.fields import DATA_FIELDS, numbers_in, text_of
 
 if TYPE_CHECKING:
@@ -47,14 +48,23 @@ def use_device(name: str, hosts: tuple | None = None, compile_cache: bool = True
     return select_device(name, None if hosts is None else Hosts(*hosts))
 
 
-def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
-    """Return the mesh over all devices, of the requested sizes or by default the best; None for a single device."""
+def mesh_for(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
+    """Return the mesh over all devices, of the requested sizes or by default the best; None for a single device.
+
+    Raises:
+        ValueError: runs or batches cannot be split so, or there are too few devices.
+    """
     import jax
 
     from jvae.runs.mesh import MeshShape, choose_mesh
 
+    return choose_mesh(None if asked is None else MeshShape(*asked), num_runs, batch_size, jax.devices())
+
+
+def use_mesh(asked: tuple[int, int] | None, num_runs: int, batch_size: int) -> "Mesh | None":
+    """Return `mesh_for` of a command's option; a size that does not fit is a wrong command line."""
     try:
-        return choose_mesh(None if asked is None else MeshShape(*asked), num_runs, batch_size, jax.devices())
+        return mesh_for(asked, num_runs, batch_size)
     except ValueError as error:
         raise usage_error(error) from error
 
@@ -150,17 +160,26 @@ def open_recipe(path: Path | None) -> "OwnRecipe | None":
 def check_all_read(
     own: "OwnRecipe | None", configs: Iterable["Config"], dataset: "Dataset", given: Iterable[str]
 ) -> None:
-    """Refuse given options that define the model but that a recipe file reads with none of the configurations."""
+    """Refuse given options that define the model but that a recipe file reads with none of the configurations.
+
+    Raises:
+        JvaeError: the file fails with every configuration.
+    """
     if own is None:
         return
     from jvae.runs.config import plan_of
     from jvae.runs.recipe_file import check_read, fields_read
     from jvae.runs.training import count_steps
 
-    configs, shape, read = list(configs), dataset.train_images.shape[1:], set()
+    configs, shape, read, failed = list(configs), dataset.train_images.shape[1:], set(), []
     try:
         for config in configs:
-            read |= fields_read(own, config, shape, count_steps(plan_of(config), dataset))
+            try:
+                read |= fields_read(own, config, shape, count_steps(plan_of(config), dataset))
+            except JvaeError as error:
+                failed.append(error)
+        if len(failed) == len(configs):
+            raise failed[0]
         check_read(own, configs[0], read, given)
     except ValueError as error:
         raise usage_error(error) from error

@@ -12,6 +12,7 @@ from jvae.cli.commands import Command
 from jvae.cli.console import (
     check_all_read,
     log,
+    mesh_for,
     open_dataset,
     open_recipe,
     use_device,
@@ -85,6 +86,8 @@ def sweep(
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)
+    if mesh is not None:
+        use_mesh(mesh, *mesh)  # the devices must be there; a cell that cannot be split fails alone
     check_all_read(own, [cell.config for cell in cells], dataset, given_fields(context) | grid.keys())
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import make_folder, write_file, write_json
@@ -105,7 +108,7 @@ def sweep(
         return show_progress(extent, log, sys.stderr.isatty())
 
     results: list[Result] = []
-    for result in run_sweep(cells, dataset, output, partial(use_mesh, mesh), watch, own):
+    for result in run_sweep(cells, dataset, output, partial(mesh_for, mesh), watch, own):
         results.append(result)
         log(
             f"{result.cell.name}: {f'failed: {result.error}' if result.error else 'done'} "

@@ -244,6 +244,23 @@ def test_a_field_that_one_cells_recipe_reads_is_taken(tmp_path):
     assert len(load(model, load_recipe_file(path).make).history) == 2
 
 
+def test_a_cell_whose_recipe_fails_fails_alone(tmp_path):
+    path, folder = tmp_path / "picky.py", tmp_path / "sweep"
+    path.write_text(
+        "from jvae.runs.config import build_recipe\n"
+        "def recipe(config, data_shape, steps_per_epoch):\n"
+        "    if config.prior == 'mog': raise RuntimeError('no')\n"
+        "    return build_recipe(config, data_shape, steps_per_epoch)\n"
+    )
+    words = ["--dataset", "digits", "--hidden", "4", "--latent-dim", 2, "--epochs", 1, "--batch-size", 500]
+    done = jvae("sweep", "--grid", "prior=mog,gaussian", *words, "--recipe", path, "--output", folder, code=1)
+    assert "prior=mog: failed: " in done.stderr
+    assert "picky.py, line 3: RuntimeError: no" in done.stderr
+    assert (folder / "prior=gaussian.npz").exists()
+    refused("sweep", "--grid", "prior=mog", *words, "--recipe", path, "--output", tmp_path / "none", code=1)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), MemoryError("all"), FloatingPointError("nan")])
 def test_what_no_file_decides_is_not_its_fault(error, tmp_path):
     with pytest.raises(type(error)), errors_of(tmp_path / "my_vae.py"):

@@ -300,6 +300,19 @@ def test_the_picture_has_a_panel_a_unit_and_a_dot_a_run():
     assert (upper.get_xlabel(), lower.get_xlabel()) == ("nats", "other nats")
 
 
+def test_a_cell_that_a_mesh_does_not_fit_fails_alone(tiny, tmp_path):
+    found = sweep.cells_of(
+        {**Config().to_dict(), **COMMON, "runs": 1, "epochs": 1}, sweep.parse_grid(["latent-dim=2,3"])
+    )
+
+    def mesh_of(runs, batch_size):
+        raise ValueError("mesh is runs=2,data=1: runs, 1, must be a multiple of runs=2")
+
+    (one,) = sweep.run_sweep(found[:1], tiny, tmp_path, mesh_of)
+    assert one.error.startswith("mesh is runs=2,data=1")
+    assert [not result.error for result in sweep.run_sweep(found, tiny, tmp_path)] == [True, True]
+
+
 @pytest.mark.parametrize("words", [["--grid", "prior=x"], [], ["--grid", "epochs=1", "--batch-size", "0"]])
 def test_a_wrong_command_line_is_one_line(words):
     result = CliRunner().invoke(main, ["sweep", *words])
