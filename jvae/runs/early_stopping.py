@@ -57,7 +57,8 @@ def is_warming_up(kl_weight: KlWeight | None, epoch: int, epochs: int, num_steps
     """
     if kl_weight is None:
         return False
-    first, last = (epoch - 1) * num_steps, epochs * num_steps - 1
+    first = (epoch - 1) * num_steps
+    last = max(epochs * num_steps - 1, first + 1)  # an epoch of one step begins with the last
     return bool(kl_weight(jnp.int32(first)) < kl_weight(jnp.int32(last)))
 
 

@@ -80,6 +80,13 @@ def test_an_epoch_warms_up_while_the_weight_at_its_start_is_below_the_last(field
     assert found == [epoch <= epochs for epoch in range(1, 6)]
 
 
+def test_an_epoch_of_one_step_warms_up_as_it_does_in_a_longer_training():
+    recipe = build_recipe(Config(kl_warmup=5.0), (8, 8, 1), steps_per_epoch=1)
+    for epochs in (2, 12):
+        assert [is_warming_up(recipe.kl_weight, epoch, epochs, 1) for epoch in (1, 2)] == [True, True]
+    assert [is_warming_up(recipe.kl_weight, epoch, 12, 1) for epoch in (5, 6, 12)] == [True, False, False]
+
+
 @pytest.mark.slow
 def test_a_run_does_not_stop_before_the_warm_up_of_its_kl_ends(tiny):
     """A case in which the validation bound falls throughout the warm-up, on images that are not trained on."""
