@@ -5,7 +5,7 @@ import signal
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # before and after `listening`, Ctrl-C ends without a traceback
 
-from jvae.cli.interruption import listening
+from jvae.cli.interruption import ending_at_once, listening
 from jvae.cli.streams import open_streams
 
 open_streams()  # before any file is opened that would take a closed stream's number
@@ -37,4 +37,5 @@ for command in (everything, *map(make_command, PARTS)):
     experiments.add_command(command)
 
 if __name__ == "__main__":
-    experiments(prog_name="python -m experiments")
+    with ending_at_once():
+        experiments(prog_name="python -m experiments")

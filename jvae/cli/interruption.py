@@ -202,6 +202,26 @@ def interruptible() -> Iterator[Interruption]:
             interruption.asks = False
 
 
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End the process as soon as a command that a signal stopped has cleaned up, without Python's own finalisation.
+
+    XLA's threads may still compute what was stopped, with arrays that the finalisation frees: the process would crash.
+    Connected hosts part from each other there.
+    """
+    try:
+        yield
+    except SystemExit as end:
+        hosts = getattr(sys.modules.get("jax"), "distributed", None)  # None unless all of JAX is imported
+        code = end.code if isinstance(end.code, int) else 1
+        if code - 128 in SIGNALS and hosts is not None and not hosts.is_initialized():
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
+        raise
+
+
 def say_at_end(hint: str) -> None:
     """Set the hint how to continue, for the line that a signal ends this command with."""
     if (interruption := standing()) is not None:  # it is false until a signal comes

@@ -224,3 +224,21 @@ def test_a_training_that_has_nothing_to_save_is_ended_at_once(tmp_path, monkeypa
     interrupting(monkeypatch, signal.SIGUSR1, epochs=0)
     jvae("train", *QUICK, "--model", tmp_path / "m.npz", code=128 + signal.SIGUSR1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "connected", "finalised"),
+    [(143, "jax", False, False), (143, "jax", True, True), (143, "none", False, True), (1, "jax", False, True)],
+)
+def test_a_stopped_computation_ends_without_pythons_finalisation(code, module, connected, finalised):
+    """Which would free arrays that XLA's threads still read: the process crashed, with 139 in place of 143."""
+    lines = (
+        "import atexit, sys; from types import SimpleNamespace as Stand",
+        f"sys.modules[{module!r}] = Stand(distributed=Stand(is_initialized=lambda: {connected}))",
+        "from jvae.cli.interruption import ending_at_once",
+        "atexit.register(print, 'finalised')",
+        "print('said')",
+        f"with ending_at_once(): raise SystemExit({code})",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (code, ["said", *["finalised"] * finalised])
