@@ -123,7 +123,7 @@ def plot_rows(
     """
     rows, columns, h, w, c = images.shape
     grid = montage(images.reshape(rows * columns, h, w, c), columns)
-    fig = figure(*fitting_size(grid, 7.5, 0.9, 1.0))
+    fig = figure(*fitting_size(grid, 7.5, 0.9, 1.2))
     ax = fig.subplots()
     show_image(ax, grid)
     ax.set_yticks((np.arange(rows) + 0.5) * (h + 1), row_labels, fontsize=9)
