@@ -83,11 +83,13 @@ def at_least_one(name: str, number: SupportsIndex) -> int:
 def positive(name: str, value: Any) -> float:
     """Return a number as a float, checked: raise a ValueError that names it unless it is above 0 and finite."""
     try:
-        number = math.nan if isinstance(value, str) else float(value)
+        if isinstance(value, str):
+            raise TypeError
+        number = float(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} is {shown(value)}: must be a number") from error
     if not 0 < number < math.inf:
-        raise ValueError(f"{name} is {shown(value) if isinstance(value, str) else number}: must be above 0 and finite")
+        raise ValueError(f"{name} is {number}: must be above 0 and finite")
     return number
 
 

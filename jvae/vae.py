@@ -33,7 +33,7 @@ def event_shape(p: distrax.DistributionLike) -> tuple[int, ...] | None:
     """Return the shape of one draw; None where it is unknown, or only a trace of a bijector would tell."""
     part = p
     while part is not None:
-        if getattr(type(part), "event_shape", distrax.Transformed.event_shape) is distrax.Transformed.event_shape:
+        if getattr(type(part), "event_shape", None) in (None, distrax.Transformed.event_shape):
             return None
         part = getattr(part, "distribution", getattr(part, "components_distribution", None))
     return tuple(p.event_shape)

@@ -270,8 +270,8 @@ def continued(
         raise ModelFileError(f"{path}: cannot be resumed: {model.no_state}")
     if epochs is not None and epochs != config.epochs:
         if epochs < int(state.epoch):
-            part = "" if state.epoch_is_over else ", the last of them in part"
-            raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {state.epoch} epochs{part}")
+            trained = f"{state.epoch} epochs{state.in_part}"
+            raise click.UsageError(f"--epochs is {epochs}, but {path} has been trained for {trained}")
         if config.schedule != "constant":
             raise click.UsageError(
                 f"--epochs is {epochs}, but the {config.schedule} schedule of {path} ends after {config.epochs}"

@@ -9,7 +9,6 @@ import os
 import platform
 import zipfile
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from importlib.metadata import version
 from os import PathLike
@@ -24,7 +23,7 @@ from jvae.errors import ModelFileError, RecipeNeededError, shown, whole_number
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
-from jvae.runs.config import Config, build_recipe
+from jvae.runs.config import Config, build_recipe, config_fields
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, SnapshotTimes, read_description
 from jvae.runs.fields import numbers_in
 from jvae.runs.given import as_path, own_types
@@ -169,7 +168,7 @@ def load(
     """
     if not (recipe is None or isinstance(recipe, Recipe) or (callable(recipe) and not isinstance(recipe, nn.Module))):
         raise ValueError(f"recipe is {shown(recipe)}: must be a Recipe, or a function that makes one")
-    if unknown := (options or {}).keys() - {field.name for field in fields(Config)}:
+    if unknown := (options or {}).keys() - {field.name for field in config_fields()}:
         raise ValueError(f"options has {min(unknown)!r}: must be fields of Config")
     with open_model_file(as_path("path", path)) as file:
         check_fits(2 * os.fstat(file.fileno()).st_size, f"{path}")  # the file's arrays, and JAX's copies of them

@@ -49,7 +49,7 @@ def kinds_of(annotation: Any) -> tuple[type, ...]:
     """Return the classes that an annotation allows if they are jvae's, or jvae's and None; else nothing."""
     kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     ours = [kind for kind in kinds if isinstance(kind, type) and kind.__module__.startswith("jvae.")]
-    return (*ours, NoneType)[: len(kinds)] if ours and {*kinds} <= {*ours, NoneType} else ()
+    return kinds if ours and {*kinds} <= {*ours, NoneType} else ()
 
 
 def as_key(key: AnyKey) -> Key[Array, ""]:

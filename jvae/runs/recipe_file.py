@@ -114,8 +114,7 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
     """
     watched, read = object.__new__(WatchedConfig), set[str]()
     object.__setattr__(watched, "_read", read)
-    watched.__dict__.update(config.to_dict())
-    read.clear()
+    object.__getattribute__(watched, "__dict__").update(config.to_dict())
     own.make(watched, data_shape, steps_per_epoch)
     fields = config.to_dict().keys()
     return set(fields) if "__dict__" in read else read & fields  # vars(config) reads all

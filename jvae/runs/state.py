@@ -46,6 +46,11 @@ class LoopState(NamedTuple):
         return self.step_metrics.sizes.shape[-1]
 
     @property
+    def in_part(self) -> str:
+        """The words after a number of epochs that say if the last of them is not over."""
+        return "" if self.epoch_is_over else ", the last of them in part"
+
+    @property
     def epoch_is_over(self) -> bool:
         """True if all steps of the epoch are taken."""
         return int(self.done) == self.num_steps

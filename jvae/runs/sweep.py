@@ -284,8 +284,9 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
         values = json.loads(path.read_text())
         config, fingerprint = Config.from_dict(values["config"]), values["fingerprint"]
         runs = [{name: nan if run[name] is None else run[name] for name in RUN_COLUMNS} for run in values["runs"]]
-        if [len([n + 0.0 for n in run.values()]) for run in runs] != [len(RUN_COLUMNS)] * cell.config.runs:
-            raise ValueError(f"has {len(runs)} runs, not {cell.config.runs}")
+        numbers = [value for run in runs for value in run.values() if isinstance(value, (int, float))]
+        if len(numbers) != cell.config.runs * len(RUN_COLUMNS):
+            raise ValueError(f"must have {len(RUN_COLUMNS)} numbers for each of {cell.config.runs} runs")
         result = Result(cell, values["unit"], runs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise JvaeError(f"{path}: is not a cell's result ({error}); remove it to train the cell again") from error

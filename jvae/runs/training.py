@@ -263,8 +263,8 @@ def state_to_resume(model: TrainedModel, recipe: Recipe, plan: Plan, dataset: Da
         theirs = f"{model.plan.patience}, with which a run of the model to resume has stopped"
         raise ValueError(f"patience is {plan.patience}: must be {theirs}")
     if plan.epochs < (begun := max(len(model.history), int(model.state.epoch))):
-        part = "" if model.state.epoch_is_over else ", the last of them in part"
-        raise ValueError(f"epochs is {plan.epochs}: the model to resume has been trained for {begun}{part}")
+        trained = f"{begun}{model.state.in_part}"
+        raise ValueError(f"epochs is {plan.epochs}: the model to resume has been trained for {trained}")
     check_arrays(run_shapes(recipe, model.data_shape, len(plan.seeds)), model.state.runs)
     # a copy, for the steps' program reuses the memory of the states it is given
     loop = model.state._replace(runs=jax.tree.map(jnp.copy, model.state.runs))
