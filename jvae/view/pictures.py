@@ -306,7 +306,7 @@ def training(
 ) -> Figure:
     """Plot some snapshots of the training side by side: aggregate posterior over prior, reconstructions and samples.
 
-    Projection and axes are the last snapshot's, all draws have one key, and the bound is the test set's one-draw ELBO.
+    Projection and axes are the last snapshot's; all draws have one key. Bound: the one-draw test ELBO, nats per image.
 
     Raises:
         JvaeError: the model has no snapshots, or the data are not images.
