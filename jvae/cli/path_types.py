@@ -14,7 +14,17 @@ from jvae.files import STDOUT
 TEXT_ENDINGS = (".json", ".csv", ".jsonl", ".html", ".htm")
 
 
-class Place(click.Path):
+class SomePath(click.Path):
+    """A path of a command line, which must not be empty: pathlib would take it for the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
+        """Return the path."""
+        if not os.fspath(value):
+            self.fail("the path is empty", param, context)
+        return Path(super().convert(value, param, context))  # type: ignore[arg-type]
+
+
+class Place(SomePath):
     """A file or a folder that a command is given; an error says what is there, or what may be meant."""
 
     kind = "file"
@@ -25,9 +35,11 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
         """Return the path; for the other kind, say which is expected; for a missing one, suggest what may be meant."""
         try:
-            return Path(super().convert(value, param, context))  # type: ignore[arg-type]
+            return super().convert(value, param, context)
         except click.BadParameter:
             path = Path(os.fsdecode(value))
+            if not os.fspath(value):
+                raise
             if not os.path.exists(path):
                 self.fail(f"{path}: there is no such {self.kind}{near_file(path) or self.made(path)}", param, context)
             found = "directory" if os.path.isdir(path) else "file"
@@ -93,7 +105,7 @@ class DataSource(click.ParamType):
         return str(value) if place is None else f"{kind_of(value)}:{place.absolute()}"
 
 
-class OutputFile(click.Path):
+class OutputFile(SomePath):
     """A file that a command writes.
 
     Args:
@@ -108,7 +120,7 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Path:
         """Return the path; `-` is stdout, and `./-` a file with that name."""
-        path = Path(super().convert(value, param, context))  # type: ignore[arg-type]
+        path = super().convert(value, param, context)
         return path.absolute() if path == STDOUT and os.fspath(value) != "-" else path
 
     def is_text(self, path: Path) -> bool:

@@ -130,7 +130,7 @@ def test_pipes_take_text_and_stdout_takes_it_too(model):
         ("m.npz/result", 2, "m.npz is a file, where a directory is expected"),
         ("m.npz/no/result", 2, "m.npz is a file, where a directory is expected"),
         (".", 2, ".: is a directory, where a file is expected: name a file in it"),
-        ("", 2, "is a directory"),
+        ("", 2, "the path is empty"),
         ("x" * 256, 2, "has a name of 256 bytes: must be at most 255"),
         ("y/" * 2100, 2, "File name too long"),
         ("/sys/result", 1, "cannot be written: "),
