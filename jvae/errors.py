@@ -13,6 +13,8 @@ from typing import Any, SupportsIndex
 
 LONGEST = 300
 """Characters kept of a third party's error message: some quote the bytes that they failed on."""
+SMALLEST, LARGEST = 2.0**-126, (2 - 2**-23) * 2.0**127
+"""Limits of float32's normal numbers above 0: others become 0 or infinite where they are used."""
 NPY_ERRORS = (ValueError, TypeError, SyntaxError, TokenError, EOFError, MemoryError, OverflowError, RecursionError)
 """What NumPy raises where a file holds no valid array: it parses the header as Python."""
 
@@ -81,7 +83,7 @@ def at_least_one(name: str, number: SupportsIndex) -> int:
 
 
 def positive(name: str, value: Any) -> float:
-    """Return a number as a float, checked: raise a ValueError that names it unless it is above 0 and finite."""
+    """Return a number as a float, checked: raise a ValueError that names it unless it is above 0 in float32."""
     try:
         if isinstance(value, str):
             raise TypeError
@@ -90,6 +92,8 @@ def positive(name: str, value: Any) -> float:
         raise ValueError(f"{name} is {shown(value)}: must be a number") from error
     if not 0 < number < math.inf:
         raise ValueError(f"{name} is {number}: must be above 0 and finite")
+    if not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"{name} is {number}: must be from 1.2e-38 to 3.4e38, as float32 is")
     return number
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from jvae.errors import LARGEST, SMALLEST
+
 MOST_NUMBERS = 100
 DATA_FIELDS = ("dataset", "test_share", "resize", "transpose")
 """The Config fields that say where data are, and how they are read; they may be given again for a trained model."""
@@ -88,7 +90,9 @@ class ConfigField(NamedTuple):
         return value
 
     def plain(self, value: Any) -> Any:
-        """Return the value with a NumPy or JAX number as Python's, and a list as a tuple."""
+        """Return the value with a NumPy or JAX number as Python's, and a list or an array as a tuple."""
+        if self.type is tuple and hasattr(value, "tolist"):
+            value = value.tolist()
         if self.type is tuple and isinstance(value, (list, tuple)):
             return tuple(self._replace(type=int).plain(number) for number in value)
         if getattr(value, "shape", None) == () and hasattr(value, "item"):
@@ -123,6 +127,8 @@ class ConfigField(NamedTuple):
             raise ValueError(f"{self.name} is a number of {len(str(abs(value)))} digits: must be below 2^63")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{self.name} is {value}: must be a finite number")
+        if isinstance(value, float) and value and not SMALLEST <= abs(value) <= LARGEST:
+            raise ValueError(f"{self.name} is {value}: must be 0, or from 1.2e-38 to 3.4e38 in size, as float32 is")
         if self.range is not None and not self.range.admits(value):
             raise ValueError(f"{self.name} is {value}: must be {self.range}")
 
