@@ -17,7 +17,8 @@ from jvae.cli.main import main
 from jvae.data.dataset import Dataset
 from jvae.recipe import Recipe
 from jvae.runs.checkpoint import TrainedModel, current_versions
-from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.config import Config, build_recipe
+from jvae.runs.plan import plan_of
 from jvae.runs.state import init_loop_state
 from jvae.training import TrainState, init_state
 from jvae.vae import VAE

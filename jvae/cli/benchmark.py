@@ -20,6 +20,7 @@ from jvae.cli.console import (
 )
 from jvae.cli.drawing import drawing
 from jvae.cli.options import (
+    config_kind,
     config_options,
     data_options,
     device_option,
@@ -31,7 +32,7 @@ from jvae.cli.options import (
     usage_error,
 )
 from jvae.cli.path_types import OutputFile
-from jvae.runs.config import Config, config_fields
+from jvae.runs.config import Config
 from jvae.runs.fields import check_together
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def benchmark(
     """
     try:
         configs = [
-            Config(**{**values, "batch_size": batch_size, "runs": runs, "precision": precision})
+            config_kind(recipe_path)(**{**values, "batch_size": batch_size, "runs": runs, "precision": precision})
             for precision, batch_size, runs in product(precisions.split(","), batch_sizes, run_counts)
         ]
-        check_together(config_fields(), configs[0], given_fields(context))
+        check_together(configs[0].ruled_fields(), configs[0], given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     backend = use_device(device, compile_cache=False)  # compilation is measured too

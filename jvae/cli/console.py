@@ -167,7 +167,7 @@ def check_all_read(
     """
     if own is None:
         return
-    from jvae.runs.config import plan_of
+    from jvae.runs.plan import plan_of
     from jvae.runs.recipe_file import check_read, fields_read
     from jvae.runs.training import count_steps
 

@@ -11,12 +11,14 @@ import click
 from jvae.cli.near import Choice
 from jvae.cli.path_types import DataSource, InputFolder, InputModel, InputRecipe, OutputFile
 from jvae.cli.variables import said_in
-from jvae.runs.config import Config, config_fields
+from jvae.runs.config import Config, RecipeConfig, config_fields
 from jvae.runs.fields import DATA_FIELDS, ConfigField, check_together, text_of
 
 COMPILE_CACHE = "jvae.cli.compile_cache"
 DATA_OPTIONS = (*DATA_FIELDS, "data_dir")
 """The names of the options that say where a model's data are."""
+SOURCES = [getattr(click.core.ParameterSource, name) for name in ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP")]
+"""Where options are given, the first of which counts: on the command line, by a variable, in a file."""
 
 
 def flag(name: str) -> str:
@@ -97,22 +99,27 @@ def hidden_dim_option(command: Callable) -> Callable:
     @wraps(command)
     def with_hidden(*arguments: Any, hidden_dim: int | None, **values: Any) -> Any:
         context = click.get_current_context()
-        source = context.get_parameter_source("hidden_dim")
-        if hidden_dim is not None and source is not None:
-            both = (hidden_dim,) * 2
-            if is_given(context, "hidden") and values["hidden"] != both:
+        if hidden_dim is not None:
+            ours, theirs, both = rank(context, "hidden_dim"), rank(context, "hidden"), (hidden_dim,) * 2
+            if ours == theirs and values["hidden"] != both:
                 raise click.UsageError(f"--hidden-dim is {hidden_dim}, but --hidden is {text_of(values['hidden'])}")
-            context.set_parameter_source("hidden", source)
-            values["hidden"] = both
+            if ours < theirs:
+                context.set_parameter_source("hidden", SOURCES[ours])
+                values["hidden"] = both
         return command(*arguments, **values)
 
     return click.option("--hidden-dim", type=int, hidden=True)(with_hidden)
 
 
+def rank(context: click.Context, name: str) -> int:
+    """Return the place in `SOURCES` that an option's value is from; their number if it was not given."""
+    source = context.get_parameter_source(name)
+    return SOURCES.index(source) if source in SOURCES else len(SOURCES)
+
+
 def is_given(context: click.Context, name: str) -> bool:
     """Return True if an option was given on the command line, by its environment variable or in a config file."""
-    source = click.core.ParameterSource
-    return context.get_parameter_source(name) in (source.COMMANDLINE, source.ENVIRONMENT, source.DEFAULT_MAP)
+    return context.get_parameter_source(name) in SOURCES
 
 
 def given_fields(context: click.Context) -> set[str]:
@@ -120,11 +127,16 @@ def given_fields(context: click.Context) -> set[str]:
     return {field.name for field in config_fields() if is_given(context, field.name)}
 
 
-def config_given(context: click.Context, values: dict[str, Any]) -> Config:
+def config_kind(recipe_path: Path | None) -> type[Config]:
+    """Return the kind of configuration that a command makes of its options, with a recipe file or without."""
+    return Config if recipe_path is None else RecipeConfig
+
+
+def config_given(context: click.Context, values: dict[str, Any], kind: type[Config]) -> Config:
     """Return the configuration of a command's options; refuse a given option that does not apply with the others."""
     try:
-        config = Config(**values)
-        check_together(config_fields(), config, given_fields(context))
+        config = kind(**values)
+        check_together(config.ruled_fields(), config, given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error
     return config

@@ -23,6 +23,7 @@ from jvae.cli.drawing import drawing
 from jvae.cli.interruption import say_at_end
 from jvae.cli.near import meant_grid
 from jvae.cli.options import (
+    config_kind,
     config_options,
     data_options,
     device_option,
@@ -34,10 +35,11 @@ from jvae.cli.options import (
 from jvae.cli.path_types import OutputFolder
 from jvae.cli.paths import check_products
 from jvae.errors import JvaeError
-from jvae.runs.config import config_fields, plan_of
+from jvae.runs.config import config_fields
 from jvae.runs.fields import text_of
+from jvae.runs.grid import ONE_FOR_ALL, Cell, cells_of, parse_grid
 from jvae.runs.lock import owning
-from jvae.runs.sweep import MEASURES, ONE_FOR_ALL, Cell, Result, cells_of, parse_grid
+from jvae.runs.sweep import MEASURES, Result
 
 
 @click.command(
@@ -77,7 +79,7 @@ def sweep(
         for name in grid:  # values of a --config file are defaults; one beside a grid is a mistake
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
                 raise ValueError(f"{name} is {text_of(values[name])}: is in --grid too; leave one of them out")
-        cells = cells_of(values, grid, given_fields(context))
+        cells = cells_of(values, grid, given_fields(context), config_kind(recipe_path))
     except ValueError as error:
         varied = (field for field in config_fields() if field.name not in ONE_FOR_ALL)
         meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in varied})
@@ -91,7 +93,7 @@ def sweep(
     check_all_read(own, [cell.config for cell in cells], dataset, given_fields(context) | grid.keys())
     from jvae.cli.progress import Extent, TrainingProgress, show_progress
     from jvae.files import make_folder, write_file, write_json
-    from jvae.runs.plan import split_rows
+    from jvae.runs.plan import plan_of, split_rows
     from jvae.runs.sweep import run_sweep, summary, table
 
     with drawing():

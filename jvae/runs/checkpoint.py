@@ -23,7 +23,7 @@ from jvae.errors import ModelFileError, RecipeNeededError, shown, whole_number
 from jvae.files import write_atomically
 from jvae.recipe import Recipe
 from jvae.runs.archive import named_arrays, open_archive, open_model_file, pack, restore
-from jvae.runs.config import Config, build_recipe, config_fields
+from jvae.runs.config import Config, RecipeConfig, build_recipe, config_fields
 from jvae.runs.description import FORMAT, FORMAT_VERSION, Description, SnapshotTimes, read_description
 from jvae.runs.fields import numbers_in
 from jvae.runs.given import as_path, own_types
@@ -232,7 +232,7 @@ def choose_recipe(
         raise RecipeNeededError(f"was trained with {by}: that recipe must be given again")
     if isinstance(recipe, Recipe):
         return lambda shape, steps: recipe
-    make = partial(recipe, config or Config(**options))
+    make = partial(recipe, config or RecipeConfig(**options))
 
     def made(shape: tuple[int, ...], steps: int) -> Recipe:
         found = make(shape, steps)

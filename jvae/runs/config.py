@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jvae.data.known import DATASETS, check_options, split_source
+from jvae.errors import at_least_one, shown
 from jvae.runs.fields import ConfigField, OnlyWith, Range, check_together, fields_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from jvae.gradients import Estimator
     from jvae.recipe import Recipe
     from jvae.runs.numbers import RunNumbers
-    from jvae.runs.plan import Plan
     from jvae.transforms import Transform
     from jvae.vae import VAE
 
@@ -151,7 +151,12 @@ class Config:
             raise ValueError(f"warmup is {self.warmup:g}: must be at most the number of epochs, {self.epochs}")
         if self.levels == 2 and self.pseudo_inputs == "data":
             raise ValueError("pseudo_inputs is data: must be noise with two levels, where they are latents, not images")
-        check_together(config_fields(), self)
+        check_together(self.ruled_fields(), self)
+
+    @staticmethod
+    def ruled_fields() -> list[ConfigField]:
+        """Return the fields that must apply with the others, by their rules."""
+        return config_fields()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values, but with several numbers as a tuple."""
@@ -174,6 +179,15 @@ class Config:
         return cls(**values)
 
 
+class RecipeConfig(Config):
+    """A configuration for a recipe file, which decides what its fields apply to: only the plan's have rules."""
+
+    @staticmethod
+    def ruled_fields() -> list[ConfigField]:
+        """Return the plan's fields that must apply with the others."""
+        return [field for field in config_fields() if {HELD_OUT, JUDGED}.intersection(field.needs)]
+
+
 def config_fields() -> list[ConfigField]:
     """Return the fields of `Config`, in order."""
     return fields_of(Config)
@@ -191,16 +205,17 @@ def build_recipe(
         numbers: a run's learning rate and beta, which may be traced; by default those of the configuration.
 
     Raises:
-        ValueError: the network cannot take images of this shape.
+        ValueError: config is no Config, or its network cannot take images of this shape.
     """
     import optax
 
     from jvae.bounds import elbo, iwae
-    from jvae.errors import at_least_one
     from jvae.priors import start_at_images
     from jvae.recipe import Recipe
     from jvae.runs.schedules import kl_weight, rounded_steps, step_size
 
+    if not isinstance(config, Config):
+        raise ValueError(f"config is {shown(config)}: must be a Config")
     rate, beta = (config.learning_rate, config.beta) if numbers is None else (numbers.learning_rate, numbers.beta)
     steps = at_least_one("steps_per_epoch", steps_per_epoch)
     rising, kl_rising = (rounded_steps(epochs, steps) for epochs in (config.warmup, config.kl_warmup))
@@ -217,15 +232,6 @@ def build_recipe(
         estimator=build_estimator(config),
         unit=unit(config),
     )
-
-
-def plan_of(config: Config) -> "Plan":
-    """Return a configuration's plan: how long, on which batches and from which seeds it is trained."""
-    from jvae.runs.plan import Plan
-
-    seeds = tuple(range(config.seed, config.seed + config.runs))
-    judged = (config.validation, config.held_out, config.keep, config.patience)
-    return Plan(config.epochs, config.batch_size, seeds, *judged)
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> "VAE":
@@ -286,15 +292,9 @@ def build_decoder(config: Config, net: "nn.Module") -> "nn.Module":
 
 def build_estimator(config: Config) -> "Estimator | None":
     """Build the gradient estimator; None for the bound's own gradient."""
-    from jvae import gradients
+    from jvae.gradients import doubly_reparametrised, sticking_the_landing
 
-    match config.estimator:
-        case "pathwise":
-            return None
-        case "stl":
-            return gradients.sticking_the_landing
-        case "dreg":
-            return gradients.doubly_reparametrised
+    return {"pathwise": None, "stl": sticking_the_landing, "dreg": doubly_reparametrised}[config.estimator]
 
 
 def build_networks(config: Config, image_shape: tuple[int, ...]) -> tuple["nn.Module", "nn.Module"]:

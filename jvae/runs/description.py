@@ -6,9 +6,9 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from jvae.runs.archive import MEMBER, open_archive, open_model_file, read_header, read_json
-from jvae.runs.config import Config, plan_of
+from jvae.runs.config import Config, RecipeConfig
 from jvae.runs.fields import FEWEST_SNAPSHOTS, MOST_SNAPSHOTS
-from jvae.runs.plan import Plan, check_plan
+from jvae.runs.plan import Plan, check_plan, plan_of
 from jvae.runs.recipe_file import RecipeFile
 
 FORMAT = "jvae model file"
@@ -84,7 +84,9 @@ def read_description(archive: zipfile.ZipFile) -> Description:
     """
     about = read_fields(archive)
     version = about["format_version"]
-    config = None if about["config"] is None else Config.from_dict(about["config"])
+    record = read_record(about.get("recipe_file"))
+    kind = Config if record is None else RecipeConfig
+    config = None if about["config"] is None else kind.from_dict(about["config"])
     return Description(
         version,
         config,
@@ -96,7 +98,7 @@ def read_description(archive: zipfile.ZipFile) -> Description:
         about["versions"],
         about.get("steps_per_epoch", 1),
         about.get("kept", False),
-        read_record(about.get("recipe_file")),
+        record,
         read_settings(about.get("settings", {})),
         read_times(about.get("snapshots")),
     )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jvae.errors import whole_number
+from jvae.runs.config import Config
 
 Validation = Literal["none", "held-out", "test"]
 Keep = Literal["last", "best"]
@@ -65,6 +66,13 @@ def make_plan(
     if validation != "held-out" and share != Plan._field_defaults["held_out"]:
         raise ValueError(f"held_out is {share:g}: applies only with validation held-out, not {validation}")
     return plan
+
+
+def plan_of(config: Config) -> Plan:
+    """Return a configuration's plan."""
+    seeds = tuple(range(config.seed, config.seed + config.runs))
+    judged = (config.validation, config.held_out, config.keep, config.patience)
+    return Plan(config.epochs, config.batch_size, seeds, *judged)
 
 
 def check_plan(plan: Plan) -> None:

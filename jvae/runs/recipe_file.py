@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from jvae.errors import JvaeError, first_line
-from jvae.runs.config import Config
+from jvae.runs.config import Config, RecipeConfig
 from jvae.runs.fields import DATA_FIELDS, text_of
 from jvae.runs.plan import Plan
 
@@ -50,20 +50,6 @@ class OwnRecipe(NamedTuple):
     """The file's record."""
     make: MakeRecipe
     """The function; it raises a JvaeError of one line if the file's own fails, or returns no recipe."""
-
-
-class WatchedConfig(Config):
-    """A configuration that records in `_read`, beside its fields, which of them are read."""
-
-    __slots__ = ("_read",)
-
-    def __getattribute__(self, name: str) -> object:
-        """Return an attribute, and record its name."""
-        super().__getattribute__("_read").add(name)
-        return super().__getattribute__(name)
-
-
-WatchedConfig.__name__ = Config.__name__  # for error messages, when a file reads a field that does not exist
 
 
 def load_recipe_file(path: Path) -> OwnRecipe:
@@ -112,12 +98,32 @@ def fields_read(own: OwnRecipe, config: Config, data_shape: tuple[int, ...], ste
     Raises:
         JvaeError: the file's function fails, or returns no recipe.
     """
-    watched, read = object.__new__(WatchedConfig), set[str]()
-    object.__setattr__(watched, "_read", read)
-    object.__getattribute__(watched, "__dict__").update(config.to_dict())
-    own.make(watched, data_shape, steps_per_epoch)
-    fields = config.to_dict().keys()
-    return set(fields) if "__dict__" in read else read & fields  # vars(config) reads all
+    read, fields = set[str](), config.to_dict()
+    own.make(watched(config, read), data_shape, steps_per_epoch)
+    return set(fields) if "__dict__" in read else read & fields.keys()  # vars(config) reads all
+
+
+def watched(config: Config, read: set[str]) -> Config:
+    """Return a configuration that adds what is read of it to a set, and so do its changed copies.
+
+    `dataclasses.replace` reads all fields, and makes a copy of them: what it reads is not counted.
+    """
+    before = set[str]()
+
+    class WatchedConfig(RecipeConfig):
+        def __getattribute__(self, name: str) -> object:
+            if name == "__dataclass_fields__":  # a copy may begin
+                before.update(read)
+            read.add(name)
+            return super().__getattribute__(name)
+
+        def __post_init__(self) -> None:
+            before.update(() if "__dataclass_fields__" in read else read)
+            super().__post_init__()
+            read.intersection_update(before)
+
+    WatchedConfig.__name__ = Config.__name__  # for error messages, when a file reads a field that does not exist
+    return WatchedConfig(**config.to_dict())
 
 
 def check_read(own: OwnRecipe, config: Config, read: Container[str], given: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from jvae.recipe import Recipe, check_recipe
 from jvae.runs.archive import check_arrays
 from jvae.runs.checkpoint import TrainedModel, run_shapes
 from jvae.runs.conditions import DEFAULT, Conditions
-from jvae.runs.config import Config, plan_of
+from jvae.runs.config import Config
 from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
     Chunk,
@@ -34,7 +34,7 @@ from jvae.runs.loop import Judging, Member, TakeSteps, run_epochs
 from jvae.runs.memory import choose, fits_in_memory, tree_bytes
 from jvae.runs.mesh import RUNS, agree, place, place_data
 from jvae.runs.numbers import RunNumbers
-from jvae.runs.plan import Plan, split_rows
+from jvae.runs.plan import Plan, plan_of, split_rows
 from jvae.runs.portions import validation_portion
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.snapshots import check_room, start_snapshots

@@ -18,7 +18,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, UInt8
 
 from jvae.runs.conditions import DEFAULT
-from jvae.runs.config import Config, plan_of
+from jvae.runs.config import Config
 from jvae.runs.ensemble import (
     RecipeOf,
     block_of,
@@ -31,7 +31,7 @@ from jvae.runs.ensemble import (
 )
 from jvae.runs.memory import used_bytes
 from jvae.runs.numbers import RunNumbers
-from jvae.runs.plan import Plan
+from jvae.runs.plan import Plan, plan_of
 from jvae.runs.recipe_file import OwnRecipe
 from jvae.runs.training import choose_together
 from jvae.training import Batch, TrainStep, init_step_metrics, steps_per_epoch

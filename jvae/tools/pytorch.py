@@ -18,7 +18,8 @@ from jvae.decoders import LOG_SCALE_FLOOR
 from jvae.errors import ModelFileError
 from jvae.priors import LOG_SCALE_LIMIT, bounded
 from jvae.runs.checkpoint import TrainedModel, current_versions, run_shapes
-from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.config import Config, build_recipe
+from jvae.runs.plan import plan_of
 from jvae.runs.state import init_loop_state
 from jvae.tools.conventions import LOG_STD, LOG_STDS, LOGITS, MEANS, UNUSED
 from jvae.tools.state_dict import Weights

@@ -139,7 +139,7 @@ def test_training_follows_its_environment_variables(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_the_layers_follow_their_options(monkeypatch, tmp_path):
-    """Given by option, by environment variable or by 0.1.0's option; if given twice, they must agree."""
+    """Given by option, by environment variable or by 0.1.0's option; if given twice in one place, they must agree."""
     path, train = tmp_path / "m.npz", ["train", *QUICK[:4], "--epochs", "1", "--batch-size", "128"]
     jvae(*train, "--hidden", "12,12", "--hidden-dim", "12", "--activation", "tanh", "--model", path)
     assert (load(path).config.hidden, load(path).config.activation) == ((12, 12), "tanh")
@@ -149,6 +149,7 @@ def test_the_layers_follow_their_options(monkeypatch, tmp_path):
     assert "--hidden is 8,8, but" in refused(*train, "--hidden-dim", "8", "--model", path, "--resume", code=2)
     monkeypatch.setenv("JVAE_TRAIN_HIDDEN", "6")
     assert "--hidden is 6, but" in refused(*train, "--model", path, "--resume", code=2)
+    jvae(*train, "--hidden-dim", "12", "--model", path, "--resume")  # the command line comes before a variable
     monkeypatch.delenv("JVAE_TRAIN_HIDDEN")
     monkeypatch.setenv("JVAE_TRAIN_HIDDEN_DIM", "7")
     assert "--hidden is 7,7, but" in refused(*train, "--model", path, "--resume", code=2)

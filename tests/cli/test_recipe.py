@@ -19,7 +19,7 @@ from jvae.errors import JvaeError
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.config import Config
-from jvae.runs.recipe_file import errors_of, fields_read, load_recipe_file
+from jvae.runs.recipe_file import errors_of, load_recipe_file
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Explicitly requested dtype")  # TFP's
 FILE = """
@@ -210,38 +210,11 @@ def test_options_that_the_file_does_not_read_are_refused(folder, tmp_path, monke
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_reads_all_fields_at_once_reads_each(tmp_path):
-    (tmp_path / "all.py").write_text(
-        "\ufeffimport jvae\n"  # some editors begin a file so
-        "def recipe(config, data_shape, steps_per_epoch):\n"
-        "    config = jvae.Config(**{**vars(config), 'prior': 'mog'})\n"
-        "    return jvae.build_recipe(config, data_shape, steps_per_epoch)\n"
-    )
-    own = load_recipe_file(tmp_path / "all.py")
-    assert fields_read(own, Config(), (8, 8, 1), 1) == set(Config().to_dict())
-
-
 @pytest.mark.slow
 def test_data_are_read_as_their_options_say(folder, tmp_path):
     np.save(tmp_path / "own.npy", np.random.default_rng(0).integers(0, 256, (50, 8, 8), dtype=np.uint8))
     own = ["--dataset", f"npy:{tmp_path / 'own.npy'}", "--test-share", 0.2, "--recipe", folder / "my_vae.py"]
     jvae("train", *own, "--epochs", 1, "--latent-dim", 2, "--batch-size", 10, "--model", tmp_path / "m.npz")
-
-
-@pytest.mark.slow
-def test_a_field_that_one_cells_recipe_reads_is_taken(tmp_path):
-    path = tmp_path / "mixture.py"
-    path.write_text(
-        "from jvae.runs.config import build_recipe\n"
-        "def recipe(config, data_shape, steps_per_epoch):\n"
-        "    return build_recipe(config, data_shape, steps_per_epoch)\n"
-    )
-    words = ["--dataset", "digits", "--hidden", "4", "--latent-dim", 2, "--epochs", 1, "--recipe", path]
-    folder = tmp_path / "sweep"
-    jvae("sweep", "--grid", "prior=gaussian,mog", "--num-components", 3, *words, "--output", folder)
-    model = folder / "prior=mog.npz"
-    jvae("train", "--resume", "--epochs", 2, "--recipe", path, "--model", model)  # a constant schedule has no end
-    assert len(load(model, load_recipe_file(path).make).history) == 2
 
 
 def test_a_cell_whose_recipe_fails_fails_alone(tmp_path):

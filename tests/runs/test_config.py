@@ -1,11 +1,12 @@
 import json
 
+import numpy as np
 import pytest
 
 from jvae import gradients
 from jvae.nn import networks
 from jvae.recipe import check_recipe
-from jvae.runs.config import Config, Range, build_recipe, config_fields
+from jvae.runs.config import Config, Range, RecipeConfig, build_recipe, config_fields
 from jvae.runs.fields import text_of
 from jvae.runs.schedules import FALLING
 
@@ -39,6 +40,8 @@ def test_an_unknown_field_is_named():
         ("learning_rate", 0.0, "above 0"),
         ("learning_rate", float("nan"), "finite number"),
         ("learning_rate", float("inf"), "finite number"),
+        ("learning_rate", 1e-39, "from 1.2e-38 to 3.4e38 in size, as float32 is"),
+        ("beta", 1e39, "from 1.2e-38 to 3.4e38 in size, as float32 is"),
         ("beta", -0.1, "at least 0"),
         ("seed", 2**32, "at most 4294967295"),
         ("prior", "cauchy", "one of gaussian"),
@@ -56,6 +59,9 @@ def test_an_unknown_field_is_named():
         ("hidden", (8,) * 101, "tuple of 1 to 100 whole numbers"),
         ("hidden", (16, 0), "at least 1 and at most 65536"),
         ("hidden", (16, 2.5), "a whole number"),
+        ("hidden", np.array([16.0]), "a whole number"),
+        ("hidden", np.array([[16]]), "a whole number"),
+        ("hidden", np.array(16), "tuple of 1 to 100 whole numbers"),
         ("channels", (16,), "only with network cnn, not mlp"),
         ("activation", "sine", "one of relu, tanh"),
         ("estimator", "rloo", "one of pathwise, stl, dreg"),
@@ -100,6 +106,23 @@ def test_numbers_survive_json_as_a_tuple():
     assert again == config
     assert hash(again) == hash(config)
     assert again.channels == (4, 8, 16)
+
+
+def test_an_array_is_a_tuple_of_its_numbers():
+    config = Config(hidden=np.array([8, 4]))
+    assert (config, hash(config)) == (Config(hidden=(8, 4)), hash(Config(hidden=(8, 4))))
+
+
+def test_what_is_no_config_makes_no_recipe():
+    with pytest.raises(ValueError, match=r"^config is of the type dict: must be a Config$"):
+        build_recipe({"latent_dim": 3}, (8, 8, 1))
+
+
+def test_a_recipe_file_decides_what_its_fields_apply_to():
+    config = RecipeConfig(num_components=3, channels=(4,), upper_dim=2)
+    assert RecipeConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ValueError, match=r"^patience is 3: applies only with validation held-out or test, not none$"):
+        RecipeConfig(patience=3)
 
 
 def test_the_width_of_0_1_0_is_that_of_two_layers():

@@ -14,10 +14,10 @@ from jvae.cli.main import main
 from jvae.errors import NonFiniteError
 from jvae.runs import api
 from jvae.runs.checkpoint import load
-from jvae.runs.config import Config, build_recipe, plan_of
+from jvae.runs.config import Config, build_recipe
 from jvae.runs.early_stopping import is_warming_up, judge_epoch
 from jvae.runs.fields import text_of
-from jvae.runs.plan import split_rows
+from jvae.runs.plan import plan_of, split_rows
 from jvae.runs.selection import kept_epochs, select_run
 from jvae.runs.state import init_loop_state
 from jvae.runs.training import validation_data

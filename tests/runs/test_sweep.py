@@ -15,7 +15,7 @@ from jvae.cli.sweep import describe
 from jvae.errors import JvaeError, NonFiniteError, NotEnoughMemoryError
 from jvae.evaluation import spread
 from jvae.files import write_json
-from jvae.runs import api, sweep, training
+from jvae.runs import api, grid, sweep, training
 from jvae.runs.checkpoint import load
 from jvae.runs.config import Config
 from jvae.runs.fields import text_of
@@ -24,8 +24,8 @@ from jvae.view import pictures
 COMMON = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 32, "hidden": (8, 8), "runs": 2}
 
 
-def cells(*texts, **more) -> list[sweep.Cell]:
-    return sweep.cells_of({**Config().to_dict(), **COMMON, **more}, sweep.parse_grid(texts))
+def cells(*texts, **more) -> list[grid.Cell]:
+    return grid.cells_of({**Config().to_dict(), **COMMON, **more}, grid.parse_grid(texts))
 
 
 class Recorder(contextlib.nullcontext):
@@ -46,7 +46,7 @@ def test_the_records_of_several_trainings_are_one():
 
 
 def test_a_grid_is_every_combination_with_values_of_the_right_type():
-    assert sweep.parse_grid(["latent-dim=2,3", "beta=1,0.5", "dequantise=no"]) == {
+    assert grid.parse_grid(["latent-dim=2,3", "beta=1,0.5", "dequantise=no"]) == {
         "latent_dim": (2, 3),
         "beta": (1.0, 0.5),
         "dequantise": (False,),
@@ -81,7 +81,7 @@ def test_the_numbers_of_a_value_are_joined_by_an_x():
     found = cells("hidden=8x8,16x8x4,4")
     assert [cell.config.hidden for cell in found] == [(8, 8), (16, 8, 4), (4,)]
     assert [cell.name for cell in found] == ["hidden=8x8", "hidden=16x8x4", "hidden=4"]
-    assert sweep.parse_grid(["hidden-dim=8,16"]) == {"hidden": ((8, 8), (16, 16))}
+    assert grid.parse_grid(["hidden-dim=8,16"]) == {"hidden": ((8, 8), (16, 16))}
     rows = sweep.table([sweep.Result(cell, "nats", [{"seed": 0}]) for cell in found]).splitlines()
     assert [row.split(",")[0] for row in rows] == ["hidden", "8x8", "16x8x4", "4"]
     assert sweep.summary([sweep.Result(found[1], "nats", [], "failed")])[0]["settings"] == {"hidden": (16, 8, 4)}
@@ -118,9 +118,15 @@ def test_the_files_of_long_cells_have_names_that_fit():
 )
 def test_a_wrong_grid_is_named(text, message):
     with pytest.raises(ValueError, match=message):
-        sweep.parse_grid([text])
+        grid.parse_grid([text])
     with pytest.raises(ValueError, match="beta comes twice"):
-        sweep.parse_grid(["beta=1", "beta=2"])
+        grid.parse_grid(["beta=1", "beta=2"])
+
+
+def test_no_run_is_in_two_cells():
+    with pytest.raises(ValueError, match=r"^runs is 2: with seeds 4 and 5 in the grid, seed 5 comes twice$"):
+        cells("seed=5,1,4")
+    assert len(cells("seed=5,1,3")) == 3
 
 
 def test_cells_that_differ_in_traced_fields_share_a_program():
@@ -289,10 +295,10 @@ def test_the_picture_has_a_panel_a_unit_and_a_dot_a_run():
     config = Config()
     runs = [{"elbo": -90.0}, {"elbo": -91.0}, {"elbo": -89.5}]
     results = [
-        sweep.Result(sweep.Cell({"beta": 1.0}, config), "nats", runs),
-        sweep.Result(sweep.Cell({"beta": 2.0}, config), "nats", runs[:1]),
-        sweep.Result(sweep.Cell({"decoder": "gaussian"}, config), "other nats", runs),
-        sweep.Result(sweep.Cell({"beta": 3.0}, config), "nats", [], "failed"),
+        sweep.Result(grid.Cell({"beta": 1.0}, config), "nats", runs),
+        sweep.Result(grid.Cell({"beta": 2.0}, config), "nats", runs[:1]),
+        sweep.Result(grid.Cell({"decoder": "gaussian"}, config), "other nats", runs),
+        sweep.Result(grid.Cell({"beta": 3.0}, config), "nats", [], "failed"),
     ]
     upper, lower = pictures.sweep(results).axes
     assert [text.get_text() for text in upper.get_yticklabels()] == ["beta 1.0", "beta 2.0"]
@@ -301,9 +307,7 @@ def test_the_picture_has_a_panel_a_unit_and_a_dot_a_run():
 
 
 def test_a_cell_that_a_mesh_does_not_fit_fails_alone(tiny, tmp_path):
-    found = sweep.cells_of(
-        {**Config().to_dict(), **COMMON, "runs": 1, "epochs": 1}, sweep.parse_grid(["latent-dim=2,3"])
-    )
+    found = grid.cells_of({**Config().to_dict(), **COMMON, "runs": 1, "epochs": 1}, grid.parse_grid(["latent-dim=2,3"]))
 
     def mesh_of(runs, batch_size):
         raise ValueError("mesh is runs=2,data=1: runs, 1, must be a multiple of runs=2")
