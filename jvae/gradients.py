@@ -16,6 +16,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Key, PyTree
 
 from jvae.distributions import closed_form_kl
+from jvae.errors import at_least_one, shown, whole_number
 
 
 class LatentModel(NamedTuple):
@@ -46,8 +47,10 @@ def from_vae(vae: nn.Module) -> LatentModel:
     """Return the parts of a one-level `jvae.vae.VAE`; its params are those of `vae.init`.
 
     Raises:
-        ValueError: the model has more than one level.
+        ValueError: it is no such model, or has more than one level.
     """
+    if not hasattr(vae, "num_levels"):
+        raise ValueError(f"vae is {shown(vae)}: must be a jvae.VAE")
     if vae.num_levels != 1:
         raise ValueError(f"the model has {vae.num_levels} levels: the estimators take one")
 
@@ -62,8 +65,12 @@ def from_vae(vae: nn.Module) -> LatentModel:
 
 
 def sample(model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int) -> Draws:
-    """Draw z ~ q(z|x) K times, differentiable in the posterior's parameters (the reparametrisation trick)."""
-    keys = jax.random.split(key, num_samples)
+    """Draw z ~ q(z|x) K times, differentiable in the posterior's parameters (the reparametrisation trick).
+
+    Raises:
+        ValueError: num_samples is below 1.
+    """
+    keys = jax.random.split(key, at_least_one("num_samples", num_samples))
     return jax.vmap(lambda k: model.posterior(params, x).sample(seed=k))(keys)
 
 
@@ -83,11 +90,17 @@ def log_posterior(model: LatentModel, params: PyTree, z: Draws, x: Data) -> PerD
 
 
 def estimator(objective: Callable[..., SurrogateAndBound]) -> Estimator:
-    """Return the estimator of an objective `(model, params, z, x, weights)`, differentiated through the draws z too."""
+    """Return the estimator of an objective `(model, params, z, x, weights)`, differentiated through the draws z too.
+
+    The estimator raises a ValueError if the model is no `LatentModel`, or num_samples is below 1.
+    """
 
     def estimate(
         model: LatentModel, params: PyTree, key: Key[Array, ""], x: Data, num_samples: int, weights: Weights = None
     ) -> BoundAndGradient:
+        if not isinstance(model, LatentModel):
+            raise ValueError(f"model is {shown(model)}: must be a LatentModel, such as gradients.from_vae(vae)")
+
         def of_params(params: PyTree) -> SurrogateAndBound:
             return objective(model, params, sample(model, params, key, x, num_samples), x, weights)
 
@@ -247,7 +260,13 @@ def gradient_moments(
     num_samples: int,
     repeats: int,
 ) -> Moments:
-    """Return the gradient's mean and variance over at least 2 `repeats`, in constant memory (Welford 1962)."""
+    """Return the gradient's mean and variance over the keys of `repeats` estimates, in constant memory (Welford 1962).
+
+    Raises:
+        ValueError: repeats is below 2, or as the estimator.
+    """
+    if whole_number("repeats", repeats) < 2:
+        raise ValueError(f"repeats is {repeats}: must be at least 2, for a variance")
     zeros = jax.tree.map(jnp.zeros_like, params)
 
     def update(sums: tuple[PyTree, PyTree], step: tuple[Array, Array]) -> tuple[tuple[PyTree, PyTree], None]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from jvae.bounds import LogDensities
 from jvae.divergences import kl_full
+from jvae.errors import at_least_one, shown, whole_number
 
 LOG_2PI = 1.8378770664093453
 matmul = partial(jnp.matmul, precision="highest")  # an oracle: a GPU's default would round the factors to TF32
@@ -151,7 +152,12 @@ def log_densities(model: PPCA, key: Key[Array, ""], x: Float[Array, "b d"], q: P
 
 @partial(jax.jit, static_argnames="n")
 def sample(model: PPCA, key: Key[Array, ""], n: int) -> Float[Array, "n d"]:
-    """Draw n data from p(x): z ~ p(z), then x ~ p(x|z)."""
+    """Draw n data from p(x): z ~ p(z), then x ~ p(x|z).
+
+    Raises:
+        ValueError: n is below 1.
+    """
+    at_least_one("n", n)
     z_key, x_key = jax.random.split(key)
     d, m = model.weights.shape
     z = jax.random.normal(z_key, (n, m), model.loc.dtype)
@@ -175,8 +181,8 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
     which maximises the likelihood; scikit-learn's PCA uses 1/(n-1).
 
     Raises:
-        ValueError: x is not [n, d], latent_dim is not from 1 to d - 1, or the data vary in at most m directions:
-            then sigma^2 is 0 and the likelihood has no maximum.
+        ValueError: x is not [n, d] or not finite, latent_dim is not from 1 to d - 1, or the data vary in at most m
+            directions: then sigma^2 is 0 and the likelihood has no maximum.
 
     Source:
         Tipping & Bishop 1999, section 3.2 and appendix A.
@@ -184,6 +190,8 @@ def fit_closed_form(x: Float[Array, "n d"], latent_dim: int) -> PPCA:
     check_fit(x, latent_dim)
     model, floor = _maximum(x, latent_dim)
     variance = jnp.exp(2 * model.log_scale)
+    if not isinstance(variance, jax.core.Tracer) and jnp.isnan(variance):
+        raise ValueError("x has values that are not finite, or too large to be squared")
     if not isinstance(variance, jax.core.Tracer) and not variance > floor:
         raise ValueError(
             f"latent_dim is {latent_dim}: must be less than the number of directions in which the data vary, "
@@ -292,7 +300,9 @@ def random_model(moments: Moments, latent_dim: int, key: Key[Array, ""]) -> PPCA
 
 
 def check_data(x: Float[Array, "..."], dim: int | None = None) -> None:
-    """Raise a ValueError unless x is [n, d], with the given d."""
+    """Raise a ValueError unless x is an array of real numbers [n, d], with the given d."""
+    if not jnp.issubdtype(getattr(x, "dtype", object), jnp.floating):
+        raise ValueError(f"x is {x.dtype if hasattr(x, 'dtype') else shown(x)}: must be an array of floats [n, d]")
     if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
         raise ValueError(f"x has shape {x.shape}: must be [n, {'d' if dim is None else dim}]")
 
@@ -300,10 +310,9 @@ def check_data(x: Float[Array, "..."], dim: int | None = None) -> None:
 def check_fit(x: Float[Array, "..."], latent_dim: int, steps: int = 1) -> None:
     """Raise a ValueError unless x is [n, d], latent_dim from 1 to d - 1, and steps at least 1."""
     check_data(x)
-    if not 1 <= latent_dim < x.shape[1]:
+    if not 1 <= whole_number("latent_dim", latent_dim) < x.shape[1]:
         raise ValueError(f"latent_dim is {latent_dim}: must be at least 1 and below the data's {x.shape[1]} dimensions")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}: must be at least 1")
+    at_least_one("steps", steps)
 
 
 def _square(v: Float[Array, "*b k"]) -> Float[Array, "*b"]:

@@ -12,7 +12,7 @@ from flax import linen as nn
 from tensorflow_probability.substrates import jax as tfp
 
 from jvae.bounds import elbo, iwae
-from jvae.data.dataset import Dataset
+from jvae.data.dataset import Dataset, make_dataset
 from jvae.decoders import BernoulliDecoder, GaussianDecoder
 from jvae.encoders import GaussianEncoder
 from jvae.errors import JvaeError, ModelFileError
@@ -313,6 +313,35 @@ def test_a_plan_that_makes_no_sense_is_refused(changes, message):
 def test_a_plan_of_wrong_types_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         check_plan(Plan(1, 30)._replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"mesh": 2}, "mesh is 2: must be a Mesh"),
+        ({"stream": "yes"}, "stream is 'yes': must be a bool"),
+        ({"chunking": None}, "chunking is None: must be a Chunking"),
+        ({"chunking": Chunking(seconds=float("nan"))}, "chunking.seconds is nan: must be above 0"),
+        ({"chunking": Chunking(first_steps=0)}, "chunking.first_steps is 0: must be at least 1"),
+        ({"progress": None}, "progress is None: must be a function"),
+        ({"runs_together": 0}, "runs_together is 0: must be at least 1"),
+        ({"block": -1}, "block is -1: must be at least 1"),
+    ],
+)
+def test_a_condition_that_is_none_is_named(how, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        api.train_epochs(
+            recipe_for((36,)), data_of((36,)), epochs=1, batch_size=30, how=api.Conditions()._replace(**how)
+        )
+
+
+def test_lists_of_different_lengths_are_named():
+    with pytest.raises(ValueError, match=r"^train_images is not an array: "):
+        make_dataset([[1, 2], [3]], [[1, 2]])
+    with pytest.raises(ValueError, match=r"^test_labels is not an array: "):
+        make_dataset([[1]], [[1], [2]], None, [[1], [2, 3]])
+    with pytest.raises(ValueError, match=r"^test_images is dict: must be an array of numbers"):
+        make_dataset([[1]], {})
 
 
 def test_what_is_no_density_of_each_datum_is_refused(key):

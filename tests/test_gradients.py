@@ -1,5 +1,6 @@
 """Gradient estimators against exact gradients, in a linear-Gaussian model whose bounds have closed-form integrals."""
 
+import inspect
 from functools import partial
 
 import distrax
@@ -122,6 +123,21 @@ def test_one_draw_is_enough_where_no_other_draw_is_needed():
 def test_the_control_variate_needs_two_draws():
     with pytest.raises(ValueError, match="num_samples is 1: the control variate needs at least 2"):
         score_function_with_control_variate(MODEL, WRONG, jax.random.key(0), X, 1)
+
+
+def test_wrong_arguments_are_named(key):
+    for num_samples in (0, -1):
+        with pytest.raises(ValueError, match=f"num_samples is {num_samples}: must be at least 1"):
+            pathwise(MODEL, WRONG, key, X, num_samples)
+    with pytest.raises(ValueError, match="repeats is 1: must be at least 2, for a variance"):
+        gradient_moments(pathwise, MODEL, WRONG, key, X, 1, 1)
+    vae = build_model(Config(latent_dim=2, hidden=(4,)), (8, 8, 1))
+    with pytest.raises(
+        ValueError, match="model is of the type VAE: must be a LatentModel"
+    ):
+        inspect.unwrap(pathwise)(vae, {}, key, X, 1)
+    with pytest.raises(ValueError, match=r"vae is 3: must be a jvae\.VAE"):
+        inspect.unwrap(from_vae)(3)
 
 
 # a model of one dimension, whose IWAE-2 bound is a two-dimensional integral

@@ -1,3 +1,4 @@
+import inspect
 from itertools import pairwise
 
 import jax
@@ -381,6 +382,19 @@ def test_data_that_do_not_vary_enough_have_no_maximum(digit_rows):
         ppca.fit_closed_form(digit_rows, 62)
 
 
+def test_what_is_no_array_of_finite_floats_is_refused():
+    check_data = inspect.unwrap(ppca.check_data)
+    for x, message in (
+        (jnp.zeros((4, 5), int), r"x is int32: must be an array of floats \[n, d\]"),
+        ([[1.0]], r"x is of the type list: must be an array of floats \[n, d\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_data(x)
+    for bad in (jnp.nan, jnp.inf):
+        with pytest.raises(ValueError, match="x has values that are not finite"):
+            ppca.fit_closed_form(jnp.ones((4, 5)).at[0, 0].set(bad), 2)
+
+
 def test_bad_shapes_and_steps_are_refused(key):
     model, x = random_model(), jnp.zeros((4, 5))
     for function in (ppca.log_likelihood, ppca.posterior, lambda model, x: ppca.log_densities(model, key, x)):
@@ -388,6 +402,8 @@ def test_bad_shapes_and_steps_are_refused(key):
             function(model, x)
     with pytest.raises(ValueError, match=r"x has shape \(4,\): must be \[n, d\]"):
         ppca.check_fit(jnp.zeros(4), 1)
+    with pytest.raises(ValueError, match="n is 0: must be at least 1"):
+        ppca.sample(model, key, 0)
     with pytest.raises(ValueError, match=r"q has loc \(4, 3\) .* must be \(4, 2\) and \(2, 2\)"):
         ppca.log_densities(model, key, jnp.zeros((4, 6)), Posterior(jnp.zeros((4, 3)), jnp.eye(3)))
     for fit in (

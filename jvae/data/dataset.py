@@ -60,7 +60,7 @@ def make_dataset(
     arrays: list[np.ndarray] = []
     pairs = (("train", train_images, train_labels), ("test", test_images, test_labels))
     for split, given, given_labels in pairs:
-        images = as_pixels(given)
+        images = as_pixels(f"{split}_images", given)
         found = f"{split}_images are {images.dtype}{list(images.shape)}"
         if images.dtype != np.uint8:
             raise ValueError(f"{found}: must be uint8, from 0 to 255")
@@ -68,7 +68,8 @@ def make_dataset(
             raise ValueError(f"{found}: must be [n, ...] with 1 to 4 axes per datum, each from 1 to {MAX_SIDE}")
         if arrays and images.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(f"{found}: must be [m, {', '.join(map(str, arrays[0].shape[1:]))}], as train_images")
-        labels = np.zeros(len(images), np.uint8) if given_labels is None else np.asarray(given_labels)
+        zeros = np.zeros(len(images), np.uint8)
+        labels = zeros if given_labels is None else as_array(f"{split}_labels", given_labels)
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
                 f"{split}_labels are {labels.dtype}{list(labels.shape)}: must be whole numbers [{len(images)}]"
@@ -88,9 +89,24 @@ def as_idx(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     return array.reshape(*array.shape[:3], -1) if array.ndim == 5 else array
 
 
-def as_pixels(values: ArrayLike) -> Shaped[np.ndarray, "..."]:
-    """Return an array unchanged, and lists of whole numbers from 0 to 255 as uint8."""
-    array = np.asarray(values)
+def as_array(name: str, values: ArrayLike) -> Shaped[np.ndarray, "..."]:
+    """Return values as a NumPy array.
+
+    Raises:
+        ValueError: they are not an array, such as lists of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} is not an array: {error}") from error
+    if array.dtype == object:
+        raise ValueError(f"{name} is {type(values).__name__}: must be an array of numbers")
+    return array
+
+
+def as_pixels(name: str, values: ArrayLike) -> Shaped[np.ndarray, "..."]:
+    """Return an array unchanged, and lists of whole numbers from 0 to 255 as uint8; errors as `as_array`."""
+    array = as_array(name, values)
     whole = not hasattr(values, "dtype") and np.issubdtype(array.dtype, np.integer) and array.size
     return array.astype(np.uint8) if whole and array.min() >= 0 and array.max() <= 255 else array
 

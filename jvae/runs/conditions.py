@@ -6,6 +6,7 @@ from typing import NamedTuple, SupportsIndex
 import jax
 from jax.sharding import Mesh
 
+from jvae.errors import at_least_one, positive, shown
 from jvae.runs.ensemble import Together, block_of
 
 
@@ -70,3 +71,19 @@ class Conditions(NamedTuple):
 
 
 DEFAULT = Conditions()
+
+
+def check_conditions(how: Conditions) -> None:
+    """Raise a ValueError that names the first condition that is not what it must be; the snapshots are not checked."""
+    for name, kind in (("mesh", Mesh), ("stream", bool), ("chunking", Chunking)):
+        value = getattr(how, name)
+        if not isinstance(value, kind) and (value is not None or kind is Chunking):
+            raise ValueError(f"{name} is {shown(value)}: must be a {kind.__name__}")
+    for name in ("interrupted", "chosen", "progress"):
+        if not callable(value := getattr(how, name)):
+            raise ValueError(f"{name} is {shown(value)}: must be a function")
+    for name in ("runs_together", "block", "streamed_bytes"):
+        if (value := getattr(how, name)) is not None:
+            at_least_one(name, value)
+    at_least_one("chunking.first_steps", how.chunking.first_steps)
+    positive("chunking.seconds", how.chunking.seconds)

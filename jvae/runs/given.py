@@ -10,9 +10,9 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, Shaped, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
-from jvae.data.dataset import ArrayLike, as_pixels
+from jvae.data.dataset import ArrayLike, as_array, as_pixels
 from jvae.errors import shown
 
 P = ParamSpec("P")
@@ -96,8 +96,7 @@ def pixels(name: str, values: ArrayLike) -> UInt8[np.ndarray, "n ..."]:
     Raises:
         ValueError: they have another type, or are not an array.
     """
-    as_array(name, values)
-    array = as_pixels(values)
+    array = as_pixels(name, values)
     if array.dtype != np.uint8 or not array.ndim:
         raise ValueError(f"{name} are {array.dtype}{list(array.shape)}: must be uint8[n, ...], from 0 to 255")
     return array
@@ -118,19 +117,4 @@ def numbers(name: str, values: ArrayLike) -> Float[np.ndarray, "..."]:
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has the value {array[~np.isfinite(array)][0]}: must be finite numbers")
-    return array
-
-
-def as_array(name: str, values: ArrayLike) -> Shaped[np.ndarray, "..."]:
-    """Return values as a NumPy array.
-
-    Raises:
-        ValueError: they are not an array, such as lists of different lengths.
-    """
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} is not an array: {error}") from error
-    if array.dtype == object:
-        raise ValueError(f"{name} is {type(values).__name__}: must be an array of numbers")
     return array

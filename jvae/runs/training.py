@@ -14,7 +14,7 @@ from jvae.errors import DataError, ModelFileError, NonFiniteError
 from jvae.recipe import Recipe, check_recipe
 from jvae.runs.archive import check_arrays
 from jvae.runs.checkpoint import TrainedModel, run_shapes
-from jvae.runs.conditions import DEFAULT, Conditions
+from jvae.runs.conditions import DEFAULT, Conditions, check_conditions
 from jvae.runs.config import Config
 from jvae.runs.ensemble import (
     PER_RUN_FIELDS,
@@ -116,6 +116,7 @@ def train_members(
         ModelFileError: at once, if the model to resume holds only parameters, or epochs of another length.
         NotEnoughMemoryError: at once, if the training or its snapshots do not fit in memory.
     """
+    check_conditions(how)
     for member in members:
         check_recipe(member.recipe)
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
