@@ -132,9 +132,7 @@ def test_wrong_arguments_are_named(key):
     with pytest.raises(ValueError, match="repeats is 1: must be at least 2, for a variance"):
         gradient_moments(pathwise, MODEL, WRONG, key, X, 1, 1)
     vae = build_model(Config(latent_dim=2, hidden=(4,)), (8, 8, 1))
-    with pytest.raises(
-        ValueError, match="model is of the type VAE: must be a LatentModel"
-    ):
+    with pytest.raises(ValueError, match="model is of the type VAE: must be a LatentModel"):
         inspect.unwrap(pathwise)(vae, {}, key, X, 1)
     with pytest.raises(ValueError, match=r"vae is 3: must be a jvae\.VAE"):
         inspect.unwrap(from_vae)(3)

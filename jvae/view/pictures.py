@@ -297,7 +297,7 @@ def history(model: TrainedModel) -> Figure:
     """
     if not model.history:
         raise JvaeError("the model has no history: no epoch of it was trained here; train it with --resume")
-    return plots.plot_history(model.history, f"training: {title(model)}")
+    return plots.plot_history(model.history, title(model))
 
 
 @own_types

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from jvae.view.classes import add_key, class_colours
 
@@ -22,7 +23,14 @@ def figure(width: float, height: float) -> Figure:
 
 def add_title(fig: Figure, text: str, size: int = 11) -> None:
     """Set a figure's title, wrapped to its width; a $ in it is a $, as in the name of a user's file."""
-    fig.suptitle(wrapped(text, fig.get_figwidth(), size), fontsize=size, parse_math=False)
+    fig.suptitle(wrapped(drawable(text), fig.get_figwidth(), size), fontsize=size, parse_math=False)
+
+
+def drawable(text: str) -> str:
+    """Return a text with codes in place of what the font lacks, as in the name of a user's file."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    codes = (char.encode("ascii", "backslashreplace").decode() for char in text)
+    return "".join(char if ord(char) in known or char == "\n" else code for char, code in zip(text, codes, strict=True))
 
 
 def wrapped(text: str, width: float, size: int) -> str:
@@ -131,7 +139,7 @@ def plot_priors(views: dict[str, PriorView], title: str) -> Figure:
     marks = ", ".join(dict.fromkeys(view.mark_name for view in views.values() if view.marks is not None))
     for ax, (name, view) in zip(axes, views.items(), strict=False):
         draw_prior(ax, view._replace(mark_name=marks))  # one legend entry for all marks
-        ax.set_title(name, fontsize=13, parse_math=False)
+        ax.set_title(drawable(name), fontsize=13, parse_math=False)
         ax.tick_params(labelsize=11)
     add_title(fig, title, 12)
     add_key(fig, axes[: len(views)].tolist(), np.concatenate([view.labels for view in views.values()]))
@@ -186,8 +194,10 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
 
     Args:
         history: that of a `TrainedModel`, with at least one epoch.
-        title: the title.
+        title: the title, which follows the number of runs.
     """
+    runs = np.size(history[0]["bound"])
+    many = f" of {runs} runs, a line each" if runs > 1 else ""
     fig = figure(9, 3.4)
     epochs = [record["epoch"] for record in history]
     names = {"bound": "bound", "reconstruction": "reconstruction  log p(x|z)", "kl": "KL(q(z|x) || p(z))"}
@@ -204,7 +214,7 @@ def plot_history(history: list[dict[str, Any]], title: str) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
         soften(ax)
     fig.axes[0].set_ylabel("nats per image")
-    add_title(fig, title)
+    add_title(fig, f"training{many}: {title}")
     return fig
 
 
@@ -224,9 +234,9 @@ def plot_sweep(panels: dict[str, dict[str, list[float]]]) -> Figure:
             ax.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.35, markeredgewidth=0)
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             ax.errorbar(float(np.mean(values)), row, xerr=deviation, fmt="|", color=colour, capsize=4, markersize=14)
-        ax.set_yticks(range(len(cells)), list(cells), parse_math=False)
+        ax.set_yticks(range(len(cells)), [drawable(name) for name in cells], parse_math=False)
         ax.set_ylim(len(cells) - 0.5, -0.5)
-        ax.set_xlabel(unit, parse_math=False)
+        ax.set_xlabel(drawable(unit), parse_math=False)
         soften(ax)
     fig.suptitle("test-set ELBO: runs, mean ± standard deviation; the best mean in orange", fontsize=10)
     return fig

@@ -41,9 +41,9 @@ def test_a_title_is_whole_above_narrow_images_and_shows_dollars():
     assert_not_clipped(fig)
 
 
-def test_names_of_the_users_are_drawn_as_they_are():
-    """As mathematics, this one would raise."""
-    name = "a$x_{$b"
+@pytest.mark.parametrize("name", ["a$x_{$b", "\u6570", "\udcff"])
+def test_names_of_the_users_are_drawn_as_they_are(name):
+    """As mathematics, the first would raise; the font has no sign for the second, and the third is no UTF-8."""
     view = PriorView(np.eye(2), [np.arange(2.0)] * 2, np.eye(2), np.zeros(2, int), None, "component", ("a", "b"))
     for fig in (plot_sweep({name: {name: [1.0, 2.0]}}), plot_priors({name: view}, name)):
         assert_not_clipped(fig)
