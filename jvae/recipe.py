@@ -60,6 +60,8 @@ def check_recipe(recipe: Recipe) -> None:
         if not callable(part) and (part is not None or name in ("transform", "bound")):
             raise ValueError(f"{name} is {shown(part)}: must be a function")
     at_least_one("num_samples", recipe.num_samples)
+    if not isinstance(recipe.unit, str):
+        raise ValueError(f"unit is {shown(recipe.unit)}: must be words")
     if recipe.kl_weight is not None and recipe.bound in (iwae, monte_carlo_elbo):
         raise ValueError(f"kl_weight must be None with the bound {recipe.bound.__name__}, which does not read the KL")
     if recipe.estimator is None:

@@ -265,6 +265,7 @@ def test_padding_does_not_touch_an_estimate():
         ({"kl_weight": 2.0}, "kl_weight is 2.0: must be a function"),
         ({"start": 3}, "start is 3: must be a function"),
         ({"estimator": "stl"}, "estimator is 'stl': must be a function"),
+        ({"unit": None}, "unit is None: must be words"),
         ({"model": "vae"}, "model is 'vae': must be a jvae.VAE"),
         (
             {"model": Untyped(LaplacePrior, GeluEncoder(2), GeluEncoder(2))},

@@ -102,7 +102,7 @@ def describe_file(path: Path) -> Rows:
         "kept epoch": together(column("kept")),
         "snapshots": snapshots_of(about),
         **{name: mean_of(column(name)) for name in ("bound", "reconstruction", "kl", "validation")},
-        "unit": "nats per datum" if config is None or own is not None else unit(config),
+        "unit": about.unit or ("nats per datum" if config is None or own is not None else unit(config)),
         "data": f"{about.data_name}, {'x'.join(map(str, about.data_shape))}",
         "fingerprint": about.fingerprint[:DIGITS],
         "format": str(about.format_version),

@@ -131,6 +131,7 @@ def save(path: str | PathLike[str], model: TrainedModel) -> None:
         "kept": model.state.kept is not None,
         "recipe_file": record_of(model.recipe_file),
         "settings": model.settings,
+        "unit": model.recipe.unit,
     }
     arrays = named_arrays(model.state)
     if model.snapshots is not None:

@@ -74,6 +74,8 @@ class Description(NamedTuple):
     """The JAX settings that the result depends on; empty where the file does not record them."""
     snapshots: SnapshotTimes | None
     """The times of the snapshots, if there are any."""
+    unit: str | None
+    """The unit of the bound, in words; None where the file does not record it."""
 
 
 def read_description(archive: zipfile.ZipFile) -> Description:
@@ -101,6 +103,7 @@ def read_description(archive: zipfile.ZipFile) -> Description:
         record,
         read_settings(about.get("settings", {})),
         read_times(about.get("snapshots")),
+        read_unit(about.get("unit")),
     )
 
 
@@ -184,6 +187,17 @@ def read_times(values: Any) -> SnapshotTimes | None:
         if not all(type(n) is kind and 0 <= n < math.inf for n in numbers) or numbers != sorted(set(numbers)):
             raise ValueError(f"{MEMBER}: the snapshots' steps and epochs must be increasing numbers from 0 on")
     return SnapshotTimes(asked, tuple(steps), tuple(epochs))
+
+
+def read_unit(value: Any) -> str | None:
+    """Return the unit in a description; None if it has none.
+
+    Raises:
+        ValueError: it is not a text.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{MEMBER}: unit must be a text")
+    return value
 
 
 def read_record(values: dict[str, Any] | None) -> RecipeFile | None:

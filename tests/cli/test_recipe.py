@@ -185,6 +185,7 @@ def test_from_python_the_same_function_trains_other_arrays(folder):
 @pytest.mark.slow
 def test_a_model_file_runs_nothing(own, folder, digits, tmp_path):
     """It needs its recipe file, and gets a warning if that has another text; a file without a recipe takes none."""
+    assert "nats per image, Student-t density" in jvae("info", own[-1]).stdout
     assert "was trained with the recipe file my_vae.py" in refused("evaluate", *own[2:], code=2)
     assert "with --recipe FILE.py" in refused("train", "--resume", "--epochs", 3, *own[2:], code=2)
     other = tmp_path / "other.py"

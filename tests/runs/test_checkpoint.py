@@ -115,6 +115,7 @@ def test_a_bad_description_is_named(path):
     config = description["config"]
     reject(path, arrays, {**description, "config": {**config, "colour": 1}}, "unknown configuration field colour")
     reject(path, arrays, {**description, "config": {**config, "latent_dim": 0}}, "latent_dim is 0")
+    reject(path, arrays, {**description, "unit": 3}, "unit must be a text")
     reject(path, arrays, {k: v for k, v in description.items() if k != "fingerprint"}, "no field 'fingerprint'")
 
 
