@@ -138,7 +138,7 @@ def test_both_levels_are_trained_measured_and_drawn(tiny):
     np.testing.assert_allclose(lower.kl + upper.kl, result.kl.value, atol=1.0)
     for level in (1, 2):
         for picture in (pictures.posterior, pictures.prior):
-            assert f" of z{level}" in picture(model, tiny, level=level - 1).get_suptitle()
+            assert f" of level {level}" in picture(model, tiny, level=level - 1).get_suptitle()
     assert pictures.samples(model, num_images=4, mean=True).axes
     assert pictures.manifold(model, tiny).axes
 

@@ -69,6 +69,9 @@ def option_values(values: dict[str, Any], command: click.Command) -> dict[str, A
     for key, value in values.items():
         option = options.get(key.replace("-", "_"))
         if option is None or option.name is None:
+            for other, one in options.items():
+                if f"--{key.replace('_', '-')}" in one.secondary_opts:
+                    raise click.UsageError(f"{key!r:.50} is for the command line: use {other} = false")
             near = meant_options(command, f"--{key}")
             raise click.UsageError(f"{key!r:.50} is not an option of this command.{near}".removesuffix("."))
         if option.name in found:

@@ -84,7 +84,10 @@ def sweep(
         varied = (field for field in config_fields() if field.name not in ONE_FOR_ALL)
         meant = meant_grid(grids, {field.name.replace("_", "-"): field.choices for field in varied})
         raise usage_error(ValueError(f"{error}.{meant}") if meant else error) from error
-    check_products(context, products_of(cells, output))
+    products = products_of(cells, output)
+    check_products(context, products)
+    for folder in (path for path in products if path.is_dir()):
+        raise click.UsageError(f"{folder}: is a directory, where --output writes a file")
     use_device(device)
     dataset = open_dataset(cells[0].config, data_dir)
     own = open_recipe(recipe_path)

@@ -93,7 +93,7 @@ def name_level(model: TrainedModel, level: SupportsIndex) -> str:
         ValueError: the model has no such level.
     """
     number = model.check_level(level)
-    return f" of z{number + 1}" if model.recipe.model.num_levels > 1 else ""
+    return f" of level {number + 1}" if model.recipe.model.num_levels > 1 else ""
 
 
 class LatentAxes(NamedTuple):

@@ -98,6 +98,7 @@ WRONG = [
     ("prior = 'a\\nb'", 2, "'--prior'"),
     ('model = "a\\u0000b"', 2, "'--model'"),
     ("dequantise = 'yes'", 2, "'--dequantise': 'yes'"),
+    ("no_dequantise = true", 2, "'no_dequantise' is for the command line: use dequantise = false"),
     ("resume = 1", 2, "'--resume': 1"),
     (f"epochs = 0x{'f' * 5000}", 1, "digits"),
     (f"epochs = {'9' * 5000}", 1, "is not TOML"),

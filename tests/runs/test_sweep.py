@@ -317,6 +317,15 @@ def test_a_cell_that_a_mesh_does_not_fit_fails_alone(tiny, tmp_path):
     assert [not result.error for result in sweep.run_sweep(found, tiny, tmp_path)] == [True, True]
 
 
+def test_a_folder_where_a_file_is_written_is_found_before_any_work(tmp_path):
+    (tmp_path / "sweep.png").mkdir()
+    result = CliRunner().invoke(
+        main, ["sweep", "--grid", "prior=mog", "--dataset", "digits", "--output", str(tmp_path)]
+    )
+    assert result.exit_code == 2
+    assert "sweep.png: is a directory, where --output writes a file" in result.stderr
+
+
 @pytest.mark.parametrize("words", [["--grid", "prior=x"], [], ["--grid", "epochs=1", "--batch-size", "0"]])
 def test_a_wrong_command_line_is_one_line(words):
     result = CliRunner().invoke(main, ["sweep", *words])

@@ -89,7 +89,7 @@ def test_frames_of_one_dimension_have_one_height():
 def test_a_level_can_be_asked_for(tiny):
     model = snapped(tiny, latent_dim=3, levels=2, upper_dim=2)
     fig = pictures.training(model, tiny, level=1)
-    assert "of z2" in fig.get_suptitle()
+    assert "of level 2" in fig.get_suptitle()
     assert_not_clipped(fig)
     with pytest.raises(ValueError, match="level is 2: must be from 0 to 1"):
         pictures.training(model, tiny, level=2)
