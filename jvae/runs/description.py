@@ -107,15 +107,15 @@ def read_description(archive: zipfile.ZipFile) -> Description:
     )
 
 
-def trained_with(path: str | PathLike[str]) -> tuple[Config | None, str]:
-    """Return the configuration of a model file, if options defined it, and the fingerprint of its data.
+def trained_with(path: str | PathLike[str]) -> tuple[Config | None, RecipeFile | None, str]:
+    """Return the configuration and the recipe file of a model file, where there are any, and its data's fingerprint.
 
     Raises:
         ModelFileError: it is not a model file, or damaged.
     """
     with open_model_file(path) as file, open_archive(file) as archive:
         about = read_description(archive)
-    return about.config, about.fingerprint
+    return about.config, about.recipe_file, about.fingerprint
 
 
 def read_fields(archive: zipfile.ZipFile) -> dict[str, Any]:

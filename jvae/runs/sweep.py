@@ -189,7 +189,7 @@ def load_result(cell: Cell, dataset: "Dataset", folder: Path, own: "OwnRecipe | 
 
     path, model = (folder / f"{cell.stem}{suffix}" for suffix in (".json", ".npz"))
     if not path.exists():
-        if model.exists() and trained_with(model) != (cell.config, dataset.fingerprint):
+        if model.exists() and trained_with(model) != (cell.config, own and own.file, dataset.fingerprint):
             raise JvaeError(f"{model}: is not of this sweep; name another --output")
         return None
     try:

@@ -145,6 +145,9 @@ def test_a_sweep_over_seeds_and_batch_size(folder, tmp_path):
     assert "epoch" not in jvae(*given, folder / "my_vae.py").stderr  # nothing is trained again
     (tmp_path / "other.py").write_text(FILE + "\n")
     assert "another recipe file, or none" in refused(*given, tmp_path / "other.py", code=1)
+    for result in (tmp_path / "sweep").glob("batch*.json"):
+        result.unlink()
+    assert "is not of this sweep" in refused(*given, tmp_path / "other.py", code=1)
     assert "--prior is gaussian: my_vae.py does not read config.prior" in refused(
         *sweep, "--grid", "prior=gaussian,mog", "--recipe", folder / "my_vae.py", "--output", tmp_path / "n", code=2
     )
