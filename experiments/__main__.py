@@ -19,7 +19,7 @@ with listening():  # during the slow imports
 
 FIRST = {
     "python -m experiments baseline": "exercise 1.5: the test ELBO and the aggregate posterior",
-    "python -m experiments kl --quick": "any part in its short form",
+    "python -m experiments priors --quick": "any part in its short form",
     "python -m experiments all --output report": "the whole sheet in one report",
 }
 

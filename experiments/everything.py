@@ -115,9 +115,9 @@ def measure_all(names: Sequence[str], settings: Settings, folder: Path) -> dict[
 
 
 def first_look(part: Part, lab: Lab) -> Findings | None:
-    """Return a part's results if it is finished, or why it cannot be measured here; None if it must be measured."""
+    """Return a part's results if it is finished; where it cannot be measured, any, or why; None if it must be."""
     if obstacle := part.obstacle(lab.settings):
-        return Findings({}, {}, 0.0, {}, skipped=obstacle)
+        return load_told(part, lab.folder) or Findings({}, {}, 0.0, {}, skipped=obstacle)
     return load_finished(part, lab.folder, settings_of(part, lab, {}))
 
 

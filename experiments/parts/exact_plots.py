@@ -28,7 +28,7 @@ class Panel(NamedTuple):
 
 
 def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np.ndarray], within: int) -> "Figure":
-    """Plot bounds against draws beside log p(x), their distance below it, and every image's in standard errors."""
+    """Plot bounds against draws beside log p(x), their distance below it, and every image's from others of it."""
     from matplotlib.ticker import FuncFormatter
 
     from jvae.view.plots import INK, figure, soften
@@ -51,8 +51,8 @@ def plot_bounds(draws: list[int], rows: list[dict[str, Any]], distances: list[np
     for limit in (-within, within):
         right.axhline(limit, color=INK, linestyle=":", linewidth=1)
     right.set_xticks(range(len(rows)), [row["name"].replace(" of ", "\nof ") for row in rows], fontsize=9)
-    right.set_ylabel("standard errors above log p(x)")
-    right.set_title(f"IWAE-{draws[-1]} less its bias, image by image", fontsize=11)
+    right.set_ylabel("standard errors above the mean of others")
+    right.set_title(f"IWAE-{draws[-1]}, image by image", fontsize=11)
     plain = FuncFormatter(lambda value, _: f"{value:,g}")
     for axis in (left.xaxis, middle.xaxis, middle.yaxis):
         axis.set_major_formatter(plain)

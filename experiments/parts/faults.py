@@ -60,7 +60,7 @@ CAMPAIGNS = (
     Campaign("two trainings of one file at once", "one is trained, the other refused in one line", started_together),
     Campaign("SIGKILL while training", "file loadable or absent, temporaries swept", killed_in_training),
     Campaign("SIGKILL while saving", "file loadable or absent, temporaries swept", killed_while_saving),
-    Campaign("two writers of one file", "the file is one of theirs at every moment", racing_writers),
+    Campaign("two writers of one file", "the file is one of theirs whenever it is read", racing_writers),
     Campaign("flipped bit in a model file", "one line", flipped_bits),
     Campaign("truncated, zeroed, empty or garbage model file", "one line", damaged_files),
     Campaign("mismatched or hostile model file", "one line that says why", mismatched_files),
@@ -139,14 +139,13 @@ def tell(values: Values) -> Story:
         lines.append([row["fault"], row["injected"], row["injected"] - silent, silent, row["right"]])
     missed = [f"{row['fault']}: {text}" for row in rows for text in row["missed"]]
     injected = sum(row["injected"] for row in rows)
+    left_out = f" and without {' and '.join(LONG)}" if len(rows) > 1 else ""
     verdict = PROSE("missed", missed=len(missed), injected=injected) if missed else PROSE("handled", injected=injected)
     text = PROSE(
         "text",
         faults=table(["fault", "injected", "handled", "missed", "what must happen"], lines),
         verdict=verdict,
-        form=""
-        if values["share"] == 1
-        else " " + PROSE("short form", share=values["share"], left_out=" and ".join(LONG)),
+        form="" if values["share"] == 1 else " " + PROSE("short form", share=values["share"], left_out=left_out),
         missed="".join(f"\n- `{text.replace('`', '')}`" for text in missed),
     )
     return Story(verdict.replace("**", ""), text.strip(), sound=not missed)

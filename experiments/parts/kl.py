@@ -29,10 +29,11 @@ FAR = 4.5
 """Standard errors: any of the 14 estimates, if Gaussian, is off by more once in 10,000 repetitions."""
 
 
-def measure(lab: Lab, draws: int = 10_000, vae_epochs: int = 20) -> Measured:
+def measure(lab: Lab, draws: int | None = None, vae_epochs: int | None = None) -> Measured:
     """Measure divergences three ways, both expressions of the ELBO, and the best Gaussians of a bimodal density."""
     import jax
 
+    draws, vae_epochs = draws or lab.settings.choose(10_000, 2_000), vae_epochs or lab.settings.choose(20, 5)
     keys = jax.random.split(jax.random.key(0), 3)
     lab.say("divergences, closed and drawn")
     pairs = [
@@ -133,7 +134,7 @@ PART = Part(
     uses=("device", "quick"),
     derivation="exercise_1_2.md",
     options=(
-        click.option("--draws", type=click.IntRange(2), help="of every Monte Carlo estimate; 10000"),
-        click.option("--vae-epochs", type=click.IntRange(1), help="of the VAE on the digits; 20"),
+        click.option("--draws", type=click.IntRange(2), help="of every Monte Carlo estimate; 10000, or 2000"),
+        click.option("--vae-epochs", type=click.IntRange(1), help="of the VAE on the digits; 20, or 5"),
     ),
 )

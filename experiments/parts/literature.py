@@ -69,6 +69,13 @@ def is_finished(row: dict[str, Any]) -> bool:
     return all(each["finished"] for each in row["seeds"])
 
 
+def unfinished(values: Values) -> list[str]:
+    """Return what the rows are that are not trained to their end, of those that are trained by default or begun."""
+    known = [row["id"] for row in values["rows"]]
+    begun = [row["what"] for row in values["rows"] if not is_finished(row)]
+    return [*begun, *(ROWS[name].what for name in DEFAULT if name not in known)]
+
+
 def row_of(name: str, row: Row, seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a row of the table from the results of its seeds."""
     obtained: dict[str, float | None] = {"value": None, "standard_error": None, "monte_carlo_error": None}
@@ -176,7 +183,7 @@ def tell(values: Values) -> Story:
                 f"{row['seconds'] / 3600:.1f}",
             ]
         )
-    unfinished = [row["what"] for row in values["rows"] if not is_finished(row)]
+    left = unfinished(values)
     header = ["model", "obtained ± s.e.", "paper", "difference", "judged within", "others", "epochs", "seeds", "hours"]
     if values["quick"]:
         verdict = PROSE("too short")
@@ -184,7 +191,7 @@ def tell(values: Values) -> Story:
         verdict = PROSE("missed", rows="; ".join(missed))
     else:
         verdict = PROSE("reproduced", rows="; ".join(reproduced)) if reproduced else PROSE("none")
-    more = f" {PROSE('unfinished', rows=', '.join(unfinished))}" if unfinished else ""
+    more = f" {PROSE('unfinished', rows=', '.join(left))}" if left else ""
     return Story(verdict + more, PROSE("text", rows=table(header, lines), verdict=verdict + more), sound=not missed)
 
 
@@ -198,7 +205,8 @@ PART = Part(
     tell=tell,
     uses=("dataset", "device", "quick"),
     steering=("rows", "seeds", "minutes"),
-    finished=lambda values: all(map(is_finished, values["rows"])),
+    finished=lambda values: not unfinished(values),
+    worked=lambda values: sum(row["seconds"] for row in values["rows"]),
     alone=lambda settings: not settings.quick,
     options=(
         click.option(

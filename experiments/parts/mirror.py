@@ -158,6 +158,7 @@ PART = Part(
     measure=measure,
     tell=tell,
     obstacle=without_torch,
+    packages=("torch",),
     options=(
         click.option("--num-components", type=click.IntRange(1), help="of the mixture; 50"),
         click.option("--prior", type=Choice(["gaussian", "mog"]), multiple=True, help="by default both"),

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.reporting.comparison import Row, highest, median_and_range, ratios_to_first, row_of, table
+from experiments.reporting.comparison import Row, first_of, highest, median_and_range, ratios_to_first, row_of, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
@@ -123,7 +123,7 @@ def tell(values: Values) -> Story:
     gaussian, *others = rows
     found = {row["name"]: against_gaussian(row, gaussian) for row in others}
     mog, best = found["mog"], highest(rows, NAMES)
-    nearest = min(rows, key=lambda row: float(np.mean(row["frechet"])))
+    nearest, called = first_of(rows, "frechet", NAMES, smaller_is_better=True)
     verdicts = [
         {"name": NAMES[name]}
         | {what: one.brief("nats" if what in ("elbo", "iwae") else "") for what, one in each.items()}
@@ -136,7 +136,7 @@ def tell(values: Values) -> Story:
         shown=what_is_shown(len(gaussian["elbo"])),
         unit=gaussian["unit"],
         known=known,
-        nearest=NAMES[nearest["name"]],
+        nearest=called,
         times=np.mean(nearest["frechet"]) / known["training_images"],
         highest=best,
         elbo=mog["elbo"].says(PROSE, "elbo"),

@@ -19,6 +19,7 @@ from experiments.reporting.comparison import figures, median_and_range, table
 from experiments.reporting.lab import Lab
 from experiments.reporting.part import Measured, Part, Story, Values
 from experiments.reporting.prose import Prose
+from experiments.reporting.settings import Settings
 from jvae.errors import JvaeError
 
 PROSE = Prose(__file__)
@@ -138,6 +139,15 @@ def is_faster(seconds: list[float], default: list[float], again: list[float]) ->
     return within and float(np.median(np.divide(seconds, default))) < min(BETTER, 1 - noise)
 
 
+def obstacle(settings: Settings) -> str:
+    """Return why the settings cannot be measured on a device: they are those of a CPU."""
+    import jax
+
+    if settings.device == "cpu" or (settings.device == "auto" and jax.default_backend() == "cpu"):
+        return ""
+    return "XLA's settings are measured on a CPU: use --device cpu"
+
+
 PART = Part(
     name="settings",
     title="Study: settings of XLA",
@@ -147,6 +157,8 @@ PART = Part(
     measure=measure,
     tell=tell,
     uses=("batch_size", "quick"),
+    obstacle=obstacle,
+    timed=True,
     options=(
         click.option("--rounds", type=click.IntRange(2), help="of all settings in turn; 9, or 3 with --quick"),
         click.option("--seconds", type=click.FloatRange(0, min_open=True), help="of each, in a round; 2, or 0.2"),

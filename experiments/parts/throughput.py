@@ -72,6 +72,8 @@ def measure(
         raise click.UsageError("--whole and --who compare on the CPU: use --device cpu, and no --run-counts")
     if minutes is not None and not many:
         raise click.UsageError("--minutes needs --run-counts or --device gpu")
+    if whole and lab.settings.data_dir is not None:
+        raise click.UsageError("--whole times the exercise's command, which reads the cache: leave out --data-dir")
     if whole and lab.settings.dataset != "mnist":
         raise click.UsageError(
             f"--whole times the exercise's command: --dataset is {lab.settings.dataset}: must be mnist"
@@ -151,9 +153,7 @@ def tell(values: Values) -> Story:
         network=network,
         sentences="\n- ".join(sentences),
     )
-    if not shown:
-        return Story(text, text)
-    given = {"first": spoken(first), "network": network, "shown": "; ".join(shown)}
+    given = {"first": spoken(first), "network": network, "shown": "; ".join(shown or sentences) or "Nothing beside it"}
     return Story(PROSE("short", seconds=np.median(seconds[first]), **given), text)
 
 
@@ -251,6 +251,8 @@ PART = Part(
     tell=tell,
     uses=("dataset", "latent_dim", "batch_size", "device", "quick"),
     obstacle=without_torch,
+    timed=True,
+    packages=("torch",),
     options=(
         click.option(
             "--rounds", type=click.IntRange(2), help="epochs of each; the first is left out; 6, or 3 with --quick"

@@ -77,11 +77,19 @@ def comparison_table(rows: Sequence[Row], **more: Sequence[str]) -> str:
 
 def highest(rows: Sequence[Row], names: Mapping[str, str] | None = None) -> str:
     """Return the name of the row with the highest mean ELBO, and its rivals within the noise, as `names` has them."""
+    return first_of(rows, "elbo", names)[1]
+
+
+def first_of(
+    rows: Sequence[Row], term: str, names: Mapping[str, str] | None = None, smaller_is_better: bool = False
+) -> tuple[Row, str]:
+    """Return the row with the best mean of a term, and its name with its rivals within the noise, as in `highest`."""
     called = names or {row["name"]: row["name"] for row in rows}
-    best = max(rows, key=lambda row: float(np.mean(row["elbo"])))
-    rivals = [row for row in rows if row is not best and judge(best["elbo"], row["elbo"]).word != "better"]
-    if len(best["elbo"]) == 1:
+    best = (min if smaller_is_better else max)(rows, key=lambda row: float(np.mean(row[term])))
+    others = [row for row in rows if row is not best]
+    rivals = [row for row in others if judge(best[term], row[term], smaller_is_better).word != "better"]
+    if len(best[term]) == 1:
         beside = " (one seed, undecided)"
     else:
         beside = f" (within the noise of it: {'; '.join(called[r['name']] for r in rivals)})" if rivals else ""
-    return called[best["name"]] + beside
+    return best, called[best["name"]] + beside

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from experiments.reporting.lab import Lab
-from experiments.reporting.machine import about, commit, devices
+from experiments.reporting.machine import about, commit
 from experiments.reporting.page import pictures_in
 from experiments.reporting.part import Part, Pictures, Values
 from jvae.cli.paths import check_products
@@ -61,14 +61,16 @@ def obtain(part: Part, lab: Lab, choices: dict[str, Any] | None = None) -> Findi
     known = load_finished(part, lab.folder, settings)
     if known is not None and part.finished(known.values) and not steering:
         return known
+    before = load_same(part, lab.folder, settings) if part.steering else None
     source, started = commit(), time.perf_counter()
     values, pictures = part.measure(lab, **given)
     made = about() | {"commit": source}  # of the code that was loaded, whatever the checkout holds by now
     found = Findings(json.loads(json.dumps(values)), settings, time.perf_counter() - started, made)
-    if known is not None and part.steering:
-        if found.values == known.values:
-            return known
-        found = continued(known, found)
+    if before is not None:
+        if found.values == before.values:
+            return before
+        found = continued(before, found)
+    found = found._replace(seconds=max(found.seconds, part.worked(found.values)))
     save_findings(lab.folder / part.name, found, pictures)
     check_story(part, found, lab.folder)
     return found
@@ -84,19 +86,25 @@ def continued(known: Findings, found: Findings) -> Findings:
 
 
 def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Findings | None:
-    """Return a part's results in the folder, if they are complete and of the same settings, versions and devices.
+    """Return a part's results in the folder, if they are of the same settings, versions and devices.
 
-    The word of --device is not compared: the devices are.
+    Those of a part that times programs must also be of the same machine.
     """
     from jvae.runs.checkpoint import current_versions
 
+    found = load_same(part, folder, settings)
+    now, known = about(), {} if found is None else found.about
+    alike = ["devices", "machine"] if part.timed else ["devices"]
+    versions = {name: now["versions"].get(name) for name in (*current_versions(), *part.packages)}
+    same = all(known.get(name) == now[name] for name in alike) and versions.items() <= known["versions"].items()
+    return found if same else None
+
+
+def load_same(part: Part, folder: Path, settings: dict[str, Any]) -> Findings | None:
+    """Return a part's results in the folder, if they are of the same settings, but for the word of --device."""
     found = load_told(part, folder)
-    if found is None or found.settings | {"device": ""} != settings | {"device": ""}:
-        return None
-    versions = found.about.get("versions", {})
-    if found.about.get("devices") != devices() or not current_versions().items() <= versions.items():
-        return None
-    return found
+    same = found is not None and found.settings | {"device": ""} == settings | {"device": ""}
+    return found if same else None
 
 
 def load_told(part: Part, folder: Path) -> Findings | None:

@@ -30,11 +30,15 @@ class Lab:
 
     @cached_property
     def data(self) -> "Dataset":
-        """The data set."""
+        """The data set; options that do not fit it are a wrong command line."""
+        from jvae.cli.options import usage_error
         from jvae.data.datasets import load_dataset
 
         own = {name: getattr(self.settings, name) for name in ("test_share", "resize", "transpose")}
-        return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir, **own)
+        try:
+            return load_dataset(self.settings.dataset, data_dir=self.settings.data_dir, **own)
+        except ValueError as error:
+            raise usage_error(error) from error
 
     def models(self, runs: int | None = None, **variation: Any) -> list["TrainedModel"]:
         """Return one variation's models of seeds 0, 1, ...; those that are missing are trained together.

@@ -67,6 +67,12 @@ class Part(NamedTuple):
     """Options that say how far to measure, not what: no result depends on them."""
     finished: Callable[[Values], bool] = lambda values: True
     """False if the next measurement must continue from these results."""
+    timed: bool = False
+    """True if it times programs, so that its results are those of one machine."""
+    packages: tuple[str, ...] = ()
+    """Packages that its results depend on, beside those of jvae."""
+    worked: Callable[[Values], float] = lambda values: 0.0
+    """The seconds that results took over several sittings, where they count them."""
     alone: Callable[[Settings], bool] = lambda settings: False
     """True if it takes so long that `all` only reports what its folder holds, unless `--only` names it."""
     instead: tuple["Part", ...] = ()

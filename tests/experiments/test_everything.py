@@ -266,6 +266,41 @@ def test_a_part_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
     assert not (tmp_path / "bad-error.txt").exists()
 
 
+def test_what_cannot_be_measured_here_stays_in_the_report(tmp_path, monkeypatch):
+    part = a_part("known", lambda lab: ({"x": "known"}, {}), uses=())
+    monkeypatch.setattr(everything, "PARTS", (part,))
+    assert run_all(tmp_path).exit_code == 0
+    monkeypatch.setattr(everything, "PARTS", (part._replace(obstacle=lambda settings: "there is no torch"),))
+    assert run_all(tmp_path).exit_code == 0
+    assert "It is known." in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "again"),
+    [
+        ({}, {"machine": "another"}, False),
+        ({"timed": True}, {"machine": "another"}, True),
+        ({}, {"torch": "1.0"}, False),
+        ({"packages": ("torch",)}, {"torch": "1.0"}, True),
+    ],
+)
+def test_times_of_another_machine_and_another_torch_are_not_this_ones(tmp_path, monkeypatch, more, changes, again):
+    calls = []
+    part = a_part("one", lambda lab: (calls.append(1) or {"x": 1}, {}), uses=())
+    monkeypatch.setattr(everything, "PARTS", (part._replace(**more),))
+    assert run_all(tmp_path).exit_code == run_all(tmp_path).exit_code == 0
+    assert len(calls) == 1
+    results = tmp_path / "one" / "results.json"
+    kept = json.loads(results.read_text())
+    if "torch" in changes:
+        kept["about"]["versions"] |= changes
+    else:
+        kept["about"] |= changes
+    results.write_text(json.dumps(kept))
+    assert run_all(tmp_path).exit_code == 0
+    assert len(calls) == 1 + again
+
+
 def test_results_that_must_hold_and_do_not_are_an_error(tmp_path, monkeypatch):
     part = a_part("wrong", lambda lab: ({"x": 1}, {}), uses=())
     monkeypatch.setattr(everything, "PARTS", (part._replace(tell=lambda v: Story("It is wrong.", "", sound=False)),))

@@ -122,11 +122,20 @@ NONE = "No model that would be judged is trained to its end yet."
         ([made(-35.0)], True, "nothing here can be compared", True),
     ],
 )
-def test_a_row_is_reproduced_within_what_is_asked(rows, quick, said, sound):
+def test_a_row_is_reproduced_within_what_is_asked(rows, quick, said, sound, monkeypatch):
+    monkeypatch.setattr(literature, "DEFAULT", ("x",))
     story = literature.tell({"rows": rows, "quick": quick})
     assert said in story.short
     assert story.sound == sound
     assert ("| -0.40 |" in story.text) == (said.startswith("Not") or rows[0]["within"] is None)
+
+
+def test_a_row_that_was_never_begun_is_not_finished():
+    rows = [{**made(-20.2), "id": name} for name in literature.DEFAULT]
+    assert literature.PART.finished({"rows": rows, "quick": False})
+    assert not literature.PART.finished({"rows": rows[:-1], "quick": False})
+    assert "Unfinished: VampPrior." in literature.tell({"rows": rows[:-1], "quick": False}).short
+    assert literature.PART.worked({"rows": rows}) == sum(row["seconds"] for row in rows)
 
 
 def test_errors_over_seeds():

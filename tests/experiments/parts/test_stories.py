@@ -9,6 +9,7 @@ from experiments.parts import (
     baseline,
     bounds,
     estimators,
+    faults,
     hierarchical,
     kl,
     mirror,
@@ -131,11 +132,11 @@ SAID = {
         "one": ["undecided with one seed for all four", "that of: continuous Bernoulli (one seed, undecided). "],
     },
     (priors, of_priors): {
-        "better": ["**yes**, a better one", "**yes**, the classifier", "**yes**, nearer", "have 8.7 times that",
-                   "samples, those of the mixture", "that of the mixture of Gaussians.",
+        "better": ["**yes**, a better one", "**yes**, the classifier", "**yes**, nearer", "is 8.7 times that",
+                   "that: samples of the mixture", "that of the mixture of Gaussians.",
                    "| better (+2.70 ± 0.12 nats) | better (+2.70 ± 0.12 nats) | better (-0.135 ± 0.006) |",
                    "| Gaussian | 0 | 1 |", "| VampPrior | 0 | 3.00 (3.00 to 3.00) |"],
-        "worse": ["**no**, a worse one", "**no**, the classifier", "**no**, further", "samples, those of the Gaussian",
+        "worse": ["**no**, a worse one", "**no**, the classifier", "**no**, further", "that: samples of the Gaussian",
                   "that of the Gaussian (within the noise of it: VampPrior; flow"],
         "equal": ["**no difference** beyond the noise (+0.17", "that of the mixture of Gaussians (within the noise"],
         "one": [ONE],
@@ -494,3 +495,27 @@ def test_the_signal_to_noise_of_few_draws_is_near_what_is_derived():
     found = slopes.signal_to_noise(0, [30, 100], 50)
     for name, (estimator, group, derived) in slopes.LINES.items():
         assert slopes.exponent([30, 100], found[estimator, group]) == pytest.approx(derived, abs=0.3), name
+
+
+def test_a_table_without_pytorch_has_a_short_answer_of_its_own():
+    both = {"jvae": [2.0] * 3, "one-file": [3.0] * 3}
+    for seconds, said in ((both, "slower in every round, 1.50 times"), ({"jvae": [2.0] * 3}, "Nothing beside it.")):
+        story = throughput.tell({"seconds": seconds, "images": 100, "network": "mlp", "rounds": 3})
+        assert said in story.short
+        assert "\n" not in story.short
+
+
+def test_the_short_form_of_one_campaign_leaves_out_no_others():
+    rows = [{"fault": name, "injected": 1, "missed": [], "right": "it ends"} for name in ("one", "two")]
+    assert "with 10% of the faults and without" in faults.tell({"rows": rows, "share": 0.1}).text
+    assert "with 10% of the faults." in faults.tell({"rows": rows[:1], "share": 0.1}).text
+
+
+def test_the_settings_of_xla_are_those_of_a_cpu():
+    from experiments.reporting.settings import Settings
+
+    assert [settings.obstacle(Settings(device=device)) != "" for device in ("auto", "cpu", "gpu")] == [
+        False,
+        False,
+        True,
+    ]

@@ -106,6 +106,7 @@ def test_the_command_of_a_checkout_is_that_checkouts(tmp_path):
         ("--beside .", "--beside needs --whole"),
         ("--whole --who tuned", "--whole times the exercise's command: leave out --images and --who"),
         ("--whole", "--whole times the exercise's command: --dataset is digits: must be mnist"),
+        ("--data-dir .", "--data-dir is .: digits does not look there; leave it out"),
         ("--minutes 3", "--minutes needs --run-counts or --device gpu"),
     ],
 )

@@ -57,7 +57,7 @@ def test_the_command_writes_it_without_jax(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--epochs", "3"], ["--quick"], ["--dataset", "digits"], ["--repeats", "5"], ["--no-compile-cache"]]
+    "words", [["--latent-dim", "3"], ["--quick"], ["--dataset", "digits"], ["--repeats", "5"], ["--no-compile-cache"]]
 )
 def test_an_option_that_says_what_to_measure_is_refused(tmp_path, words):
     result = write("--output", tmp_path, *words)
