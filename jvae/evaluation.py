@@ -176,6 +176,8 @@ def evaluate(
     found = over_batches(program, data, partial(numbered, key), batch_size)
     evaluations = []
     for terms in run_by_run(jax.tree.map(lambda values: values.astype(np.float64), found)):
+        if num_samples == 1:
+            terms = [term._replace(variance=np.full_like(term.variance, np.nan)) for term in terms]
         elbo, reconstruction, kl = (estimate(term, num_samples) for term in terms)
         evaluations.append(Evaluation(elbo, reconstruction, kl, len(data), num_samples))
     return evaluations
@@ -205,7 +207,9 @@ def per_datum(
         return model.apply(params, keys[1], observe(transform, keys[0], data, first))
 
     d = draw(log_densities, tuple(jax.random.split(key)), data, num_samples, draws_at_a_time)
-    each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v - v[0], axis=0, ddof=1)) for v in (elbo_terms(d), d.log_px_z, d.kl)]
+    freedom = min(1, num_samples - 1)  # the variance of one draw is unknown: 0 in the program, where NaN is an alarm
+    terms = (elbo_terms(d), d.log_px_z, d.kl)
+    each = [PerDatum(jnp.mean(v, axis=0), jnp.var(v - v[0], axis=0, ddof=freedom)) for v in terms]
     return each[0], each[1], each[2]
 
 

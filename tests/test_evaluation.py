@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import fake_model, rest_slow
+from helpers import fake_model, random_model, rest_slow
 
 from jvae import evaluation
 from jvae.bounds import LogDensities, draw
@@ -217,3 +217,10 @@ def test_evaluation_compiles_once_however_many_runs_epochs_and_calls(tiny):
     again = build_recipe(config, (8, 8, 1))  # another object, equal by value
     api.evaluate(model._replace(recipe=again), tiny)
     assert compiled() == before + 2  # and ten
+
+
+def test_one_draw_has_no_variance_and_raises_no_alarm(small, tiny):
+    model = random_model(small, tiny)
+    with jax.debug_nans(True):
+        (found,) = api.evaluate(model, tiny, num_samples=1)
+    assert np.isnan([getattr(found, name).monte_carlo_error for name in ("elbo", "reconstruction", "kl")]).all()

@@ -322,7 +322,7 @@ def test_a_plan_of_wrong_types_is_refused(changes, message):
         ({"mesh": 2}, "mesh is 2: must be a Mesh"),
         ({"stream": "yes"}, "stream is 'yes': must be a bool"),
         ({"chunking": None}, "chunking is None: must be a Chunking"),
-        ({"chunking": Chunking(seconds=float("nan"))}, "chunking.seconds is nan: must be above 0"),
+        ({"chunking": Chunking(seconds=float("nan"))}, "chunking.seconds is nan: must be at least 0 and finite"),
         ({"chunking": Chunking(first_steps=0)}, "chunking.first_steps is 0: must be at least 1"),
         ({"progress": None}, "progress is None: must be a function"),
         ({"runs_together": 0}, "runs_together is 0: must be at least 1"),

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -15,9 +16,13 @@ from jaxtyping import Int, UInt8
 from jvae.data.decoded import load_decoded, source_of
 from jvae.errors import DataError, first_line
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SPLITS = ("train", "test")
 GREY = ("1", "L", "LA")
 COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
+TRANSPARENT = ("LA", "RGBA", "PA")
 Pictures = tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]
 
 
@@ -63,10 +68,10 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
 
 
 def find_pictures(root: Path) -> list[tuple[Path, str]]:
-    """Return the sorted pictures of a folder and its subfolders, each with its class: the subfolder's name, or ""."""
+    """Return the sorted pictures of a folder, and of all below it, with their classes: the subfolder's name, or ""."""
     endings, found = picture_endings(), []
     for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        for path in sorted(folder.iterdir()):
+        for path in sorted(root.iterdir() if folder == root else folder.rglob("*")):
             if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file():
                 found.append((path, "" if folder == root else folder.name))
     return found
@@ -101,6 +106,16 @@ def decode_pictures(
     return np.split(whole, np.cumsum([len(each) for each in paths])[:-1])
 
 
+def on_white(picture: "Image.Image") -> "Image.Image":
+    """Return a picture with what is transparent in it laid over white: dropped, it would be black, or anything."""
+    from PIL import Image
+
+    if picture.mode not in TRANSPARENT and "transparency" not in picture.info:
+        return picture
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA"))
+
+
 def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w c"]:
     """Decode one picture, with one channel if it is grey, else with red, green and blue.
 
@@ -117,10 +132,10 @@ def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray
                 raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")
             if picture.width * picture.height > 2**26:
                 raise DataError(f"{path}: claims {picture.width} x {picture.height} pixels: too large")
-            plain = picture.convert("L" if picture.mode in GREY else "RGB")
+            plain = on_white(picture).convert("L" if picture.mode in GREY else "RGB")
             if size is not None:
                 plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)
             pixels = np.asarray(plain)
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a picture: {first_line(error)}") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels

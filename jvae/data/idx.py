@@ -30,6 +30,9 @@ SUMS = "SHA256SUMS"
 NAME = re.compile(r"(?P<prefix>.*?)(?P<split>train|t10k|test)[-_](?P<kind>images|labels)[-.]idx\d-u?byte(\.gz)?")
 MAX_AXES = 4
 MAX_BYTES = 2**30
+MAX_VALUES = 2**60
+GZIP_RATIO = 1032
+"""The largest ratio by which gzip can compress."""
 ALIGNMENT = 64
 
 
@@ -93,11 +96,12 @@ def read_idx_sha256(
             raise DataError(f"{name}: is a directory or device, not a file")
         with path.open("rb") as file:
             gzipped = file.read(len(GZIP)) == GZIP
+            size = file.seek(0, os.SEEK_END)
             file.seek(0)
             if not gzipped:
-                return decode_idx(file, name, shape)
+                return decode_idx(file, name, shape, max(MAX_BYTES, size))
             with gzip.GzipFile(fileobj=file) as stream:
-                decoded = decode_idx(stream, name, shape)
+                decoded = decode_idx(stream, name, shape, max(MAX_BYTES, size * GZIP_RATIO))
             file.seek(0)
             if gz_sha256 and (found := hashlib.file_digest(file, "sha256").hexdigest()) != gz_sha256:
                 raise DataError(f"{name}: is not the published gzip file: sha256 {found}, not {gz_sha256}")
@@ -109,9 +113,15 @@ def read_idx_sha256(
 
 
 def decode_idx(
-    stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None
+    stream: io.BufferedIOBase, name: str, shape: tuple[int, ...] | None = None, most: int = MAX_BYTES
 ) -> tuple[Shaped[np.ndarray, "..."], str]:
     """Read one IDX array and its sha256 from a stream that ends with it, reading at most one byte more.
+
+    Args:
+        stream: the stream.
+        name: its name in errors.
+        shape: the shape that the array must have.
+        most: the bytes that the header may announce: the file's own, if they are more than a gigabyte.
 
     Raises:
         DataError: the content does not match its header, or the given shape; the message starts with `name`.
@@ -125,8 +135,8 @@ def decode_idx(
     if shape is not None and (found != shape or dtype != np.uint8):
         raise DataError(f"{name}: holds {dtype.name} of shape {_show(found)} where uint8 of {_show(shape)} is needed")
     size = math.prod(found) * dtype.itemsize
-    if math.prod(length or 1 for length in found) * dtype.itemsize > MAX_BYTES:  # NumPy refuses 0 x 2**32 x 2**32
-        raise DataError(f"{name}: claims to hold {_show(found)} values, more than {MAX_BYTES:,} bytes")
+    if size > most or math.prod(length or 1 for length in found) > MAX_VALUES:  # NumPy refuses 0 x 2**32 x 2**32
+        raise DataError(f"{name}: claims to hold {_show(found)} values, more than {most:,} bytes")
 
     values = _aligned(size)
     if (end := stream.readinto(values.data)) < size:
@@ -226,24 +236,30 @@ def find_set(folder: Path) -> tuple[Path, ...]:
     """Return the paths of the four files of the one set that a folder holds, in the order of `FILES`.
 
     The files have MNIST's names, perhaps with a prefix (`emnist-letters-train-images-idx3-ubyte.gz`) or a dot for a
-    dash, gzipped or not. They lie in the folder or at most three levels below it.
+    dash, gzipped or not. They lie in the folder or at most two levels below it; where a file lies beside its gzipped
+    form, it is taken.
 
     Raises:
         DataError: there is no such set, a file of it is missing, or there are several sets.
     """
-    sets: dict[str, dict[str, Path]] = {}
+    wanted = ("train images", "train labels", "test images", "test labels")
+    places: dict[tuple[str, str], dict[Path, Path]] = {}
     for pattern in ("*", "*/*", "*/*/*"):
         for path in sorted(folder.glob(pattern)):
             match = NAME.fullmatch(path.name)
             if match and path.is_file():
-                split = "train" if match["split"] == "train" else "test"
-                sets.setdefault(match["prefix"], {}).setdefault(f"{split} {match['kind']}", path)
-    if not sets:
+                role = f"{'train' if match['split'] == 'train' else 'test'} {match['kind']}"
+                own = NAME.fullmatch(path.parent.name)  # as in Kaggle's folders of one file, with its name
+                place = path.parent.parent if own else path.parent
+                places.setdefault((match["prefix"], role), {}).setdefault(place, path)
+    if not places:
         raise NotThereError(f"{folder}: holds no IDX files such as {FILES[0]}")
-    if len(sets) > 1:
-        raise DataError(f"{folder}: holds several sets, {', '.join(sorted(sets))}: name the folder of one")
-    (files,) = sets.values()
-    wanted = ("train images", "train labels", "test images", "test labels")
+    several = sorted({prefix for prefix, _ in places})
+    if len(several) == 1:
+        several = next((sorted(map(str, files)) for files in places.values() if len(files) > 1), several)
+    if len(several) > 1:
+        raise DataError(f"{folder}: holds several sets, {', '.join(several)}: name the folder of one")
+    files = {role: path for (_, role), there in places.items() for path in there.values()}
     if missing := [name for name in wanted if name not in files]:
         raise NotThereError(f"{folder}: lacks the file of the {' and '.join(missing)}")
     return tuple(files[name] for name in wanted)

@@ -56,6 +56,9 @@ def load_own(
     else:
         found = load_folder(path, size, cache_folder("own", cache), log)
         parts = dict(zip(("train", "test") if len(found) == 2 else ("pictures",), found, strict=True))
+    for name, (array, _) in parts.items():
+        if array.ndim < 2:
+            raise DataError(f"{path}: {name} is {array.dtype}{list(array.shape)}: must be [n, ...], a datum each row")
     pixels = as_images({f"{path}: {name}": images for name, (images, _) in parts.items()}, log)
     images, labels = [a[..., None] if a.ndim == 3 else a for a in pixels], [labels for _, labels in parts.values()]
     if len(images) == 1:
@@ -78,6 +81,8 @@ def parts_of_npz(arrays: dict[str, Shaped[np.ndarray, "..."]], path: Path) -> Pa
         unknown = arrays.keys() - {*KERAS, "y_train", "y_test"}
         if unknown:
             raise DataError(f"{path}: holds {', '.join(sorted(unknown))} beside x_train, y_train, x_test, y_test")
+        if ("y_train" in arrays) != ("y_test" in arrays):
+            raise DataError(f"{path}: holds labels of one set only: must be both of y_train and y_test, or none")
         return {name: (arrays[name], arrays.get(name.replace("x", "y", 1))) for name in KERAS}
     if len(arrays) == 1:
         return {name: (array, None) for name, array in arrays.items()}

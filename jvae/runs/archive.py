@@ -26,6 +26,8 @@ ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20
 DIGEST_LENGTH = 64  # hex digits of a sha256: the archive's comment
 MEMBER = "model.json"
+FAR_BELOW_ZIP64 = 2**30
+"""The bytes from which on a member is announced as a large one: from 2 GiB on it must be."""
 PYTORCH_BYTES = 256
 """The bytes at the start of a PyTorch archive that name its first member, `NAME/data.pkl`."""
 
@@ -37,8 +39,16 @@ def named_arrays(tree: Any) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Return the leaves of a PyTree by their paths, such as `params/encoder/net/linear_0/kernel`."""
     import jax
 
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+    plain = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(plain))
     return {leaf_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def is_key(leaf: Any) -> bool:
+    """Return True for a typed key, as in the state of an optimizer that draws noise; its data are stored."""
+    import jax
+
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
@@ -61,19 +71,37 @@ def restore(shapes: Any, archive: zipfile.ZipFile, only: bool = True) -> Any:
 
     wanted = headers_of(shapes)
     there = {name.removesuffix(".npy") for name in archive.namelist() if name != MEMBER}
-    found = {name: read_header(archive, name) for name in there & wanted.keys()}
+    found = {name: as_wanted(read_header(archive, name), wanted[name][1]) for name in there & wanted.keys()}
     if only:
         found |= dict.fromkeys(there - wanted.keys(), ((), None))
     if problems := misfits(wanted, found):
         raise ValueError(f"does not fit its recipe: {problems}")
-    return jax.tree.unflatten(jax.tree.structure(shapes), [read_array(archive, name) for name in wanted])
+    leaves = [read_array(archive, name).view(dtype) for name, (_, dtype) in wanted.items()]
+    found = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    return jax.tree.map(lambda leaf, shape: wrapped(leaf, shape) if is_key(shape) else leaf, found, shapes)
+
+
+def wrapped(data: Shaped[np.ndarray, "..."], shape: Any) -> Any:
+    """Return the typed key with these data, of the implementation of another, which may be a shape."""
+    import jax
+
+    kinds: list[Any] = []
+    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), shape)
+    return jax.random.wrap_key_data(jax.numpy.asarray(data), impl=kinds[0])
+
+
+def as_wanted(header: Header, dtype: Any) -> Header:
+    """Return a header with the wanted dtype if it has that dtype's name in a file: bfloat16 is stored as raw bytes."""
+    shape, stored = header
+    return shape, dtype if stored == np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) else stored
 
 
 def headers_of(tree: Any) -> dict[str, Header]:
     """Return the shapes and dtypes of a PyTree's leaves, by their names, in order."""
     import jax
 
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    plain = jax.tree.map(lambda leaf: jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf, tree)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(plain)
     return {leaf_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
 
 
@@ -134,7 +162,8 @@ def pack(arrays: dict[str, Shaped[np.ndarray, "..."]], description: dict[str, An
         archive.comment = b"0" * DIGEST_LENGTH  # a placeholder of the right length
         archive.writestr(zipfile.ZipInfo(MEMBER), json.dumps(description, indent=1))
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+            large = array.nbytes > FAR_BELOW_ZIP64
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=large) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     body = buffer.getbuffer()[:-DIGEST_LENGTH]
     return b"".join((body, hashlib.sha256(body).hexdigest().encode()))

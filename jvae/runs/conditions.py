@@ -1,12 +1,13 @@
 """Conditions: how a training is computed, and what is told meanwhile. The results do not depend on them."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, SupportsIndex
 
 import jax
 from jax.sharding import Mesh
 
-from jvae.errors import at_least_one, positive, shown
+from jvae.errors import at_least_one, shown
 from jvae.runs.ensemble import Together, block_of
 
 
@@ -86,4 +87,5 @@ def check_conditions(how: Conditions) -> None:
         if (value := getattr(how, name)) is not None:
             at_least_one(name, value)
     at_least_one("chunking.first_steps", how.chunking.first_steps)
-    positive("chunking.seconds", how.chunking.seconds)
+    if not 0 <= how.chunking.seconds < math.inf:
+        raise ValueError(f"chunking.seconds is {how.chunking.seconds}: must be at least 0 and finite")

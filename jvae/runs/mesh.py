@@ -116,11 +116,23 @@ def choose_mesh(asked: MeshShape | None, num_runs: int, batch_size: int, devices
         raise ValueError(f"mesh is {asked}: takes {math.prod(asked)} devices, but jax finds {len(devices)}")
     if jax.process_count() > 1 and math.prod(asked) != len(devices):
         raise ValueError(f"mesh is {asked}: several hosts must use all of their {len(devices)} devices")
+    grid = np.array(devices[: math.prod(asked)]).reshape(asked)
+    mesh = Mesh(grid, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
+    check_mesh(mesh, num_runs, batch_size)
+    return mesh
+
+
+def check_mesh(mesh: Mesh | None, num_runs: int, batch_size: int) -> None:
+    """Raise a ValueError unless runs and batches can be split evenly over a mesh with these two axes."""
+    if mesh is None:
+        return
+    if mesh.axis_names != (RUNS, DATA) or set(mesh.axis_types) != {AxisType.Auto}:
+        made = "made by jvae.runs.mesh.choose_mesh" if mesh.axis_names == (RUNS, DATA) else f"{RUNS}, {DATA}"
+        raise ValueError(f"mesh has the axes {', '.join(map(str, mesh.axis_names))}: must be {made}")
+    asked = MeshShape(*mesh.devices.shape)
     for what, count, axis, parts in ("runs", num_runs, RUNS, asked.runs), ("batch size", batch_size, DATA, asked.data):
         if count % parts:
             raise ValueError(f"mesh is {asked}: {what}, {count}, must be a multiple of {axis}={parts}")
-    grid = np.array(devices[: math.prod(asked)]).reshape(asked)
-    return Mesh(grid, (RUNS, DATA), axis_types=(AxisType.Auto,) * 2)
 
 
 def place(tree: PyTree, mesh: Mesh | None, *axes: str | None) -> PyTree[Array]:

@@ -30,13 +30,14 @@ from jvae.runs.ensemble import (
     streamed_batches,
     together,
 )
+from jvae.runs.fields import text_of
 from jvae.runs.loop import Judging, Member, TakeSteps, run_epochs
 from jvae.runs.memory import choose, fits_in_memory, tree_bytes
-from jvae.runs.mesh import RUNS, agree, place, place_data
+from jvae.runs.mesh import RUNS, agree, check_mesh, place, place_data
 from jvae.runs.numbers import RunNumbers
 from jvae.runs.plan import Plan, plan_of, split_rows
 from jvae.runs.portions import validation_portion
-from jvae.runs.recipe_file import OwnRecipe
+from jvae.runs.recipe_file import READ_BY_PLAN, OwnRecipe
 from jvae.runs.snapshots import check_room, start_snapshots
 from jvae.runs.state import LoopState, init_loop_state
 from jvae.runs.streaming import streamed
@@ -88,6 +89,8 @@ def train_configs(
     if not all(share_a_program(config, other) for other in configs):
         raise ValueError(f"the configurations differ in more than {', '.join(PER_RUN_FIELDS)}")
     check_drawn(config, dataset)
+    if resume is not None and resume.config is not None:
+        check_resumed(config, resume.config)
     recipes = [make_recipe_of(other, shape, steps, own) for other in configs]
     members, start = [], 0
     for other, recipe_of in zip(configs, recipes, strict=True):
@@ -117,6 +120,7 @@ def train_members(
         NotEnoughMemoryError: at once, if the training or its snapshots do not fit in memory.
     """
     check_conditions(how)
+    check_mesh(how.mesh, len(numbers.learning_rate), members[0].plan.batch_size)
     for member in members:
         check_recipe(member.recipe)
     plan, data, mesh = members[0].plan, dataset.train_images, how.mesh
@@ -235,6 +239,15 @@ def count_steps(plan: Plan, dataset: Dataset) -> int:
     return steps_per_epoch(len(split_rows(plan, len(dataset.train_images))[0]), plan.batch_size)
 
 
+def check_resumed(config: Config, known: Config) -> None:
+    """Raise a ValueError that names the first field of what is trained that is not as in the model to resume."""
+    for name, theirs in known.to_dict().items():
+        ours = getattr(config, name)
+        if ours != theirs and (name not in READ_BY_PLAN or (name == "epochs" and known.schedule != "constant")):
+            why = f", for its {known.schedule} schedule ends there" if name == "epochs" else ""
+            raise ValueError(f"{name} is {text_of(ours)}: must be {text_of(theirs)}, as in the model to resume{why}")
+
+
 def check_drawn(config: Config, dataset: Dataset) -> None:
     """Raise a ValueError unless the test set is binary, if the configuration's binarisation draws it once."""
     images = dataset.test_images
@@ -249,11 +262,13 @@ def state_to_resume(model: TrainedModel, recipe: Recipe, plan: Plan, dataset: Da
     """Return the training state of a model, as it was saved.
 
     Raises:
-        ValueError: its runs, its validation or its epochs do not fit the plan, or its arrays the recipe.
+        ValueError: its runs, its validation or its epochs do not fit the plan, or its unit or arrays the recipe.
         DataError: it was trained on another data set.
         ModelFileError: the model holds only parameters, or its epochs have another number of steps.
     """
     check_fingerprint(model, dataset)
+    if recipe.unit != model.recipe.unit:
+        raise ValueError(f"unit is {recipe.unit}: must be {model.recipe.unit}, as in the model to resume")
     if model.state is None:
         raise ModelFileError(f"the model cannot be resumed: {model.no_state or 'it holds only parameters'}")
     for name in ("seeds", "validation", "held_out"):

@@ -176,6 +176,8 @@ def measure(training: Training, repeats: int) -> Measurement:
     counted = step_products(training)
     times = {shape: time_product(shape, repeats).median for shape in counted}
     flops = {shape: count * shape.flops for shape, count in counted.items()}
+    if not counted:
+        raise ValueError("the recipe's step has no product of matrices, by which its speed is measured")
     precision = max(counted, key=lambda shape: flops[shape]).dtype
     return Measurement(
         training.batch_size,
@@ -216,8 +218,13 @@ def step_products(training: Training) -> Counter[Shape]:
 
 
 def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
-    """Yield the matrix products of a program and of the programs in it; those of a loop once per iteration."""
+    """Yield the matrix products of a program and of the programs in it; those of a loop once per iteration.
+
+    A convolution counts as the product of its unfolded windows, without the zeros of padding and dilation.
+    """
     for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield from [convolution_shape(equation)] * times
         if equation.primitive.name == "dot_general":
             a, b = (operand.aval for operand in equation.invars)
             (contracted, _), (batched, _) = equation.params["dimension_numbers"]
@@ -231,6 +238,23 @@ def products_in(jaxpr: Any, times: int) -> Iterator[Shape]:
                 program = getattr(inner, "jaxpr", inner)
                 if hasattr(program, "eqns"):
                     yield from products_in(program, times * length)
+
+
+def convolution_shape(equation: Any) -> Shape:
+    """Return the product that has a convolution's multiplications: [windows, what is in one] by [.., channels]."""
+    (image, kernel), result = (operand.aval.shape for operand in equation.invars), equation.outvars[0].aval
+    numbers, params = equation.params["dimension_numbers"], equation.params
+    channels, features, *axes = numbers.rhs_spec
+    inside = kernel[features]  # the values of a window that are not zeros, on average
+    for d, axis in enumerate(axes):
+        place = np.add.outer(
+            np.arange(result.shape[numbers.out_spec[2 + d]]) * params["window_strides"][d],
+            np.arange(kernel[axis]) * params["rhs_dilation"][d] - params["padding"][d][0],
+        )
+        end = (image[numbers.lhs_spec[2 + d]] - 1) * params["lhs_dilation"][d]
+        inside *= np.sum((place >= 0) & (place <= end) & (place % params["lhs_dilation"][d] == 0)) / len(place)
+    dtype = str(equation.invars[1].aval.dtype)
+    return Shape(result.size // kernel[channels], max(1, round(inside)), kernel[channels], dtype)
 
 
 @partial(jax.jit, static_argnums=2)

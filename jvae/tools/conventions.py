@@ -186,7 +186,8 @@ def _log_var(name: str) -> bool | None:
     """Return True if a name means a log-variance, False if a log-std, and None if no logarithm."""
     words = _words(name)
     text = "".join(re.findall("[a-z]+", name.lower()))
-    if "lv" in words or re.search("logvar", text):
+    squared = r"log_?(std|sd|sigma|scale)_?sq|log_?sigma2(?!\d)"
+    if "lv" in words or re.search("logvar", text) or re.search(squared, name.lower()):
         return True
     return False if re.search("log(std|sd|sigma|scale)", text) else None
 

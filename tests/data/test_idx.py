@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 from made_sets import ARRAYS as MADE, NUM_TEST, SHA256, assert_is_made, made_arrays, write
 
+from jvae.data import idx
 from jvae.data.datasets import load_dataset
 from jvae.data.idx import encode_idx, idx_sha256, read_idx, read_idx_sha256
 from jvae.data.known import FILES
@@ -142,6 +143,16 @@ def test_bad_content_is_named(tmp_path, content, reason):
 def test_a_header_that_claims_too_much_is_refused(tmp_path, shape):
     (tmp_path / "huge").write_bytes(struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape))
     with pytest.raises(DataError, match=r"huge: claims to hold .* more than"):
+        read_idx(tmp_path / "huge")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_file_of_any_size_is_read_if_it_can_hold_what_it_claims(tmp_path, monkeypatch, pack):
+    monkeypatch.setattr(idx, "MAX_BYTES", 1000)
+    (tmp_path / "large").write_bytes(pack(encode_idx(np.zeros((30, 40), np.uint8))))
+    assert read_idx(tmp_path / "large").shape == (30, 40)
+    (tmp_path / "huge").write_bytes(pack(struct.pack(">HBBI", 0, 8, 1, 10**6)))
+    with pytest.raises(DataError, match=r"huge: claims to hold 1000000 values, more than"):
         read_idx(tmp_path / "huge")
 
 

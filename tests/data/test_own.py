@@ -18,8 +18,8 @@ from PIL import Image
 from jvae.cli.main import main
 from jvae.data.dataset import draw_test_set
 from jvae.data.datasets import load_dataset
-from jvae.data.folder import decode_picture
-from jvae.data.idx import encode_idx
+from jvae.data.folder import decode_picture, find_pictures
+from jvae.data.idx import encode_idx, find_set
 from jvae.data.known import FILES
 from jvae.errors import DataError
 
@@ -140,6 +140,31 @@ def test_folders_of_colour_of_one_class_and_without_a_split():
         load_dataset("folder:plain", test_share=0.5)
 
 
+def test_transparent_pixels_are_laid_over_white():
+    """Black strokes on nothing would be black as a whole."""
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[2:5, 2:5, 3] = 255
+    for mode in ("RGBA", "LA", "PA"):
+        Image.fromarray(pixels).convert(mode).save("a.tiff" if mode == "PA" else "a.png")
+        decoded = decode_picture(Path("a.tiff" if mode == "PA" else "a.png"), None)
+        assert decoded.shape[2] == (1 if mode == "LA" else 3)
+        assert not decoded[2:5, 2:5].any()
+        assert (np.delete(decoded.reshape(64, -1), np.flatnonzero(pixels[..., 3]), axis=0) == 255).all()
+    pixels[..., 3], pixels[..., :3] = 255, np.arange(8)[:, None]
+    Image.fromarray(pixels).save("opaque.png")
+    np.testing.assert_array_equal(decode_picture(Path("opaque.png"), None), pixels[..., :3])
+
+
+def test_a_class_is_a_folder_and_all_below_it():
+    for place in ("cat/1.png", "cat/2020/1.png", "dog/a/b/1.png", "dog/.hidden/1.png", "2.png"):
+        path = Path("pets", place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [(str(path.relative_to("pets")), name) for path, name in find_pictures(Path("pets"))]
+    assert found == [("2.png", ""), ("cat/1.png", "cat"), ("cat/2020/1.png", "cat"), ("dog/.hidden/1.png", "dog"),
+                     ("dog/a/b/1.png", "dog")]  # fmt: skip
+
+
 def test_a_folder_that_changes_is_decoded_in_the_same_place(four, tmp_path):
     """The decoded cache of a deleted folder is removed."""
     lines, own = [], tmp_path / "cache/datasets/own"
@@ -186,6 +211,21 @@ def test_every_flipped_bit_of_a_png_is_seen():
             np.testing.assert_array_equal(decode_picture(Path("a.png"), None)[..., 0], image)
 
 
+def test_files_of_two_sets_are_not_mixed():
+    """All of them have the same names."""
+    for name in FILES:
+        for folder in ("MNIST", "FashionMNIST"):
+            path = Path("two", folder, "raw", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            path.with_name(f"{name}.gz").touch()
+    assert find_set(Path("two/MNIST")) == tuple(Path("two/MNIST/raw", name) for name in FILES)
+    for path in Path("two/FashionMNIST/raw").glob("t10k*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"two: holds several sets, .*FashionMNIST/raw, .*MNIST/raw: name the folder"):
+        find_set(Path("two"))
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -195,10 +235,18 @@ def test_every_flipped_bit_of_a_png_is_seen():
         ({"x_train": np.full((5, 4), 255.0)}, "x_train is float64 from 255 to 255"),
         ({"x_train": np.full((5, 4), "a")}, "x_train is <U1"),
         ({"x_train": np.array([[None]] * 5)}, "x_train holds objects: no pickle is opened"),
+        ({"x_train": np.float32(0.5), "x_test": np.float32(0.5)}, r"x_train is float32\[\]: must be \[n, ...\]"),
+        ({"y_train": np.zeros(5, int)}, "holds labels of one set only: must be both of y_train and y_test, or none"),
         ({"x_train": np.zeros((0, 4), np.uint8)}, "must be .n, .... with 1 to 4 axes"),
         ({"x_train": np.zeros((5, 3), np.uint8)}, "must be .m, 3., as train_images"),
-        ({"y_train": np.zeros((5, 10))}, "train_labels are float64.5, 10.: must be whole numbers .5."),
-        ({"y_train": np.zeros(4, int)}, "train_labels are int64.4.: must be whole numbers .5."),
+        (
+            {"y_train": np.zeros((5, 10)), "y_test": np.zeros(2, int)},
+            "train_labels are float64.5, 10.: must be whole numbers .5.",
+        ),
+        (
+            {"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)},
+            "train_labels are int64.4.: must be whole numbers .5.",
+        ),
         ({"z": np.zeros(3)}, "holds z beside x_train"),
     ],
 )

@@ -5,19 +5,22 @@ import os
 import pickle
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.faults.model_files import content_of
 from jvae import files
 from jvae.errors import ModelFileError
-from jvae.runs import api
+from jvae.runs import api, archive
 from jvae.runs.archive import DIGEST_LENGTH, named_arrays, pack
 from jvae.runs.checkpoint import load, read_model, save
-from jvae.runs.config import Config
+from jvae.runs.config import Config, build_recipe
 from jvae.runs.selection import select_run
 from jvae.view import pictures
 
@@ -85,6 +88,31 @@ def test_a_truncated_file_is_refused_in_one_line(path, kept):
     with pytest.raises(ModelFileError, match=r"model\.npz: ") as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_array_beyond_a_zips_usual_limit_is_written(monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10_000)
+    monkeypatch.setattr(archive, "FAR_BELOW_ZIP64", 5_000)
+    arrays = {"large": np.arange(5000, dtype=np.float32), "small": np.arange(3)}
+    with archive.open_archive(io.BytesIO(pack(arrays, {}))) as members:
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(archive.read_array(members, name), array)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.adam(1e-3, mu_dtype=jnp.bfloat16), optax.noisy_sgd(1e-3, 0.01, 0.55, key=jax.random.key(0))],
+    ids=["bfloat16", "key"],
+)
+def test_an_optimizer_of_any_state_is_resumed_with_the_same_bits(optimizer, tiny, tmp_path):
+    """NumPy knows neither bfloat16 nor typed keys."""
+    config = Config(dataset="digits", latent_dim=2, hidden=(8,))
+    recipe = build_recipe(config, (8, 8, 1))._replace(optimizer=optimizer)
+    train = partial(api.train, recipe, tiny, batch_size=50, seeds=(0, 1))
+    save(tmp_path / "m.npz", train(epochs=1))
+    resumed = train(epochs=2, resume=load(tmp_path / "m.npz", recipe))
+    assert resumed.history[-1]["bound"] == train(epochs=2).history[-1]["bound"]
 
 
 def reject(path, arrays, description, match):

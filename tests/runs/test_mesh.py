@@ -10,12 +10,13 @@ import jax
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jax.sharding import AxisType, Mesh
 from mesh_worker import MESHES
 
 from jvae.cli.main import main
 from jvae.errors import DeviceError
 from jvae.runs.checkpoint import TrainedModel, load
-from jvae.runs.mesh import Hosts, MeshShape, choose_mesh, fetch, join_hosts, place
+from jvae.runs.mesh import Hosts, MeshShape, check_mesh, choose_mesh, fetch, join_hosts, place
 
 JVAE = [sys.executable, "-c", "from jvae.cli.main import main; main()"]
 QUICK = ["--dataset", "digits", "--device", "cpu", "--latent-dim", "2", "--epochs", "2", "--batch-size", "128"]
@@ -111,6 +112,20 @@ def test_two_processes_train_what_one_does(mesh, stream, alone, tmp_path):
 def test_what_does_not_divide_is_named(shape, message):
     with pytest.raises(ValueError, match=message):
         choose_mesh(shape, 4, 10, jax.devices() * 8)
+
+
+def test_a_mesh_of_ones_own_is_checked():
+    device, auto = jax.devices()[:1], AxisType.Auto
+    for mesh, message in (
+        (Mesh(np.array(device), ("data",)), "mesh has the axes data: must be runs, data"),
+        (Mesh(np.array(device * 3)[:, None], ("runs", "data"), axis_types=(auto,) * 2), "runs, 4, must be a multiple"),
+        (
+            Mesh(np.array(device)[:, None], ("runs", "data"), axis_types=(AxisType.Explicit,) * 2),
+            "mesh has the axes runs, data: must be made by jvae.runs.mesh.choose_mesh",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_mesh(mesh, 4, 10)
 
 
 def test_the_default_mesh_splits_only_the_runs():

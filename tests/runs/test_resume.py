@@ -18,7 +18,7 @@ from jvae.files import sweep_temporaries
 from jvae.runs import api
 from jvae.runs.checkpoint import load, save
 from jvae.runs.conditions import Chunking
-from jvae.runs.config import Config
+from jvae.runs.config import Config, build_recipe
 from jvae.runs.fields import text_of
 
 QUICK = {"dataset": "digits", "latent_dim": 2, "epochs": 2, "batch_size": 512, "hidden": (8, 8)}
@@ -137,12 +137,9 @@ def test_epochs_after_a_change_of_the_batch_size_do_not_depend_on_chunks(tiny, s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"hidden": (8, 9)},
-            r"does not fit the recipe: params/decoder/net/linear_0/bias is float32\[1, 8\], not float32\[1, 9\]",
-        ),
-        ({"prior": "mog"}, "does not fit the recipe: .*prior/.* is missing"),
-        ({"schedule": "cosine"}, "does not fit the recipe: .*count is missing"),
+        ({"hidden": (8, 9)}, "hidden is 8,9: must be 8,8, as in the model to resume"),
+        ({"learning_rate": 0.1}, r"learning_rate is 0.1: must be 0.001, as in the model to resume"),
+        ({"decoder": "gaussian"}, "decoder is gaussian: must be bernoulli, as in the model to resume"),
         ({"epochs": 1}, "epochs is 1: the model to resume has been trained for 2"),
         ({"seed": 1}, r"seeds is \(1,\): must be \(0,\), as in the model to resume"),
     ],
@@ -153,6 +150,32 @@ def test_a_model_of_another_recipe_or_plan_is_not_resumed(tiny, changes, message
     trained = model._replace(history=[{"epoch": 1}, {"epoch": 2}])
     with pytest.raises(ValueError, match=message):
         api.train_config_epochs(replace(config, **changes), tiny, resume=trained)
+
+
+def test_a_schedule_is_not_stretched_from_python_either(tiny):
+    model = random_model(Config(**{**QUICK, "batch_size": 50, "schedule": "cosine"}), tiny)
+    with pytest.raises(ValueError, match=r"epochs is 9: must be .*, for its cosine schedule ends there"):
+        api.train_config_epochs(replace(model.config, epochs=9), tiny, resume=model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden": (8, 9)},
+            r"does not fit the recipe: params/decoder/net/linear_0/bias is float32\[1, 8\], not float32\[1, 9\]",
+        ),
+        ({"prior": "mog"}, "does not fit the recipe: .*prior/.* is missing"),
+        ({"schedule": "cosine"}, "does not fit the recipe: .*count is missing"),
+        ({"decoder": "gaussian"}, "unit is .*log-density.*: must be .*log-probability.*, as in the model to resume"),
+    ],
+)
+def test_a_model_of_another_recipe_is_not_resumed_from_python(tiny, changes, message):
+    config = Config(**{**QUICK, "batch_size": 50})
+    model = random_model(config, tiny)
+    recipe = build_recipe(replace(config, **changes), model.data_shape, 2)
+    with pytest.raises(ValueError, match=message):
+        api.train_epochs(recipe, tiny, epochs=2, batch_size=50, resume=model)
 
 
 @pytest.mark.slow

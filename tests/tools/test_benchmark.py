@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -32,6 +34,21 @@ def test_the_products_of_the_exercise_are_counted(tiny):
     draws = benchmark.step_products(training_of(Config(**{**config.to_dict(), "num_samples": 2}), tiny.train_images))
     decoder = sum(3 * 32 * a * b for a, b in layers[3:])
     assert sum(count * shape.flops for shape, count in draws.items()) == 2 * (macs + decoder)
+
+
+@pytest.mark.parametrize(("padding", "dilation"), [("VALID", 1), (((1, 1), (1, 2)), 1), (((1, 2), (2, 1)), 2)])
+def test_a_convolution_counts_its_multiplications(padding, dilation):
+    """The sum over a convolution of ones is their number."""
+    x, kernel = jnp.ones((5, 8, 9, 4)), jnp.ones((4, 3, 4, 6))
+
+    def convolution(x, kernel):
+        names = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 2), padding, dimension_numbers=names, lhs_dilation=(dilation,) * 2
+        )
+
+    (shape,) = benchmark.products_in(jax.make_jaxpr(convolution)(x, kernel).jaxpr, 1)
+    assert shape.flops == pytest.approx(2 * float(convolution(x, kernel).sum()), rel=0.5 / shape.k + 1e-6)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from helpers import rest_slow
 
 from jvae.errors import ModelFileError
 from jvae.runs.config import build_model
-from jvae.tools.conventions import Conventions, translate
+from jvae.tools.conventions import Conventions, _log_var, translate
 from jvae.tools.pytorch import import_weights, infer_config
 from jvae.tools.state_dict import load_state_dict
 
@@ -188,6 +188,19 @@ def test_mixtures_by_the_names_that_students_give(tmp_path, names, scale, values
 )
 def test_a_learned_scale_of_the_output(tmp_path, name, values, scale, conventions):
     assert_imported(Student(decoder=Scaled(name, values, scale)), tmp_path, gaussian=True, **conventions)
+
+
+@pytest.mark.parametrize(
+    ("name", "log_var"),
+    [
+        *((name, True) for name in ("z_log_sigma_sq", "fc_logsigma2", "log_std_sq", "logSigmaSquared", "log_var")),
+        *((name, False) for name in ("log_std", "fc_logstd2", "log_sigma.2", "log_sigma21", "log_scale")),
+        ("std", None),
+    ],
+)
+def test_a_squared_scale_is_a_variance(name, log_var):
+    """A number behind a log-std is a layer's."""
+    assert _log_var(f"encoder.{name}.weight") is log_var
 
 
 def test_what_is_assumed_is_said(tmp_path):
