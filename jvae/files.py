@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import stat
 import sys
@@ -71,15 +72,23 @@ def target_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def temporary_beside(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a temporary file beside a target, and remove it on exit unless it has been renamed."""
-    prefix = f"{temporary_stem(target)}{os.getpid()}."
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".tmp")
+    """Open a temporary file beside a target, and remove it on exit unless it has been renamed.
+
+    What killed writers of the target left is removed first.
+    """
+    sweep_temporaries(target)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=temporary_prefix(target), suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file, temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_prefix(target: Path) -> str:
+    """Return the prefix of the names of this process's temporaries beside a target."""
+    return f"{temporary_stem(target)}{os.getpid()}."
 
 
 def temporary_stem(target: Path) -> str:
@@ -263,15 +272,16 @@ def without_nan(value: Any) -> Any:
 
 
 def sweep_temporaries(path: Path) -> list[Path]:
-    """Remove the temporaries that killed writers of a file left beside it on this machine, and return their paths."""
+    """Remove what killed writers of a file or folder left beside it on this machine, and return the paths."""
     target, swept = target_of(path), []
     ours = re.compile(rf"{re.escape(temporary_stem(target))}(\d+)\.\w+\.tmp")
     for name in os.listdir(target.parent):
         match = ours.fullmatch(name)
+        left = target.parent / name
         if match and not is_running(int(match[1])):
             with contextlib.suppress(OSError):
-                (target.parent / name).unlink()
-                swept.append(target.parent / name)
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                swept.append(left)
     return swept
 
 

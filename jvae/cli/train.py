@@ -137,15 +137,12 @@ def train(
     dataset = open_dataset(config, data_dir, log)
     check_all_read(own, [config], dataset, given)
     from jvae.cli.progress import Extent, show_progress
-    from jvae.files import sweep_temporaries
     from jvae.runs import api
     from jvae.runs.checkpoint import save
     from jvae.runs.plan import plan_of, split_rows
     from jvae.runs.selection import kept_epochs
 
     devices = use_mesh(mesh, config.runs, config.batch_size)
-    if first:
-        sweep_temporaries(model_path)
     model, saved = known, 0 if known is None else len(known.history)
     again = "" if recipe_path is None else f" --recipe {shlex.quote(str(recipe_path))}"
     hint = f"continue with `jvae train --resume --model {shlex.quote(str(model_path))}{again}`"

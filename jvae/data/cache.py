@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jvae.errors import DataError
+from jvae.files import sweep_temporaries, temporary_prefix
 
 
 def cache_root() -> Path:
@@ -36,14 +37,15 @@ def cache_folder(name: str, cache_dir: Path | None = None) -> Path:
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder; when the block ends, `folder` holds the files in it and nothing else.
 
-    If the block raises, the old files stay. Of several writers at a time, one wins.
+    If the block raises, the old files stay. Of several writers at a time, one wins; what killed ones left is removed.
 
     Raises:
         OSError: it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(folder)
     with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        prefix=temporary_prefix(folder), suffix=".tmp", dir=folder.parent, ignore_cleanup_errors=True
     ) as workplace:
         new, old = Path(workplace, "new"), Path(workplace, "old")
         new.mkdir()

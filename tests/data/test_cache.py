@@ -42,6 +42,16 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert [path.name for path in folder.parent.iterdir()] == ["mnist"]
 
 
+def test_what_killed_writers_left_is_removed(tmp_path):
+    dead, alive = (f".set.{os.uname().nodename}.{pid}.x.tmp" for pid in (2**22 + 1, os.getpid()))
+    for name in (dead, alive):
+        (tmp_path / "cache" / name / "new").mkdir(parents=True)
+        (tmp_path / "cache" / name / "new" / "half").touch()
+    with replacing(tmp_path / "cache" / "set") as new:
+        (new / "whole").touch()
+    assert sorted(os.listdir(tmp_path / "cache")) == [alive, "set"]
+
+
 @pytest.mark.parametrize("failing", ["the block", "the disk"])
 def test_an_interrupted_write_leaves_the_old_cache(tmp_path, monkeypatch, failing):
     folder = cache("mnist")
