@@ -215,7 +215,7 @@ def killed_while_saving(folder: Path, share: float) -> Iterator[str]:
 
 
 def verdict_on(path: Path) -> str:
-    """Return what is wrong with a file whose writer was killed, after sweeping its temporaries as the next writer does."""
+    """Return what is wrong with a file whose writer was killed, once its temporaries are swept as by the next one."""
     from jvae.errors import ModelFileError
     from jvae.files import sweep_temporaries
     from jvae.runs.checkpoint import load

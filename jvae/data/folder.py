@@ -6,7 +6,9 @@ modification time has changed.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +61,7 @@ def load_folder(folder: Path, size: tuple[int, int] | None, cache: Path, log: Ca
     labels = [np.array([classes.index(name) for _, name in files]) for files in found]
     key = hashlib.sha256(json.dumps([str(folder.resolve()), size]).encode()).hexdigest()[:32]
 
-    def decode(place: Path) -> None:
-        for i, part in enumerate(decode_pictures(paths, size)):
-            np.save(place / f"{i}.npy", part)
-
-    images = load_decoded(cache / f"folder-{key}", source, decode, log)
+    images = load_decoded(cache / f"folder-{key}", source, partial(decode_pictures, paths, size), log)
     return [(images[str(i)].array, part) for i, part in enumerate(labels)]
 
 
@@ -84,26 +82,55 @@ def picture_endings() -> set[str]:
     return {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
-def decode_pictures(
-    paths: Sequence[Sequence[Path]], size: tuple[int, int] | None
-) -> list[UInt8[np.ndarray, "n h w c"]]:
-    """Decode pictures of one size, or resized to it; in colour if one of them is.
+def decode_pictures(paths: Sequence[Sequence[Path]], size: tuple[int, int] | None, place: Path) -> None:
+    """Decode pictures of one size, or resized to it, into `0.npy`, ... in a folder; in colour if one of them is.
+
+    They are written one by one, so that they need not fit in memory.
 
     Raises:
         DataError: a picture cannot be read, or differs in size.
+        OSError: the files cannot be written.
     """
     every = [path for each in paths for path in each]
-    pictures = [decode_picture(path, size) for path in every]  # threads are slower: small pictures are bound by Python
-    first = pictures[0].shape[:2]
-    for path, picture in zip(every, pictures, strict=True):
-        if picture.shape[:2] != first:
-            ours, theirs = ("x".join(map(str, shape)) for shape in (picture.shape[:2], first))
+    shapes = [shape_of(path, size) for path in every]
+    first = shapes[0][:2]
+    for path, shape in zip(every, shapes, strict=True):
+        if shape[:2] != first:
+            ours, theirs = ("x".join(map(str, sides)) for sides in (shape[:2], first))
             raise DataError(f"{path}: is {ours}, and {every[0].name} is {theirs}: give one size, --resize HxW")
-    channels = max(picture.shape[2] for picture in pictures)
-    whole = np.empty((len(every), *first, channels), np.uint8)
-    for i, picture in enumerate(pictures):
-        whole[i] = picture  # a grey picture is copied to all channels
-    return np.split(whole, np.cumsum([len(each) for each in paths])[:-1])
+    channels = max(shape[2] for shape in shapes)
+    for i, each in enumerate(paths):
+        whole = (len(each), *first, channels)
+        rows = np.lib.format.open_memmap(place / f"{i}.npy", "w+", np.dtype(np.uint8), whole)
+        for row, path in zip(np.asarray(rows), each, strict=True):  # threads are slower: Python bounds small pictures
+            row[...] = decode_picture(path, size)  # a grey picture is copied to all channels
+
+
+@contextmanager
+def opened(path: Path) -> Iterator["Image.Image"]:
+    """Open a picture, whose header is read; any error becomes one line that names it.
+
+    Raises:
+        DataError: it cannot be read, or its pixels have more than 8 bits.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in (*GREY, *COLOUR):
+                raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")
+            if picture.width * picture.height > 2**26:
+                raise DataError(f"{path}: claims {picture.width} x {picture.height} pixels: too large")
+            yield picture
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as a picture: {first_line(error)}") from None
+
+
+def shape_of(path: Path, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Return height, width and channels of a picture once it is decoded; errors as `opened`."""
+    with opened(path) as picture:
+        height, width = size or (picture.height, picture.width)
+        return height, width, 1 if picture.mode in GREY else 3
 
 
 def on_white(picture: "Image.Image") -> "Image.Image":
@@ -117,25 +144,14 @@ def on_white(picture: "Image.Image") -> "Image.Image":
 
 
 def decode_picture(path: Path, size: tuple[int, int] | None) -> UInt8[np.ndarray, "h w c"]:
-    """Decode one picture, with one channel if it is grey, else with red, green and blue.
-
-    Raises:
-        DataError: it cannot be read, or its pixels have more than 8 bits.
-    """
+    """Decode one picture, with one channel if it is grey, else with red, green and blue; errors as `opened`."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as picture:
-            picture.verify()  # checks a PNG's checksums, which decoding ignores
-        with Image.open(path) as picture:
-            if picture.mode not in (*GREY, *COLOUR):
-                raise DataError(f"{path}: has pixels of the kind {picture.mode}: must be 8 bits, grey or colour")
-            if picture.width * picture.height > 2**26:
-                raise DataError(f"{path}: claims {picture.width} x {picture.height} pixels: too large")
-            plain = on_white(picture).convert("L" if picture.mode in GREY else "RGB")
-            if size is not None:
-                plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)
-            pixels = np.asarray(plain)
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, RuntimeError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture: {first_line(error)}") from None
+    with opened(path) as picture:
+        picture.verify()  # checks a PNG's checksums, which decoding ignores
+    with opened(path) as picture:
+        plain = on_white(picture).convert("L" if picture.mode in GREY else "RGB")
+        if size is not None:
+            plain = plain.resize(size[::-1], Image.Resampling.BILINEAR)
+        pixels = np.asarray(plain)
     return pixels[..., None] if pixels.ndim == 2 else pixels
