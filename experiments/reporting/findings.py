@@ -95,8 +95,9 @@ def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Finding
     found = load_same(part, folder, settings)
     now, known = about(), {} if found is None else found.about
     alike = ["devices", "machine"] if part.timed else ["devices"]
-    versions = {name: now["versions"].get(name) for name in (*current_versions(), *part.packages)}
-    same = all(known.get(name) == now[name] for name in alike) and versions.items() <= known["versions"].items()
+    ours, theirs = now["versions"], known.get("versions", {})
+    same = all(known.get(name) == now[name] for name in alike)
+    same = same and all(theirs.get(name) == ours.get(name) for name in (*current_versions(), *part.packages))
     return found if same else None
 
 
