@@ -275,7 +275,11 @@ def sweep_temporaries(path: Path) -> list[Path]:
     """Remove what killed writers of a file or folder left beside it on this machine, and return the paths."""
     target, swept = target_of(path), []
     ours = re.compile(rf"{re.escape(temporary_stem(target))}(\d+)\.\w+\.tmp")
-    for name in os.listdir(target.parent):
+    try:
+        names = os.listdir(target.parent)
+    except OSError:  # a folder that may be written to, but not listed
+        return []
+    for name in names:
         match = ours.fullmatch(name)
         left = target.parent / name
         if match and not is_running(int(match[1])):

@@ -137,6 +137,15 @@ def test_temporaries_of_long_and_linked_names_are_swept(tmp_path):
     assert not left.exists()
 
 
+def test_a_folder_that_cannot_be_listed_is_written_to(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    write_atomically(tmp_path / "m.npz", b"data")
+    assert (tmp_path / "m.npz").read_bytes() == b"data"
+
+
 def test_the_probe_leaves_nothing_and_fails_as_the_write_would(tmp_path, monkeypatch):
     path = tmp_path / "m.npz"
     check_writable(path)
