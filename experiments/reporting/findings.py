@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from experiments.reporting.lab import Lab
-from experiments.reporting.machine import about, commit
+from experiments.reporting.machine import about, commit, devices, machine, versions
 from experiments.reporting.page import pictures_in
 from experiments.reporting.part import Part, Pictures, Values
 from jvae.cli.paths import check_products
@@ -93,11 +93,12 @@ def load_finished(part: Part, folder: Path, settings: dict[str, Any]) -> Finding
     from jvae.runs.checkpoint import current_versions
 
     found = load_same(part, folder, settings)
-    now, known = about(), {} if found is None else found.about
-    alike = ["devices", "machine"] if part.timed else ["devices"]
-    ours, theirs = now["versions"], known.get("versions", {})
-    same = all(known.get(name) == now[name] for name in alike)
-    same = same and all(theirs.get(name) == ours.get(name) for name in (*current_versions(), *part.packages))
+    if found is None or found.about.get("devices") != devices():
+        return None
+    if part.timed and found.about.get("machine") != machine():
+        return None
+    ours, theirs = versions(), found.about.get("versions", {})
+    same = all(theirs.get(name) == ours.get(name) for name in (*current_versions(), *part.packages))
     return found if same else None
 
 

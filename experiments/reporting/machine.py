@@ -11,21 +11,31 @@ from typing import Any
 
 def about() -> dict[str, Any]:
     """Return commit, versions, machine and date, as JSON values; nothing that names a person, a host or a folder."""
-    from jvae.runs.checkpoint import current_versions
-
-    versions = current_versions()
-    for name in ("scikit-learn", "torch"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "commit": commit(),
-        "versions": versions,
-        "machine": f"{processor_name()}, {cores()} core{'s' * (cores() > 1)}, {memory()}, {platform.system()}",
+        "versions": versions(),
+        "machine": machine(),
         "devices": devices(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results may depend on, as far as they are installed."""
+    from jvae.runs.checkpoint import current_versions
+
+    found = current_versions()
+    for name in ("scikit-learn", "torch"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """Return the processor, its cores that may be used, the memory and the system, in words."""
+    return f"{processor_name()}, {cores()} core{'s' * (cores() > 1)}, {memory()}, {platform.system()}"
 
 
 def commit(folder: Path | None = None) -> str:

@@ -132,10 +132,10 @@ def config_kind(recipe_path: Path | None) -> type[Config]:
     return Config if recipe_path is None else RecipeConfig
 
 
-def config_given(context: click.Context, values: dict[str, Any], kind: type[Config]) -> Config:
+def config_given(context: click.Context, values: dict[str, Any], recipe_path: Path | None) -> Config:
     """Return the configuration of a command's options; refuse a given option that does not apply with the others."""
     try:
-        config = kind(**values)
+        config = config_kind(recipe_path)(**values)
         check_together(config.ruled_fields(), config, given_fields(context))
     except ValueError as error:
         raise usage_error(error) from error

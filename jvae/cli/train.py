@@ -25,7 +25,6 @@ from jvae.cli.epoch_log import open_epoch_log
 from jvae.cli.interruption import interruptible
 from jvae.cli.options import (
     config_given,
-    config_kind,
     config_options,
     data_options,
     device_option,
@@ -105,7 +104,7 @@ def train(
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite: at most one of them")
     # a model to resume has the options that are not given again
-    config = None if resume and model_path.exists() else config_given(context, values, config_kind(recipe_path))
+    config = None if resume and model_path.exists() else config_given(context, values, recipe_path)
     if hosts is None:  # otherwise the writing process is known only below
         own_outputs(context, model_path, log_path)
         check_kept(model_path, context.params)
@@ -126,7 +125,7 @@ def train(
         known = continued(model_path, given, own, snapshots)
         if other := other_rounding(known.settings):
             log(f"warning: {model_path} is resumed with other settings of JAX, which change rounding: {other}")
-    config = (known and known.config) or config or config_given(context, values, config_kind(recipe_path))
+    config = (known and known.config) or config or config_given(context, values, recipe_path)
     if known is not None and is_finished(known):
         log(f"{model_path}: its training is finished, after epoch {len(known.history)} of {config.epochs}")
         with open_epoch_log(log_path if first else None, known.history):

@@ -83,10 +83,10 @@ def cells_of(
     for low, high in itertools.pairwise(sorted(grid.get("seed", ()))):
         if (runs := common["runs"]) > high - low:
             raise ValueError(f"runs is {runs}: with seeds {low} and {high} in the grid, seed {high} comes twice")
-    idle = {*given, *grid}
+    idle, ruled = {*given, *grid}, kind.ruled_fields()
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
-        fields = without_idle_fields({**common, **settings}, kind.ruled_fields())
+        fields = without_idle_fields({**common, **settings}, ruled)
         config = kind(**fields)
         idle -= fields.keys()
         cells.setdefault(config, Cell({name: settings[name] for name in settings if name in fields}, config))
